@@ -1,0 +1,33 @@
+"""Prepare instruction data sets for fine-tuning: fields, chat text, split, Arrow.
+
+    from pipeline import DatasetProcessor           # the guide's steps, on datasets objects
+    from pipeline import Request, prepare           # the whole job, on Beam
+
+Names are imported when they are first used, so that ``--help`` does not wait for Beam.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from pipeline.job import prepare
+    from pipeline.processor import DatasetProcessor
+    from pipeline.request import Request
+
+__all__ = ["DatasetProcessor", "Request", "__version__", "prepare"]
+
+_HOME = {
+    "DatasetProcessor": "pipeline.processor",
+    "Request": "pipeline.request",
+    "prepare": "pipeline.job",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,150 @@
+"""The job: a plan becomes a folder, as one Beam pipeline on any runner."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from pipeline.plan import Plan, make_plan
+from pipeline.request import Request
+from transforms.commit import Commit, Contents
+from transforms.errors import VerificationFailed, from_worker
+from transforms.formats import BATCH_BYTES
+from transforms.normalize import REJECTED, Normalize
+from transforms.partition import Partition
+from transforms.read import Read
+from transforms.render import Render
+from transforms.storage import LocalFolder
+from transforms.write import Write, WriteRejects
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The outcome of a run: the manifest of the set at ``path``."""
+
+    path: str
+    manifest: dict[str, Any]
+    already_complete: bool = False
+
+
+def prepare(request: Request, batch_bytes: int = BATCH_BYTES) -> dict[str, Any]:
+    """Prepares the data set that ``request`` describes; returns its manifest.
+
+    An output that already holds the set of the same plan is left as it is.  Raises
+    ``transforms.errors.DataPrepError``; nothing that loads is then at the output, or what was
+    there before.
+    """
+    plan = make_plan(request)
+    return run(plan, request, batch_bytes=batch_bytes).manifest
+
+
+def run(plan: Plan, request: Request, batch_bytes: int = BATCH_BYTES) -> Prepared:
+    """Runs a plan, unless its set is at the output already."""
+    folder = output_folder(request)
+    with folder.claimed():
+        present = folder.manifest()
+        if present is not None and present.get("plan_digest") == plan.digest:
+            return Prepared(folder.path, present, already_complete=True)
+        folder.check_free(plan.digest, request.overwrite)
+        options = _options(plan, request)
+        runner = _runner(options)
+        contents = _contents(plan, request, type(runner).__name__)
+        pipeline = beam.Pipeline(runner=runner, options=options)
+        assemble(pipeline, plan, folder, contents, batch_bytes)
+        try:
+            pipeline.run().wait_until_finish()
+        except Exception as error:
+            known = from_worker(str(error))
+            if known is None:
+                raise
+            raise known from error
+        manifest = folder.manifest()
+        if manifest is None or manifest["plan_digest"] != plan.digest:
+            raise VerificationFailed(
+                f"the runner reports success, but {folder.path} does not hold the set of plan "
+                f"{plan.digest[:12]}; run again"
+            )
+        return Prepared(folder.path, manifest)
+
+
+def assemble(
+    pipeline: beam.Pipeline,
+    plan: Plan,
+    folder: LocalFolder,
+    contents: Contents,
+    batch_bytes: int = BATCH_BYTES,
+) -> None:
+    """The whole job in one sentence."""
+    source, units = plan.reading(), len(plan.units)
+    rows = (
+        pipeline
+        | "Read" >> Read(source, plan.units, batch_bytes)
+        | "Normalize" >> Normalize(plan.fields.mapping, plan.split.key)
+    )
+    shards = (
+        rows.kept
+        | "Render" >> Render(plan.template)
+        | "Partition" >> Partition(plan.split)
+        | "Write" >> Write(folder, units)
+    )
+    rejects = rows[REJECTED] | "WriteRejects" >> WriteRejects(folder, units, source)
+    _ = (shards, rejects) | beam.Flatten() | "Commit" >> Commit(folder, units, contents)
+
+
+def output_folder(request: Request) -> LocalFolder:
+    """The folder that a request writes."""
+    return LocalFolder(str(Path(request.output).absolute()))
+
+
+def _options(plan: Plan, request: Request) -> PipelineOptions:
+    options = PipelineOptions(list(request.beam_args))
+    direct = options.view_as(DirectOptions)
+    given = " ".join(request.beam_args)
+    if "direct_running_mode" not in given:
+        # Arrow works outside the interpreter's lock, so threads beat processes here.  A single
+        # unit has nothing to share, and starts faster without workers.
+        alone = len(plan.units) == 1 or direct.direct_num_workers == 1
+        direct.direct_running_mode = "in_memory" if alone else "multi_threading"
+    if "direct_num_workers" not in given:
+        alone = direct.direct_running_mode == "in_memory"
+        direct.direct_num_workers = 1 if alone else len(os.sched_getaffinity(0))
+    return options
+
+
+def _runner(options: PipelineOptions) -> Any:
+    name = options.view_as(StandardOptions).runner or "DirectRunner"
+    if name.lower() in ("directrunner", "direct", "fnapirunner"):
+        # DirectRunner itself would first try to download and start Prism.
+        return FnApiRunner()
+    return beam.runners.create_runner(name)
+
+
+def _contents(plan: Plan, request: Request, runner: str) -> Contents:
+    system = "with a system turn" if "system\n" in plan.template.before else "without a system turn"
+    return Contents(
+        dataset=plan.dataset,
+        revision=plan.source.revision,
+        plan_digest=plan.digest,
+        plan=plan.to_json(),
+        run={
+            "started": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            "runner": runner,
+            "versions": {
+                name: version(name) for name in ("reasonforge-data-prep", "apache-beam", "pyarrow")
+            },
+        },
+        max_reject_rate=request.max_reject_rate,
+        summary=(
+            f"Made from `{plan.dataset}`, split `{plan.source.split}`, revision "
+            f"`{plan.source.revision}`: {plan.fields.mapping.describe()}, chat format "
+            f"`{plan.template.name}` {system}."
+        ),
+    )

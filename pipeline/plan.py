@@ -1,0 +1,135 @@
+"""The plan: everything that decides the bytes of a set, settled before a worker starts.
+
+Made on the launcher without Beam.  It is immutable, printable and JSON-able; workers follow it and
+decide nothing.  Its digest names the set: same digest, same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pipeline.request import Request
+from pipeline.source import SourceFiles, resolve
+from transforms import formats, split
+from transforms.chat import DEFAULT_SYSTEM_PROMPT, ChatTemplate, chatml
+from transforms.errors import BadInput
+from transforms.fields import FieldChoice, Sample, detect, parse, require_column
+from transforms.records import Column, Unit
+from transforms.split import SplitRule
+from transforms.units import DEFAULT_UNIT_BYTES, Cut, pack, take_first
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be read, how it becomes text, and which units become which shards."""
+
+    dataset: str
+    source: SourceFiles
+    columns: tuple[Column, ...]
+    fields: FieldChoice
+    template: ChatTemplate
+    split: SplitRule
+    max_samples: int | None
+    unit_bytes: int
+    units: tuple[Unit, ...]
+    sample: Sample
+
+    @property
+    def read_columns(self) -> tuple[Column, ...]:
+        """The columns that workers read: those of the fields, and the split key."""
+        names = (*self.fields.mapping.columns, *((self.split.key,) if self.split.key else ()))
+        return tuple(column for column in self.columns if column.name in names)
+
+    def reading(self) -> formats.Source:
+        """What workers need to read."""
+        return formats.Source(self.source.root, self.source.form, self.read_columns)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON: no machine's paths, nothing that differs between equal runs."""
+        mapping = self.fields.mapping
+        return {
+            "source": {
+                "dataset": self.dataset,
+                "kind": self.source.kind,
+                "revision": self.source.revision,
+                "config": self.source.config,
+                "split": self.source.split,
+                "format": asdict(self.source.form),
+                "files": [{"name": name, "bytes": size} for name, size in self.source.files],
+            },
+            "columns": {column.name: column.type for column in self.read_columns},
+            "fields": {**asdict(mapping), "rule": self.fields.rule},
+            "template": asdict(self.template),
+            "split": {**asdict(self.split), "version": split.VERSION},
+            "max_samples": self.max_samples,
+            "unit_bytes": self.unit_bytes,
+            "units": [
+                [[p.file, p.start, p.stop, p.limit] for p in unit.pieces] for unit in self.units
+            ],
+        }
+
+    @property
+    def digest(self) -> str:
+        """BLAKE2b of the canonical JSON; 40 hex digits."""
+        canonical = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(canonical.encode(), digest_size=20).hexdigest()
+
+
+def make_plan(request: Request) -> Plan:
+    """Resolves the source, looks at its first rows, chooses the fields, cuts the units."""
+    source = resolve(request)
+    first = next((name for name, size in source.files if size), None)
+    if first is None:
+        raise BadInput(f"{request.dataset} is empty: its files hold no bytes")
+    found = formats.peek(source.root + first, source.form)
+    source = replace(source, form=found.form)  # a .json file may hold an array
+    choice = _choose_fields(request, found.columns, found.sample)
+    key = None
+    if request.split_key:
+        key = require_column(request.split_key, found.columns, "--split-key").name
+    prompt = DEFAULT_SYSTEM_PROMPT if request.system_prompt is None else request.system_prompt
+    unit_bytes = request.shard_size or DEFAULT_UNIT_BYTES
+    names = (*choice.mapping.columns, *((key,) if key else ()))
+    units = tuple(pack(_cuts(source, names, unit_bytes, request.max_samples), unit_bytes))
+    if not units:
+        raise BadInput(f"{request.dataset} holds no rows")
+    return Plan(
+        dataset=request.dataset,
+        source=source,
+        columns=found.columns,
+        fields=choice,
+        template=chatml(prompt),
+        split=SplitRule(request.val_size, request.seed, key),
+        max_samples=request.max_samples,
+        unit_bytes=unit_bytes,
+        units=units,
+        sample=found.sample,
+    )
+
+
+def _choose_fields(request: Request, columns: Sequence[Column], sample: Sample) -> FieldChoice:
+    if not sample:
+        raise BadInput(f"{request.dataset} holds no rows")
+    if request.fields is None:
+        return detect(columns, sample)
+    mapping = parse(request.fields, columns)
+    unused = [c.name for c in columns if c.type == "string" and c.name not in mapping.columns]
+    return FieldChoice(mapping, "--fields", tuple(unused))
+
+
+def _cuts(
+    source: SourceFiles, names: Sequence[str], unit_bytes: int, max_samples: int | None
+) -> Iterator[Cut]:
+    def all_cuts() -> Iterator[Cut]:
+        for name, size in source.files:
+            path = source.root + name
+            yield from formats.cuts(path, source.form, name, size, names, unit_bytes)
+
+    def count(cut: Cut, at_most: int) -> int:
+        return formats.count_rows(source.root + cut.file, source.form, cut, at_most)
+
+    return all_cuts() if max_samples is None else take_first(all_cuts(), max_samples, count)

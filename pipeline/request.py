@@ -1,0 +1,114 @@
+"""What the user asks for: one immutable value, checked when it is made."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from transforms.errors import UsageError
+
+DEFAULT_DATASET = "TuringEnterprises/Turing-Open-Reasoning"
+DEFAULT_BUCKET = "reasonforge-datasets-dev-071909720457"
+DEFAULT_OUTPUT = "data_cache/processed_reasoning"
+MIN_SHARD_BYTES = 2**20
+MAX_SHARD_BYTES = 2**30
+
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMG]?)(?:i?B)?", re.IGNORECASE)
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A data set to prepare.
+
+    Attributes:
+        dataset: hub name, or a local file, folder or glob.
+        output: the folder to make.
+        config: the hub data set's configuration; None takes the only or default one.
+        split: the source split; None takes ``train``, else the only or first one.
+        revision: branch, tag or commit on the hub; None takes ``main``.
+        val_size: expected fraction of validation rows, 0 to 1.
+        max_samples: the first so many rows in source order; None takes all.
+        seed: seed of the split's hash.
+        split_key: column whose equal values stay in one split; None takes the instruction.
+        fields: ``instruction=a,response=b+c``; None detects the columns.
+        system_prompt: None takes the guide's, "" leaves the system turn out.
+        shard_size: text bytes of a work unit, which becomes a shard; None takes 64 MiB.
+        max_reject_rate: share of rows, 0 to 1, above which rejects fail the job.
+        overwrite: replace a set that is at the output already.
+        s3_bucket: the guide's bucket for uploads.
+        skip_upload: do not upload.
+        beam_args: options for Beam, as on a command line.
+
+    Raises ``UsageError`` for values that can never work.
+    """
+
+    dataset: str = DEFAULT_DATASET
+    output: str = DEFAULT_OUTPUT
+    config: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    val_size: float = 0.1
+    max_samples: int | None = None
+    seed: int = 42
+    split_key: str | None = None
+    fields: str | None = None
+    system_prompt: str | None = None
+    shard_size: int | None = None
+    max_reject_rate: float = 0.05
+    overwrite: bool = False
+    s3_bucket: str = DEFAULT_BUCKET
+    skip_upload: bool = False
+    beam_args: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require_fraction("--val-size", self.val_size)
+        _require_fraction("--max-reject-rate", self.max_reject_rate)
+        if self.max_samples is not None and self.max_samples < 1:
+            raise UsageError(f"--max-samples must be at least 1, found {self.max_samples}")
+        size = self.shard_size
+        if size is not None and not MIN_SHARD_BYTES <= size <= MAX_SHARD_BYTES:
+            raise UsageError(f"--shard-size must be between 1MiB and 1GiB, found {size:,} bytes")
+        if not self.dataset.strip():
+            raise UsageError("--dataset is empty; name a hub data set or a local file")
+        if "<|im_" in (self.system_prompt or ""):
+            raise UsageError("--system-prompt must not hold control tokens such as <|im_end|>")
+        check_output(self.output)
+        if not self.skip_upload and not _BUCKET.fullmatch(self.s3_bucket):
+            raise UsageError(
+                f"--s3-bucket {self.s3_bucket!r} is no bucket name: expected 3 to 63 lower-case "
+                "letters, digits, dots and hyphens, without s3://"
+            )
+
+
+def check_output(output: str) -> None:
+    """``UsageError`` where an output can never be written."""
+    if output.startswith("s3:"):
+        raise UsageError(
+            f"--output {output} is on S3, which this version does not write; give a local folder "
+            "and upload it with your own tools"
+        )
+    if "://" in output:
+        raise UsageError(f"--output {output} is an address, expected a local folder")
+    if not output.strip() or "\0" in output:
+        raise UsageError("--output is empty or holds a NUL character; give a folder")
+    if Path(output).resolve() in (Path("/"), Path.home(), Path.cwd()):
+        raise UsageError(f"--output {output} is the root, home or current folder; give a new one")
+    if Path(output).is_file():
+        raise UsageError(f"--output {output} is a file; give a folder")
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as ``64MiB``, ``1G`` or ``500000``; K, M, G are powers of 1,024."""
+    found = _SIZE.fullmatch(text.strip())
+    if not found:
+        raise UsageError(f"{text!r} is no size; expected for example 64MiB")
+    power = " KMG".index(found["unit"].upper() or " ")
+    return int(float(found["number"]) * 1024**power)
+
+
+def _require_fraction(flag: str, value: float) -> None:
+    if not (math.isfinite(value) and 0 <= value <= 1):
+        raise UsageError(f"{flag} must be between 0 and 1, found {value}")

@@ -1,0 +1,200 @@
+"""Where the rows come from: a request's data set becomes a pinned list of files of one format.
+
+Hub names and local folders are resolved by ``datasets`` (configurations, splits, file patterns);
+a single file, a glob and a ``save_to_disk`` folder by the few lines here.  Nothing is read but
+listings and, for a folder, its JSON files.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.request import Request
+from transforms.errors import BadInput, UsageError
+from transforms.formats import EXTENSIONS, Format, format_of_name
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+@dataclass(frozen=True)
+class SourceFiles:
+    """The files of one split of a data set at one revision, in order.
+
+    ``root`` + a file's name is its local path or hub address; ``files`` are (name, bytes).
+    ``left_out`` names the splits that are not read.
+    """
+
+    kind: str
+    root: str
+    revision: str
+    config: str | None
+    split: str
+    left_out: tuple[str, ...]
+    form: Format
+    files: tuple[tuple[str, int], ...]
+
+
+def resolve(request: Request) -> SourceFiles:
+    """Finds the files; ``UsageError`` or ``BadInput`` where there are none to read."""
+    name = request.dataset
+    if "://" in name:
+        raise UsageError(
+            f"--dataset {name} is an address; expected a hub name such as user/name, or a local "
+            "file, folder or glob"
+        )
+    path = Path(name).expanduser()
+    if path.exists():
+        if request.revision:
+            raise UsageError(f"--revision is for hub data sets, but {name} is a local path")
+        _keep_apart(path, request.output)
+        return _folder(path, request) if path.is_dir() else _files([path], request)
+    if glob.has_magic(name):
+        found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if os.path.isfile(p))
+        if not found:
+            raise UsageError(f"--dataset {name} matches no file")
+        return _files(found, request)
+    looks_local = name.startswith((".", "/", "~")) or name.lower().endswith(
+        (*EXTENSIONS, ".gz", ".zst")
+    )
+    if looks_local or not _HUB_NAME.fullmatch(name):
+        raise UsageError(
+            f"--dataset {name} does not exist; expected a hub name such as user/name, or a local "
+            "file, folder or glob"
+        )
+    from pipeline import hub
+
+    return hub.resolve(request)
+
+
+def choose_split(splits: Sequence[str], wanted: str | None, dataset: str) -> str:
+    """The split to read: the wanted one, else ``train``, else the first."""
+    if wanted is None:
+        return "train" if "train" in splits else splits[0]
+    if wanted not in splits:
+        raise UsageError(f"--split {wanted} is not in {dataset}; found {', '.join(splits)}")
+    return wanted
+
+
+def one_format(files: Sequence[str], forms: Sequence[Format]) -> Format:
+    """The format that all files share; ``UsageError`` naming two that differ."""
+    for file, form in zip(files, forms, strict=True):
+        if form != forms[0]:
+            raise UsageError(
+                f"{files[0]} and {file} are of different formats; name one kind with a glob, such "
+                "as --dataset 'FOLDER/*.jsonl'"
+            )
+    return forms[0]
+
+
+def _keep_apart(source: Path, output: str) -> None:
+    inside, target = source.resolve(), Path(output).resolve()
+    if inside == target or (inside.is_dir() and target.is_relative_to(inside)):
+        raise UsageError(
+            f"--output {output} lies inside the input {source}; give an output outside of it"
+        )
+    if inside.is_relative_to(target):
+        raise UsageError(f"the input {source} lies inside --output {output}; give another output")
+
+
+def _files(paths: Sequence[Path], request: Request) -> SourceFiles:
+    if request.config:
+        raise UsageError(f"--config is for hub data sets and folders; {request.dataset} has none")
+    choose_split(["train"], request.split, request.dataset)
+    for path in paths:
+        _keep_apart(path, request.output)
+    form = one_format([str(p) for p in paths], [format_of_name(p.name) for p in paths])
+    return _local(paths, form, None, "train", ())
+
+
+def _folder(path: Path, request: Request) -> SourceFiles:
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        return _saved(path, request)
+    from pipeline import hub
+
+    builder = hub.builder(str(path.resolve()), request.config, None)
+    splits = hub.data_files(builder)
+    split = choose_split(list(splits), request.split, request.dataset)
+    paths = [Path(file) for file in splits[split]]
+    _stay_inside(path, paths)
+    form = hub.form_of(builder, splits[split])
+    return _local(
+        paths, form, builder.config.name, split, tuple(s for s in splits if s != split)
+    )
+
+
+def _saved(path: Path, request: Request) -> SourceFiles:
+    """A folder that ``save_to_disk`` or this job wrote."""
+    if request.config:
+        raise UsageError(f"--config does not apply to {path}, a saved data set")
+    splits = ["train"]
+    folder = path
+    if (path / "dataset_dict.json").is_file():
+        splits = _json(path / "dataset_dict.json").get("splits") or []
+        if not splits or not all(isinstance(s, str) and _is_name(s) for s in splits):
+            raise BadInput(f"{path / 'dataset_dict.json'} names no splits, or bad ones: {splits}")
+    split = choose_split(splits, request.split, request.dataset)
+    if (path / "dataset_dict.json").is_file():
+        folder = path / split
+    entries = _json(folder / "state.json").get("_data_files") or []
+    names = [entry.get("filename") for entry in entries if isinstance(entry, dict)]
+    bad = [name for name in names if not isinstance(name, str) or not _is_name(name)]
+    if bad or not names:
+        raise BadInput(
+            f"{folder / 'state.json'} names {bad or 'no files'}; expected file names in its folder"
+        )
+    paths = [folder / name for name in names]
+    for file in paths:
+        if not file.is_file():
+            raise BadInput(f"{file} is missing, but {folder / 'state.json'} names it")
+    _stay_inside(folder, paths)
+    left_out = tuple(s for s in splits if s != split)
+    return _local(paths, Format("arrow_ipc"), None, split, left_out)
+
+
+def _is_name(name: str) -> bool:
+    return name not in ("", ".", "..") and not any(c in name for c in "/\\\0")
+
+
+def _json(path: Path) -> Mapping[str, object]:
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} cannot be read as JSON ({error}); save the data set again") from error
+    if not isinstance(value, dict):
+        raise BadInput(f"{path} is no JSON object; save the data set again")
+    return value
+
+
+def _stay_inside(folder: Path, paths: Sequence[Path]) -> None:
+    for path in paths:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(
+                f"{path} is a link out of the folder {folder}; name the file itself, or copy it in"
+            )
+
+
+def _local(
+    paths: Sequence[Path],
+    form: Format,
+    config: str | None,
+    split: str,
+    left_out: tuple[str, ...],
+) -> SourceFiles:
+    """Local files, pinned by name, size and time of change: a new state is a new revision."""
+    absolute = [path.absolute() for path in paths]
+    root = os.path.commonpath([path.parent for path in absolute]).rstrip("/") + "/"
+    stats = [path.stat() for path in absolute]
+    names = [str(path)[len(root) :] for path in absolute]
+    state = [
+        (name, stat.st_size, stat.st_mtime_ns) for name, stat in zip(names, stats, strict=True)
+    ]
+    digest = hashlib.blake2b(json.dumps(state).encode(), digest_size=20).hexdigest()
+    files = tuple((name, size) for name, size, _ in state)
+    return SourceFiles("local", root, digest, config, split, left_out, form, files)

@@ -1,0 +1,36 @@
+"""Packaging of the data-preparation job."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="reasonforge-data-prep",
+    version="0.1.0",
+    description="Turns instruction data sets into training text, as an Apache Beam job",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["pipeline", "pipeline.*", "transforms", "transforms.*"]),
+    package_data={"pipeline": ["sample/*.jsonl", "py.typed"], "transforms": ["py.typed"]},
+    install_requires=[
+        "apache-beam>=2.77,<2.78",  # the job; runners are tested with one minor version
+        "datasets>=5.2,<6",  # hub names, folders and configurations; the guide's step API
+        "filelock>=3.16,<4",  # one run at an output at a time
+        "huggingface-hub>=2.4,<3",  # pins the revision of a hub data set
+        "numpy>=2,<3",  # hashes of a batch as one array
+        "pyarrow>=25,<26",  # the data; readers and the shard format are tested with one version
+        "rich>=14,<16",  # live progress line
+        "xxhash>=3.5,<5",  # the split's hash; XXH3-64 is the same in all versions
+    ],
+    extras_require={
+        "dev": [
+            "hypothesis>=6.150,<7",  # properties of the rules
+            "mypy>=2,<3",  # types of the pure modules
+            "pytest>=9,<10",
+            "ruff>=0.17,<0.18",  # format and lint; its rules change with minor versions
+        ],
+    },
+    entry_points={"console_scripts": ["reasonforge-data=pipeline.cli:main"]},
+)

@@ -1,0 +1,13 @@
+"""The vocabulary of the data-preparation job: PTransforms, the pure rules under them, and the seams.
+
+The data's way, one module a step:
+
+    read.py -> normalize.py -> render.py -> partition.py -> write.py -> commit.py
+
+Pure rules (they import neither Beam nor the network): ``fields`` (which columns are the
+instruction and the response), ``chat`` (which text), ``split`` (which split), ``layout`` (which
+file name and which JSON), ``units`` (which piece of the source is which shard), ``records`` and
+``errors``.  Seams: ``formats`` reads source files, ``storage`` owns the output folder.
+
+Nothing here imports ``pipeline``, the application that composes these parts.
+"""

@@ -1,0 +1,201 @@
+"""Commit: the shards add up, the folder's own files are written, the set appears.
+
+Runs inside the pipeline, once all shards are known, so that a job nobody waits for still finishes
+by itself.  A runner may run it again, at any time: the same shards give the same files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import apache_beam as beam
+
+from transforms import layout
+from transforms.errors import BadInput, VerificationFailed
+from transforms.layout import REJECTS_FOLDER
+from transforms.records import Shard
+from transforms.split import SPLITS
+from transforms.storage import LocalFolder
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the manifest says of the set before it is counted.
+
+    ``plan`` is the plan as JSON, ``run`` what may differ between two runs of it (runner, versions,
+    ``started`` as an ISO 8601 time).
+    """
+
+    dataset: str
+    revision: str
+    plan_digest: str
+    plan: Mapping[str, Any]
+    run: Mapping[str, Any]
+    max_reject_rate: float
+    summary: str
+
+
+@dataclass
+class Commit(beam.PTransform):
+    """``Shard -> dict``: the manifest, once, after the folder is in place."""
+
+    folder: LocalFolder
+    units: int
+    contents: Contents
+
+    def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[dict[str, Any]]:
+        return (
+            shards
+            | "OneKey" >> beam.WithKeys(0)
+            | "AllShards" >> beam.GroupByKey()
+            | "Publish" >> beam.MapTuple(self._publish)
+        )
+
+    def _publish(self, _: int, shards: Iterable[Shard]) -> dict[str, Any]:
+        return commit(self.folder, self.units, self.contents, shards)
+
+
+def commit(
+    folder: LocalFolder, units: int, contents: Contents, shards: Iterable[Shard]
+) -> dict[str, Any]:
+    """Checks the shards, writes the rest of the folder, puts it in place; returns the manifest.
+
+    Raises ``VerificationFailed`` where a shard is missing or the rows do not add up, ``BadInput``
+    where too many rows were rejected.  The folder is then not put in place.
+    """
+    ordered = complete(shards, units)
+    counts = account(ordered)
+    check_rejects(ordered, counts, contents.max_reject_rate)
+
+    files = [shard.to_json() for shard in ordered if shard.path]
+    for split in SPLITS:
+        own = [f for f in files if f["path"].startswith(f"{split}/")]
+        for path, data in layout.split_files(
+            split, own, fingerprint(contents.plan_digest, split)
+        ).items():
+            files.append(_put(folder, path, data))
+    files.append(_put(folder, layout.CARD, layout.card(_facts(contents, counts))))
+
+    now = datetime.now(timezone.utc)
+    seconds = (now - datetime.fromisoformat(contents.run["started"])).total_seconds()
+    manifest = {
+        "format_version": layout.FORMAT_VERSION,
+        "dataset": contents.dataset,
+        "revision": contents.revision,
+        "plan_digest": contents.plan_digest,
+        "plan": contents.plan,
+        "counts": counts,
+        "files": sorted(files, key=lambda file: str(file["path"])),
+        "run": {
+            **contents.run,
+            "finished": now.isoformat(timespec="seconds"),
+            "seconds": round(seconds, 3),
+        },
+    }
+    folder.put(layout.MANIFEST, layout.to_json(manifest))
+    folder.put(layout.DATASET_DICT, layout.dataset_dict())
+    folder.finish(contents.plan_digest)
+    return manifest
+
+
+def complete(shards: Iterable[Shard], units: int) -> list[Shard]:
+    """Every shard of every unit exactly once, in order; a repeated attempt's equal record is one.
+
+    Raises ``VerificationFailed`` where one is missing, or two attempts disagree.
+    """
+    found: dict[tuple[str, int], Shard] = {}
+    for shard in shards:
+        earlier = found.setdefault((shard.split, shard.unit), shard)
+        if earlier != shard:
+            raise VerificationFailed(
+                f"two attempts at {shard.split} shard {shard.unit} wrote different bytes; the "
+                "source changed during the run: run again"
+            )
+    expected = [(split, unit) for split in (*SPLITS, REJECTS_FOLDER) for unit in range(units)]
+    missing = [place for place in expected if place not in found]
+    if missing or len(found) != len(expected):
+        raise VerificationFailed(
+            f"expected {len(expected)} shard records, found {len(found)}; missing: "
+            f"{', '.join(f'{split} {unit}' for split, unit in missing[:5]) or 'none'}; run again"
+        )
+    return [found[place] for place in expected]
+
+
+def account(shards: Sequence[Shard]) -> dict[str, Any]:
+    """The counts, from the shards' records; every row read must be somewhere.
+
+    Raises ``VerificationFailed`` unless read = train + validation + rejected + duplicates, in each
+    unit.
+    """
+    rows: Counter[str] = Counter()
+    codes: Counter[str] = Counter()
+    read: dict[int, int] = {}
+    placed: Counter[int] = Counter()
+    for shard in shards:
+        rows[shard.split] += shard.rows
+        codes.update(shard.codes)
+        placed[shard.unit] += shard.rows
+        if read.setdefault(shard.unit, shard.read) != shard.read:
+            raise VerificationFailed(
+                f"the files of unit {shard.unit} disagree on how many rows were read: "
+                f"{read[shard.unit]:,} and {shard.read:,}"
+            )
+    wrong = [unit for unit in read if read[unit] != placed[unit]]
+    if wrong or codes.total() != rows[REJECTS_FOLDER]:
+        unit = wrong[0] if wrong else -1
+        raise VerificationFailed(
+            f"the rows do not add up: unit {unit} read {read.get(unit, 0):,} rows and placed "
+            f"{placed[unit]:,}; {codes.total():,} rejects were counted by reason and "
+            f"{rows[REJECTS_FOLDER]:,} written"
+        )
+    return {
+        "read": sum(read.values()),
+        "train": rows["train"],
+        "validation": rows["validation"],
+        "rejected": {"total": codes.total(), "by_reason": dict(sorted(codes.items()))},
+        "duplicates": 0,
+    }
+
+
+def check_rejects(shards: Sequence[Shard], counts: Mapping[str, Any], max_rate: float) -> None:
+    """``BadInput``, with the three most frequent reasons, where too many rows were rejected."""
+    rejected, read = counts["rejected"]["total"], counts["read"]
+    if not rejected or rejected <= max_rate * read:
+        return
+    examples: dict[str, str] = {}
+    for shard in shards:
+        for code, place in shard.examples.items():
+            examples.setdefault(code, place)
+    top = Counter(counts["rejected"]["by_reason"]).most_common(3)
+    reasons = "; ".join(f"{code} {n:,} (first: {examples[code]})" for code, n in top)
+    raise BadInput(
+        f"{rejected:,} of {read:,} rows were rejected ({rejected / read:.1%}), more than the "
+        f"{max_rate:.1%} that --max-reject-rate allows: {reasons}. Mend the rows, choose other "
+        "columns with --fields, or raise --max-reject-rate"
+    )
+
+
+def fingerprint(plan_digest: str, split: str) -> str:
+    """The split's ``_fingerprint``, by which ``datasets`` names its caches: 16 hex digits."""
+    return hashlib.blake2b(f"{plan_digest}/{split}".encode(), digest_size=8).hexdigest()
+
+
+def _put(folder: LocalFolder, path: str, data: bytes) -> dict[str, Any]:
+    folder.put(path, data)
+    digest = hashlib.sha256(data).hexdigest()
+    return {"path": path, "bytes": len(data), "sha256": digest, "rows": 0}
+
+
+def _facts(contents: Contents, counts: Mapping[str, Any]) -> str:
+    reasons = ", ".join(f"{n:,} {code}" for code, n in counts["rejected"]["by_reason"].items())
+    rejected = f" Rejected: {reasons}." if reasons else ""
+    return (
+        f"{contents.summary}\n\n{counts['read']:,} rows were read: {counts['train']:,} are in "
+        f"`train`, {counts['validation']:,} in `validation`.{rejected} `manifest.json` holds the "
+        "plan, the counts and every file's SHA-256."
+    )

@@ -1,0 +1,88 @@
+"""What can go wrong with a request or the world, and the exit code of each.
+
+    DataPrepError              1  anything else
+    |-- UsageError             2  the request is wrong or incomplete
+    |-- BadInput               3  the source cannot be read or has too many bad rows
+    |-- AccessDenied           4  credentials are missing, wrong or not enough
+    |-- StorageError           5  storage or network failed after retries; a rerun is safe
+    |-- OutputTaken            6  the output holds something else, or another run writes it
+    |-- VerificationFailed     7  the result does not add up and was not published
+    `-- UploadUnavailable      9  the set is prepared, but this version cannot upload it
+
+Every message says what was expected, what was found and what to do.  A bad *row* is not an error:
+it leaves the job as a reject (see ``normalize``).
+"""
+
+from __future__ import annotations
+
+import re
+
+
+class DataPrepError(Exception):
+    """Base of all errors that a user sees without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(DataPrepError):
+    """The request is wrong or incomplete."""
+
+    exit_code = 2
+
+
+class BadInput(DataPrepError):
+    """The source cannot be read, or has too many bad rows."""
+
+    exit_code = 3
+
+
+class AccessDenied(DataPrepError):
+    """Credentials are missing, wrong or not enough."""
+
+    exit_code = 4
+
+
+class StorageError(DataPrepError):
+    """Storage or network failed after its retries; running again is safe."""
+
+    exit_code = 5
+
+
+class OutputTaken(DataPrepError):
+    """The output holds something else, or another run is writing it."""
+
+    exit_code = 6
+
+
+class VerificationFailed(DataPrepError):
+    """The result does not add up; nothing was published."""
+
+    exit_code = 7
+
+
+class UploadUnavailable(DataPrepError):
+    """The set is prepared locally, but this version cannot upload it."""
+
+    exit_code = 9
+
+
+_CLASSES: dict[str, type[DataPrepError]] = {
+    error.__name__: error for error in (DataPrepError, *DataPrepError.__subclasses__())
+}
+
+# A runner hands a worker's exception over as text that ends in Python's own last traceback line,
+# to which Beam adds the step: "transforms.errors.BadInput: MESSAGE [while running 'Read']".
+_WORKER_LINE = re.compile(
+    rf"{re.escape(__name__)}\.(?P<name>{'|'.join(_CLASSES)}): "
+    r"(?P<message>.*?)(?: \[while running '|\n\n|\nTraceback|\Z)",
+    re.DOTALL,
+)
+
+
+def from_worker(text: str) -> DataPrepError | None:
+    """The error that a worker raised, read back from the text in which a runner reports it.
+
+    Returns None where the text holds none of ours.
+    """
+    found = _WORKER_LINE.search(text)
+    return _CLASSES[found["name"]](found["message"].strip()) if found else None

@@ -1,0 +1,129 @@
+"""JSON arrays of objects: read in steps by the standard library's parser, never held whole.
+
+An array cannot be cut without parsing it, so a file is read by one unit.  A broken element ends the
+file with an error: unlike a line, it does not tell where the next one starts.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import BinaryIO
+
+from transforms.errors import BadInput
+from transforms.formats.json_objects import Fault, as_object, columns_of, to_rows
+from transforms.formats.rows import MAX_ROW_BYTES, SAMPLE_ROWS, Format, Peek, Rows, open_binary, whole_file
+from transforms.records import EXCERPT_CHARS, Column, Piece
+from transforms.units import Cut
+
+_STEP = 2**20
+_SPACE = " \t\r\n"
+Numbered = tuple[int, "dict[str, object] | Fault", str]
+
+
+def peek(path: str, form: Format) -> Peek:
+    """Columns and types from the first elements."""
+    sample = [v for _, v, _ in islice(_objects(path, form), SAMPLE_ROWS) if isinstance(v, dict)]
+    return Peek(form, columns_of(sample), sample)
+
+
+def cuts(
+    path: str, form: Format, name: str, size: int, names: Sequence[str], unit_bytes: int
+) -> Iterator[Cut]:
+    """The whole file."""
+    yield from whole_file(form, name, size)
+
+
+def read(
+    path: str, form: Format, piece: Piece, columns: Sequence[Column], batch_bytes: int
+) -> Iterator[Rows]:
+    """The elements in batches of about ``batch_bytes`` of JSON, numbered from 1."""
+    batch: list[Numbered] = []
+    held = 0
+    for number, value, excerpt, size in _sized(path, form):
+        batch.append((number, value, excerpt))
+        held += size
+        if held >= batch_bytes:
+            yield to_rows(batch, columns)
+            batch, held = [], 0
+    if batch:
+        yield to_rows(batch, columns)
+
+
+def rows_before(path: str, piece: Piece) -> int:
+    """None: a piece is a whole file."""
+    return 0
+
+
+def _objects(path: str, form: Format) -> Iterator[Numbered]:
+    return ((number, value, excerpt) for number, value, excerpt, _ in _sized(path, form))
+
+
+def _sized(
+    path: str, form: Format
+) -> Iterator[tuple[int, dict[str, object] | Fault, str, int]]:
+    with open_binary(path, form.compression) as file:
+        for number, (value, source) in enumerate(_elements(file, path), start=1):
+            try:
+                parsed: dict[str, object] | Fault = dict(as_object(value))
+            except Fault as fault:
+                parsed = fault
+            yield number, parsed, source[:EXCERPT_CHARS], len(source)
+
+
+def _elements(file: BinaryIO, path: str) -> Iterator[tuple[object, str]]:
+    """Each element of the array with its JSON source."""
+    # Bytes that are no UTF-8 become lone surrogates, and their row a reject.
+    decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
+    parse = json.JSONDecoder().raw_decode
+    text, at, ended = "", 0, False
+
+    def more() -> bool:
+        nonlocal text, at, ended
+        data = b"" if ended else file.read(max(_STEP, len(text) - at))  # doubling: linear in all
+        ended = not data
+        text, at = text[at:] + decoder.decode(data, final=ended), 0
+        return not ended
+
+    def next_char() -> str:
+        nonlocal at
+        while True:
+            while at < len(text) and text[at] in _SPACE:
+                at += 1
+            if at < len(text) or not more():
+                return text[at : at + 1]
+
+    def broken(found: str) -> BadInput:
+        return BadInput(
+            f"{path} is not a whole JSON array: {found} after {count:,} elements; the file is cut "
+            "or damaged: replace it, or convert it to JSON Lines"
+        )
+
+    count = 0
+    if next_char() != "[":
+        raise broken("no opening bracket")
+    at += 1
+    if next_char() == "]":
+        return
+    while True:
+        next_char()
+        while True:
+            try:
+                value, end = parse(text, at)
+                # A number that touches the end of the text could go on in the next step.
+                if end < len(text) or not more():
+                    break
+            except (ValueError, RecursionError) as error:
+                if len(text) - at > MAX_ROW_BYTES or not more():
+                    raise broken(str(error).split(":")[0]) from error
+        yield value, text[at:end]
+        count += 1
+        at = end
+        mark = next_char()
+        at += 1
+        if mark == "]":
+            return
+        if mark != ",":
+            raise broken(f"{mark!r}" if mark else "the end of the file")

@@ -1,0 +1,197 @@
+"""JSON Lines: local plain files are cut at any byte, each unit taking the lines that start in it.
+
+Compressed and remote files are read whole by one unit.  Each block of lines goes to Arrow's JSON
+parser with the plan's types; a block that it refuses, or where it sees another number of rows than
+there are lines, is parsed again line by line, so that one bad line costs one reject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.json as pj
+
+from transforms.errors import BadInput
+from transforms.formats import json_array
+from transforms.formats.json_objects import (
+    ARROW_TYPES,
+    TOO_LARGE,
+    Fault,
+    columns_of,
+    parse_line,
+    to_rows,
+)
+from transforms.formats.rows import (
+    MAX_ROW_BYTES,
+    SAMPLE_ROWS,
+    Format,
+    Peek,
+    Rows,
+    is_remote,
+    numbered,
+    open_binary,
+    whole_file,
+)
+from transforms.records import EXCERPT_CHARS, Column, Piece
+from transforms.units import Cut, byte_cuts
+
+_BOM = b"\xef\xbb\xbf"
+_WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_STEP = 2**20
+
+
+def peek(path: str, form: Format) -> Peek:
+    """Columns and types from the first lines; a file that starts with ``[`` is a JSON array."""
+    with open_binary(path, form.compression) as file:
+        start = file.read(_STEP)
+    if start.startswith(_WIDE_BOMS):
+        raise BadInput(f"{path} is UTF-16 text, expected UTF-8; convert it first (iconv -t UTF-8)")
+    if start.removeprefix(_BOM).lstrip().startswith(b"["):
+        return json_array.peek(path, Format("json_array", form.compression))
+    sample: list[dict[str, object]] = []
+    seen = 0
+    for _, value, _ in _objects(path, form):
+        seen += 1
+        if not isinstance(value, Fault):
+            sample.append(dict(value))
+        if seen >= SAMPLE_ROWS:
+            break
+    if seen and not sample:
+        raise BadInput(
+            f"{path} is not JSON Lines: none of its first {seen} lines is a JSON object; expected "
+            "one object a line, or one array of objects"
+        )
+    return Peek(form, columns_of(sample), sample)
+
+
+def _objects(path: str, form: Format) -> Iterator[tuple[int, object, str]]:
+    with open_binary(path, form.compression) as file:
+        number = 1
+        for block in _blocks(file, 0, None, _STEP):
+            yield from _parse_lines(block, number)  # type: ignore[misc]
+            number += block.count(b"\n")
+
+
+def cuts(
+    path: str, form: Format, name: str, size: int, names: Sequence[str], unit_bytes: int
+) -> Iterator[Cut]:
+    """Byte ranges of a local plain file; else the whole file."""
+    if form.compression is None and not is_remote(path):
+        yield from byte_cuts(name, size, unit_bytes)
+    else:
+        yield from whole_file(form, name, size)
+
+
+def read(
+    path: str, form: Format, piece: Piece, columns: Sequence[Column], batch_bytes: int
+) -> Iterator[Rows]:
+    """The lines that start in the piece's bytes, numbered within it."""
+    schema = pa.schema([(c.name, ARROW_TYPES[c.type]) for c in columns])
+    with open_binary(path, form.compression) as file:
+        number = 1
+        for block in _blocks(file, piece.start, piece.stop or None, batch_bytes):
+            if number == 1 and piece.start == 0 and block.lstrip().startswith(b"["):
+                raise BadInput(
+                    f"{path} holds a JSON array where the first file has an object a line; "
+                    "prepare the files separately"
+                )
+            yield _parse_fast(block, number, schema) or to_rows(_parse_lines(block, number), columns)
+            number += block.count(b"\n")
+
+
+def _parse_fast(block: bytes, number: int, schema: pa.Schema) -> Rows | None:
+    if not len(schema):
+        return None
+    try:
+        table = pj.read_json(
+            pa.BufferReader(block),
+            pj.ReadOptions(use_threads=False, block_size=len(block) + 1),
+            pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        )
+        table.validate(full=True)
+    except pa.ArrowException:
+        return None
+    lines = block.count(b"\n") + (not block.endswith(b"\n"))
+    return Rows(numbered(table, number)) if table.num_rows == lines else None
+
+
+def _parse_lines(block: bytes, number: int) -> Iterator[tuple[int, object, str]]:
+    for line in block.split(b"\n"):
+        if line.strip():
+            # Cut before decoding: a character may take four bytes.
+            excerpt = line[: 4 * EXCERPT_CHARS].decode("utf-8", "replace")
+            try:
+                if len(line) > MAX_ROW_BYTES:
+                    raise Fault(TOO_LARGE)
+                yield number, parse_line(line), excerpt
+            except Fault as fault:
+                yield number, fault, excerpt
+        number += 1
+
+
+def _blocks(file: BinaryIO, start: int, stop: int | None, step: int) -> Iterator[bytes]:
+    """Whole lines in blocks of about ``step`` bytes: those lines that start in [start, stop).
+
+    Of a line longer than ``MAX_ROW_BYTES`` only the beginning is kept, so that it is seen and
+    rejected without being held.
+    """
+    if start:
+        file.seek(start - 1)
+    position = max(0, start - 1)
+    others = start > 0  # the line that covers start - 1 belongs to the piece before
+    carry = b""
+    while data := file.read(step):
+        if position == 0:
+            data = data.removeprefix(_BOM).rjust(len(data))  # spaces keep the byte positions
+        data_at = position
+        position += len(data)
+        if others:
+            end = data.find(b"\n") + 1
+            if not end:
+                continue
+            data, data_at, others = data[end:], data_at + end, False
+            if stop is not None and data_at >= stop:
+                return
+        block = carry + data
+        if stop is not None and position >= stop:
+            # The line that covers stop - 1 is the last one here.
+            end = block.find(b"\n", max(0, len(carry) + stop - 1 - data_at)) + 1
+            if end:
+                yield block[:end]
+                return
+        end = block.rfind(b"\n") + 1
+        if end:
+            yield block[:end]
+        carry = block[end:][: MAX_ROW_BYTES + 1]
+    if carry:
+        yield carry
+
+
+_known_lines: dict[str, dict[int, int]] = {}
+"""Lines before a byte, for files in which this process had to count: path -> byte -> lines."""
+
+
+def rows_before(path: str, piece: Piece) -> int:
+    """Lines before the piece's first one.
+
+    Byte ranges are cut without reading, so only a unit that has rejects pays for this count; each
+    process passes over a file at most once.
+    """
+    if not piece.start:
+        return 0
+    end = piece.start - 1
+    known = _known_lines.setdefault(path, {0: 0})
+    position = max(byte for byte in list(known) if byte <= end)
+    lines = known[position]
+    with open_binary(path) as file:
+        file.seek(position)
+        while position < end:
+            data = file.read(min(_STEP, end - position))
+            if not data:
+                break
+            lines += data.count(b"\n")
+            position += len(data)
+    known[end] = lines
+    return lines + 1

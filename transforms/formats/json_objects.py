@@ -1,0 +1,123 @@
+"""What JSON Lines and JSON arrays share: Python objects become columns, or rejects with a reason.
+
+This is the careful way: one object at a time, by the standard library's parser.  JSON Lines takes
+it only for the blocks that Arrow's own parser does not take as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import pyarrow as pa
+
+from transforms.formats.rows import Rows
+from transforms.records import ROW, Column, rejects_table
+
+NOT_AN_OBJECT = "not-an-object"
+BROKEN_JSON = "broken-json"
+TOO_LARGE = "row-too-large"
+_INT64 = range(-(2**63), 2**63)
+
+ARROW_TYPES = {
+    "string": pa.string(),
+    "int64": pa.int64(),
+    "double": pa.float64(),
+    "bool": pa.bool_(),
+}
+
+_FITS: dict[str, Callable[[object], bool]] = {
+    "string": lambda cell: isinstance(cell, str),
+    "int64": lambda cell: type(cell) is int and cell in _INT64,
+    "double": lambda cell: type(cell) in (int, float),
+    "bool": lambda cell: isinstance(cell, bool),
+}
+
+
+class Fault(ValueError):
+    """A row that cannot be taken, with its reject code."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def parse_line(line: bytes) -> Mapping[str, object]:
+    """The object of one line; raises ``Fault`` where it is not one JSON object."""
+    try:
+        # Bytes that are no UTF-8 become lone surrogates, which no valid text has: see ``_cell``.
+        value = json.loads(line.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError) as error:
+        raise Fault(BROKEN_JSON) from error
+    return as_object(value)
+
+
+def as_object(value: object) -> Mapping[str, object]:
+    """The value if it is an object; raises ``Fault`` otherwise."""
+    if not isinstance(value, dict):
+        raise Fault(NOT_AN_OBJECT)
+    return value
+
+
+def to_rows(
+    numbered: Iterable[tuple[int, Mapping[str, object] | Fault, str]], columns: Sequence[Column]
+) -> Rows:
+    """Rows of (number, object or fault, excerpt) triples."""
+    numbers: list[int] = []
+    cells: list[list[object]] = [[] for _ in columns]
+    rejects: list[tuple[int, str, str]] = []
+    for number, value, excerpt in numbered:
+        try:
+            if isinstance(value, Fault):
+                raise value
+            row = [_cell(value.get(column.name), column) for column in columns]
+        except Fault as fault:
+            rejects.append((number, fault.code, excerpt))
+            continue
+        numbers.append(number)
+        for array, cell in zip(cells, row, strict=True):
+            array.append(cell)
+    arrays = [
+        pa.array(array, ARROW_TYPES[column.type])
+        for array, column in zip(cells, columns, strict=True)
+    ]
+    table = pa.table(
+        [*arrays, pa.array(numbers, pa.int64())], names=[*(c.name for c in columns), ROW]
+    )
+    return Rows(table, rejects_table(rejects) if rejects else None)
+
+
+def _cell(cell: object, column: Column) -> object:
+    if cell is None:
+        return None
+    if not _FITS[column.type](cell):
+        raise Fault("not-text" if column.type == "string" else "wrong-type")
+    if isinstance(cell, str):
+        try:
+            cell.encode()
+        except UnicodeEncodeError as error:
+            raise Fault("invalid-unicode") from error
+    return cell
+
+
+def columns_of(sample: Sequence[Mapping[str, object]]) -> tuple[Column, ...]:
+    """The columns of sample objects, in order of first appearance, typed by what they hold."""
+    names = dict.fromkeys(name for row in sample for name in row)
+    return tuple(Column(name, _type_of([row.get(name) for row in sample])) for name in names)
+
+
+def _type_of(cells: Sequence[object]) -> str:
+    kinds = {type(cell) for cell in cells if cell is not None}
+    if not kinds:
+        return "null"
+    if kinds <= {list, dict}:
+        return "list" if list in kinds else "struct"
+    if str in kinds:
+        return "string"
+    if kinds == {bool}:
+        return "bool"
+    if kinds == {int} and all(cell is None or cell in _INT64 for cell in cells):
+        return "int64"
+    if kinds <= {int, float}:
+        return "double"
+    return "mixed"

@@ -1,0 +1,101 @@
+"""Parquet: cut at row groups, whose rows and sizes the footer tells; a row group is never split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms.formats.rows import (
+    SAMPLE_ROWS,
+    Format,
+    Peek,
+    Rows,
+    as_text,
+    check_schema,
+    is_remote,
+    numbered,
+    open_binary,
+    text_rows,
+    typed_columns,
+)
+from transforms.records import Column, Piece
+from transforms.units import Cut
+
+_BUFFER_BYTES = 2**20  # read column chunks in steps, so that a huge row group is never held whole
+
+
+def _open(path: str) -> pq.ParquetFile:
+    source = open_binary(path) if is_remote(path) else path
+    return pq.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+
+
+def peek(path: str, form: Format) -> Peek:
+    """Columns from the schema; the sample holds the columns that could become text."""
+    with _open(path) as file:
+        columns = typed_columns(file.schema_arrow, path)
+        names = [c.name for c in columns if c.type in ("string", "int64", "double", "bool")]
+        batches = file.iter_batches(batch_size=SAMPLE_ROWS, columns=names, use_threads=False)
+        sample = [row for batch in islice(batches, 1) for row in text_rows(pa.table(batch))]
+        return Peek(form, columns, sample)
+
+
+def cuts(
+    path: str, form: Format, name: str, size: int, names: Sequence[str], unit_bytes: int
+) -> Iterator[Cut]:
+    """One cut a row group, sized by the uncompressed bytes of the columns that are read."""
+    with _open(path) as file:
+        metadata = file.metadata
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        sizes = (group.column(i) for i in range(group.num_columns))
+        text = sum(
+            c.total_uncompressed_size for c in sizes if c.path_in_schema.split(".")[0] in names
+        )
+        if group.num_rows:
+            yield Cut(name, index, index + 1, text, group.num_rows)
+
+
+def read(
+    path: str, form: Format, piece: Piece, columns: Sequence[Column], batch_bytes: int
+) -> Iterator[Rows]:
+    """Batches of about ``batch_bytes``, numbered within the piece."""
+    with _open(path) as file:
+        check_schema(file.schema_arrow, columns, path)
+        groups = range(piece.start, min(piece.stop, file.num_row_groups))
+        names = [column.name for column in columns]
+        batches = file.iter_batches(
+            batch_size=_rows_per_batch(file.metadata, groups, names, batch_bytes),
+            row_groups=list(groups),
+            columns=names,
+            use_threads=False,
+        )
+        first = 1
+        for batch in batches:
+            table = as_text(pa.table(batch), columns)
+            yield Rows(numbered(table, first))
+            first += batch.num_rows
+
+
+def _rows_per_batch(
+    metadata: pq.FileMetaData, groups: range, names: Sequence[str], batch_bytes: int
+) -> int:
+    rows = sum(metadata.row_group(g).num_rows for g in groups)
+    size = sum(
+        column.total_uncompressed_size
+        for g in groups
+        for i in range(metadata.row_group(g).num_columns)
+        if (column := metadata.row_group(g).column(i)).path_in_schema.split(".")[0] in names
+    )
+    # At most 8,192: a dictionary page makes rows look smaller than they are once decoded.
+    return max(1, min(8192, batch_bytes * rows // size if size else 8192))
+
+
+def rows_before(path: str, piece: Piece) -> int:
+    """Rows of the row groups before the piece."""
+    with _open(path) as file:
+        return sum(file.metadata.row_group(g).num_rows for g in range(piece.start))
+
+

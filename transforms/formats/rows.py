@@ -1,0 +1,213 @@
+"""What the readers share: the rows they yield, how files are opened, how failures are named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.errors import AccessDenied, BadInput, DataPrepError, StorageError
+from transforms.records import ROW, Column
+from transforms.units import Cut
+
+BATCH_BYTES = 4 * 2**20
+"""About how many bytes of source a reader takes at a time: some thousand rows, cache-friendly."""
+
+MAX_ROW_BYTES = 64 * 2**20
+"""A longer row is a reject: no training example is that long, and memory must stay flat."""
+
+SAMPLE_ROWS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a source's files are read; ``name`` is the reader's module."""
+
+    name: str
+    compression: str | None = None
+    delimiter: str = ","
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """The columns of a file in its order, and its first rows (text and number columns of them)."""
+
+    form: Format
+    columns: tuple[Column, ...]
+    sample: Sequence[Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Consecutive rows of a piece: those that could be read, and rejects for those that not.
+
+    ``table`` has the asked columns and ``ROW``; ``read`` counts both kinds.
+    """
+
+    table: pa.Table
+    rejects: pa.Table | None = None
+
+    @property
+    def read(self) -> int:
+        """How many source rows these are."""
+        return self.table.num_rows + (0 if self.rejects is None else self.rejects.num_rows)
+
+    def head(self, count: int) -> Rows:
+        """The first ``count`` of these rows in source order."""
+        if self.rejects is None or self.read <= count:
+            return self if self.read <= count else Rows(self.table.slice(0, count))
+        numbers = sorted(self.table[ROW].to_pylist() + self.rejects["row"].to_pylist())
+        end = numbers[count - 1]
+        rejects = self.rejects.filter(pc.less_equal(self.rejects["row"], end))
+        return Rows(self.table.filter(pc.less_equal(self.table[ROW], end)), rejects)
+
+
+def numbered(table: pa.Table, first: int) -> pa.Table:
+    """The table with a ``ROW`` column that counts from ``first``."""
+    return table.append_column(ROW, pa.array(range(first, first + table.num_rows), pa.int64()))
+
+
+def type_name(kind: pa.DataType) -> str:
+    """The name of an Arrow type in a ``Column``: every text type is ``string``."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return type_name(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return type_name(kind.value_type)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return "string"
+    if pa.types.is_integer(kind):
+        return "int64"
+    if pa.types.is_floating(kind):
+        return "double"
+    return re.sub(r"(?s)(.{60}).+", r"\1…", str(kind))
+
+
+def typed_columns(schema: pa.Schema, path: str) -> tuple[Column, ...]:
+    """The columns of a file that declares its types; ``BadInput`` if a name stands twice."""
+    unique_names(schema.names, path)
+    return tuple(Column(field.name, type_name(field.type)) for field in schema)
+
+
+def unique_names(names: Sequence[str], path: str) -> None:
+    """``BadInput`` if a column name stands twice: which one was meant cannot be told."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BadInput(
+            f"{path} has more than one column named {', '.join(map(repr, twice))}; rename them"
+        )
+
+
+def check_schema(schema: pa.Schema, columns: Sequence[Column], path: str) -> None:
+    """``BadInput`` unless the file has the plan's columns with the plan's types, in any order."""
+    found = {column.name: column.type for column in typed_columns(schema, path)}
+    for column in columns:
+        if column.name not in found:
+            raise BadInput(
+                f"{path} has no column {column.name!r}, which the first file has; found "
+                f"{', '.join(found) or 'none'}. Leave the file out, or prepare it by itself"
+            )
+        if found[column.name] != column.type:
+            raise BadInput(
+                f"column {column.name!r} is {found[column.name]} in {path}, but {column.type} in "
+                "the first file; make the types equal, or prepare the files separately"
+            )
+
+
+def as_text(table: pa.Table, columns: Sequence[Column]) -> pa.Table:
+    """The asked columns in the asked order; text of any Arrow kind as plain ``string``."""
+    arrays = [
+        table[c.name].cast(pa.string()) if c.type == "string" else _storage(table[c.name])
+        for c in columns
+    ]
+    return pa.table(arrays, names=[c.name for c in columns]) if arrays else table.select([])
+
+
+def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def text_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """Sample rows: text as text, numbers as they are, other columns left out."""
+    columns = [
+        Column(f.name, type_name(f.type))
+        for f in table.schema
+        if type_name(f.type) in ("string", "int64", "double", "bool")
+    ]
+    return cast(list[dict[str, Any]], as_text(table, columns).to_pylist())
+
+
+def whole_file(form: Format, name: str, size: int) -> Iterator[Cut]:
+    """The one cut of a file that cannot be cut; none where it is empty."""
+    if size:
+        # Text shrinks to about a quarter; the figure only decides which small files share a unit.
+        yield Cut(name, 0, 0, size * (4 if form.compression else 1))
+
+
+def is_remote(path: str) -> bool:
+    """Is this a hub address rather than a local path?"""
+    return path.startswith("hf://")
+
+
+def open_binary(path: str, compression: str | None = None) -> BinaryIO:
+    """A source file's bytes, decompressed; remote ones by ranged requests that are retried.
+
+    Hub files are opened with the streaming opener of ``datasets``, which authenticates from the
+    environment or the stored login and retries cut connections.
+    """
+    if is_remote(path):
+        from datasets.utils.file_utils import xopen
+
+        raw = cast(BinaryIO, xopen(path, "rb"))
+    else:
+        raw = open(path, "rb")  # noqa: SIM115 (the caller closes it)
+    if compression is None:
+        return raw
+    return cast(BinaryIO, pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), compression))
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Turns whatever goes wrong while reading ``path`` into an error that names it."""
+    try:
+        yield
+    except DataPrepError:
+        raise
+    except FileNotFoundError as error:
+        raise BadInput(f"{path} is not there (any more); plan again") from error
+    except PermissionError as error:
+        raise AccessDenied(f"no permission to read {path}") from error
+    except Exception as error:
+        raise _named(path, error) from error
+
+
+def _named(path: str, error: Exception) -> DataPrepError:
+    text = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return AccessDenied(
+            f"the hub refused {path} ({status}); check HF_TOKEN or run `hf auth login`"
+        )
+    if status == 404:
+        return BadInput(f"{path} is not on the hub (404)")
+    if is_remote(path) and (status is not None or _is_network(error)):
+        return StorageError(f"reading {path} failed after retries ({text}); run again later")
+    known = (pa.ArrowException, ValueError, OSError, EOFError)
+    if isinstance(error, known):
+        return BadInput(
+            f"cannot read {path} ({text}); the file is damaged or not of the format that its "
+            "name says: replace it, or leave it out"
+        )
+    raise error
+
+
+def _is_network(error: Exception) -> bool:
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        return True
+    import httpx
+
+    return isinstance(error, httpx.RequestError)

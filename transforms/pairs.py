@@ -1,0 +1,121 @@
+"""The pair rule: which rows make an instruction and a response, and why the others do not.
+
+A row is a reject if its instruction, its response or its split key is null, empty, blank, too large
+or no valid text.  What is kept is kept as it is: nothing is trimmed or changed.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.fields import FieldMapping
+from transforms.formats.rows import MAX_ROW_BYTES
+from transforms.records import EXCERPT_CHARS, ROW, rejects_table
+
+
+def to_pairs(
+    table: pa.Table, fields: FieldMapping, key: str | None = None
+) -> tuple[pa.Table, pa.Table]:
+    """(kept, rejects) of a table with the mapped columns, the key column and ``ROW``.
+
+    ``kept`` has string columns ``instruction``, ``response`` and, with ``key``, ``key``;
+    ``rejects`` has the ``REJECTS`` schema.  Both keep the order of the rows.
+    """
+    codes = pa.nulls(table.num_rows, pa.string())
+    columns = {}
+    for name in table.column_names:
+        if name != ROW:
+            columns[name], invalid = _text(table[name])
+            if invalid is not None:
+                codes = pc.if_else(invalid, "invalid-unicode", codes)
+    pairs = {
+        "instruction": _join([columns[n] for n in fields.instruction], fields.instruction_separator),
+        "response": _join([columns[n] for n in fields.response], fields.response_separator),
+    }
+    if key is not None:
+        pairs["split-key"] = columns[key]
+    for name, values in pairs.items():
+        codes = pc.coalesce(codes, _faults(values, name))
+    kept = pa.table(
+        list(pairs.values()), names=["instruction", "response", "key"][: len(pairs)]
+    )
+    if codes.null_count == len(codes):
+        return kept, rejects_table([])
+    good = pc.is_null(codes)
+    bad = pc.indices_nonzero(pc.invert(good)).to_pylist()
+    rows = [
+        (
+            table[ROW][index].as_py(),
+            codes[index].as_py(),
+            json.dumps({n: _excerpt(columns[n], index) for n in fields.columns}, ensure_ascii=False),
+        )
+        for index in bad
+    ]
+    return kept.filter(good), rejects_table(rows)
+
+
+def _text(column: pa.ChunkedArray) -> tuple[pa.StringArray, pa.BooleanArray | None]:
+    """The column as one valid UTF-8 array, and which rows were no UTF-8 (None: all were).
+
+    Numbers are as Arrow writes them; NaN and infinity are null, for they say nothing.
+    """
+    array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    if pa.types.is_floating(array.type):
+        array = pc.if_else(pc.is_finite(array), array, None)
+    array = array.cast(pa.string())
+    try:
+        # Neither Parquet nor Arrow files promise that their text is UTF-8.
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        cells = [_decoded(cell) for cell in array.cast(pa.binary()).to_pylist()]
+        valid = pa.array(cells, pa.string())
+        return valid, pc.and_(pc.is_null(valid), pc.is_valid(array))
+    return array, None
+
+
+def _decoded(cell: bytes | None) -> str | None:
+    try:
+        return None if cell is None else cell.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _join(parts: list[pa.StringArray], separator: str) -> pa.StringArray:
+    """The first part with every other one that is not blank behind it."""
+    joined = parts[0]
+    for part in parts[1:]:
+        longer = pc.binary_join_element_wise(joined, part, separator, null_handling="emit_null")
+        joined = pc.if_else(pc.fill_null(_is_blank(part), True), joined, longer)
+    return joined
+
+
+def _is_blank(values: pa.StringArray) -> pa.BooleanArray:
+    """Empty or white space only; null where the value is."""
+    return pc.or_(pc.equal(pc.binary_length(values), 0), pc.utf8_is_space(values))
+
+
+def _faults(values: pa.StringArray, name: str) -> pa.StringArray:
+    """Each value's reject code, or null where it is good."""
+    size = pc.binary_length(values)
+    none = pa.scalar(None, pa.string())
+    return pc.case_when(
+        pc.make_struct(
+            pc.is_null(values),
+            pc.fill_null(pc.equal(size, 0), False),
+            pc.fill_null(pc.utf8_is_space(values), False),
+            pc.fill_null(pc.greater(size, MAX_ROW_BYTES), False),
+        ),
+        f"null-{name}",
+        f"empty-{name}",
+        f"blank-{name}",
+        "row-too-large",
+        none,
+    )
+
+
+def _excerpt(values: pa.StringArray, index: int) -> str | None:
+    cell = values[index].as_py()
+    return None if cell is None else cell[: EXCERPT_CHARS // 2]

@@ -1,0 +1,100 @@
+"""The values that travel through the job: pieces, units, batches, shards.
+
+They live in an importable module so that every runner can pickle them, and import no Beam so that
+the rules and the planner can use them (``coders`` tells Beam how to encode a ``Batch``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+ROW = "__row__"
+"""Column of a batch between Read and Normalize: the row's number in its piece, counted from 1."""
+
+REJECTS = pa.schema([("row", pa.int64()), ("code", pa.string()), ("excerpt", pa.string())])
+"""Rows that a step does not keep: number, kebab-case reason, the first characters of the row."""
+
+EXCERPT_CHARS = 200
+
+
+def rejects_table(rows: list[tuple[int, str, str]]) -> pa.Table:
+    """A ``REJECTS`` table of (row, code, excerpt) tuples; an excerpt is cut and made valid text."""
+    clean = [e[:EXCERPT_CHARS].encode("utf-8", "replace").decode("utf-8") for _, _, e in rows]
+    return pa.table([[r for r, _, _ in rows], [c for _, c, _ in rows], clean], schema=REJECTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A source column that the job reads, with its Arrow type by name (``string``, ``int64``…)."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of one source file that one unit reads, in order.
+
+    ``start`` and ``stop`` count what the format can be cut at: bytes of a JSON Lines file, row
+    groups of Parquet, record batches of Arrow; (0, 1) is the whole of a file that cannot be cut.
+    ``limit`` takes the first so many rows only; None takes all.
+    """
+
+    file: str
+    start: int
+    stop: int
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A work unit: the pieces that become shard ``number`` of every split."""
+
+    number: int
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some thousand rows of a unit, with their place.
+
+    ``index`` counts 0, 1, 2… within the unit.  The batch that has ``last`` set is empty and closes
+    the unit.  ``read`` is the number of source rows behind this batch, whatever later steps keep
+    of them, so that Commit can account for every row.  ``rejects`` holds what Read could not take.
+    """
+
+    unit: int
+    index: int
+    last: bool
+    piece: Piece
+    table: pa.Table
+    read: int
+    rejects: pa.Table | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A finished file of one unit: what Write saw with its own eyes.
+
+    ``split`` is ``train``, ``validation`` or ``rejects``; a unit reports each exactly once.
+    ``path`` is relative to the output's root; "" where a unit without rejects wrote no file.
+    ``read`` is the unit's source rows, the same in its three records.
+    """
+
+    unit: int
+    split: str
+    path: str
+    rows: int
+    read: int
+    bytes: int
+    sha256: str
+    codes: Mapping[str, int] = field(default_factory=dict)
+    examples: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The shard's entry in ``manifest.json``'s ``files``."""
+        return {"path": self.path, "bytes": self.bytes, "sha256": self.sha256, "rows": self.rows}

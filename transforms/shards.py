@@ -1,0 +1,96 @@
+"""Writing one shard: an Arrow stream whose bytes depend on its rows alone.
+
+Rows arrive in batches of any size and leave in record batches of ``RECORD_BATCH_ROWS``, so neither
+batch sizes nor runners show in the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from transforms.layout import RECORD_BATCH_ROWS, SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A closed file: its rows, bytes and SHA-256 in hex."""
+
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class HashingFile(io.RawIOBase):
+    """A new file that hashes and counts what is written to it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._file = open(path, "xb")  # noqa: SIM115 (closed by close)
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        """Writes all of ``data``, a bytes-like object."""
+        view = memoryview(data)  # type: ignore[arg-type]
+        self._hash.update(view)
+        self._file.write(view)
+        self.size += view.nbytes
+        return view.nbytes
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+    def hexdigest(self) -> str:
+        """SHA-256 of everything written so far."""
+        return self._hash.hexdigest()
+
+
+class ShardWriter:
+    """Writes tables with the columns of ``SCHEMA`` to a new file at ``path``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = HashingFile(path)
+        self._stream = pa.ipc.new_stream(self._file, SCHEMA)
+        self._pending = SCHEMA.empty_table()
+        self._rows = 0
+
+    def append(self, table: pa.Table) -> None:
+        """Adds rows; whole record batches are written, the rest waits for more."""
+        self._rows += table.num_rows
+        if self._pending.num_rows:
+            room = RECORD_BATCH_ROWS - self._pending.num_rows
+            self._pending = pa.concat_tables([self._pending, table.slice(0, room)])
+            if self._pending.num_rows < RECORD_BATCH_ROWS:
+                return
+            self._write(self._pending)
+            table = table.slice(room)
+        whole = table.num_rows // RECORD_BATCH_ROWS * RECORD_BATCH_ROWS
+        self._write(table.slice(0, whole))
+        self._pending = table.slice(whole)
+
+    def _write(self, table: pa.Table) -> None:
+        if table.num_rows:
+            self._stream.write_table(table.combine_chunks(), max_chunksize=RECORD_BATCH_ROWS)
+
+    def close(self) -> Written:
+        """Writes what waits and the end of the stream."""
+        self._write(self._pending)
+        self._stream.close()
+        self._file.close()
+        return Written(self._rows, self._file.size, self._file.hexdigest())
+
+    def abandon(self) -> None:
+        """Removes the unfinished file."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)

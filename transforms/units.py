@@ -1,0 +1,82 @@
+"""The unit rule: a source is cut into work units from sizes alone.
+
+Never from the number of workers: the same source and the same request give the same units, so the
+same file names and the same bytes on any runner, with any number of workers, after any retry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from transforms.records import Piece, Unit
+
+DEFAULT_UNIT_BYTES = 64 * 2**20
+"""Text bytes in a unit: a train shard is then about 120 MB, as each text is stored twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The smallest run of a file that a reader can start and stop at (see ``Piece``).
+
+    ``text_bytes`` estimates what the columns that are read hold in it; ``rows`` counts its rows,
+    or is None where only reading would tell; ``limit`` takes only the first so many.
+    """
+
+    file: str
+    start: int
+    stop: int
+    text_bytes: int
+    rows: int | None = None
+    limit: int | None = None
+
+
+def byte_cuts(file: str, size: int, unit_bytes: int) -> Iterator[Cut]:
+    """Equal byte ranges, none above ``unit_bytes``, of a file that can be cut anywhere."""
+    parts = -(-size // unit_bytes)
+    edges = [size * part // parts for part in range(parts + 1)] if parts else []
+    for start, stop in zip(edges, edges[1:], strict=False):
+        yield Cut(file, start, stop, stop - start)
+
+
+def take_first(
+    cuts: Iterable[Cut], rows: int, count: Callable[[Cut, int], int]
+) -> Iterator[Cut]:
+    """The cuts that hold the first ``rows`` rows of the source, in order.
+
+    ``count(cut, at_most)`` reads a cut whose rows are unknown and counts them up to ``at_most``.
+    """
+    left = rows
+    for cut in cuts:
+        if not left:
+            return
+        held = count(cut, left) if cut.rows is None else cut.rows
+        taken = min(held, left)
+        if taken:
+            share = cut.text_bytes if cut.rows is None else cut.text_bytes * taken // held
+            yield replace(cut, text_bytes=share, rows=taken, limit=taken)
+        left -= taken
+
+
+def pack(cuts: Iterable[Cut], unit_bytes: int) -> Iterator[Unit]:
+    """Units of consecutive cuts, each as full as it can be without passing ``unit_bytes``.
+
+    A single cut above ``unit_bytes`` is a unit by itself.  Adjacent cuts of a file become one
+    piece.
+    """
+    number = 0
+    pieces: list[Piece] = []
+    filled = 0
+    for cut in cuts:
+        if pieces and filled + cut.text_bytes > unit_bytes:
+            yield Unit(number, tuple(pieces))
+            number, pieces, filled = number + 1, [], 0
+        filled += cut.text_bytes
+        before = pieces[-1] if pieces else None
+        joins = before is not None and before.file == cut.file and before.stop == cut.start
+        if before is not None and joins and before.limit is None and cut.limit is None:
+            pieces[-1] = replace(before, stop=cut.stop)
+        else:
+            pieces.append(Piece(cut.file, cut.start, cut.stop, cut.limit))
+    if pieces:
+        yield Unit(number, tuple(pieces))

@@ -1,0 +1,183 @@
+"""Write: a unit's batches become its shards, one a split, and a file of its rejects.
+
+A batch belongs to the file that its unit has open.  Fused stages hand batches over in order on
+every runner that was tried; a runner that would not is caught here, loudly, by unit and index.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import apache_beam as beam
+import pyarrow.compute as pc
+
+from transforms import formats
+from transforms.errors import VerificationFailed
+from transforms.layout import COLUMNS, REJECTS_FOLDER, shard_path
+from transforms.partition import VALIDATION
+from transforms.records import Batch, Shard
+from transforms.shards import HashingFile, ShardWriter
+from transforms.split import SPLITS
+from transforms.storage import LocalFolder
+
+
+@dataclass
+class Write(beam.PTransform):
+    """``Batch -> Shard``: one Arrow file a unit and split, empty ones too; ``of`` counts units."""
+
+    folder: LocalFolder
+    of: int
+
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Shard]:
+        return batches | beam.ParDo(_WriteFn(partial(_SplitFiles, self.folder, self.of)))
+
+
+@dataclass
+class WriteRejects(beam.PTransform):
+    """``Batch`` of rejects ``-> Shard``: one JSON Lines file for each unit that has any.
+
+    Each line has ``file``, ``row`` (from 1; the line in JSON Lines), ``code`` and ``excerpt``.
+    """
+
+    folder: LocalFolder
+    of: int
+    source: formats.Source
+
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Shard]:
+        files = partial(_RejectsFile, self.folder, self.of, self.source)
+        return batches | beam.ParDo(_WriteFn(files))
+
+
+class _UnitFiles(Protocol):
+    """The files of one unit while it is written."""
+
+    def append(self, batch: Batch) -> None: ...
+
+    def close(self) -> list[Shard]: ...
+
+    def abandon(self) -> None: ...
+
+
+class _WriteFn(beam.DoFn):
+    """Batches of a unit, in order -> its Shards, after the batch that closes it."""
+
+    def __init__(self, files: Callable[[int], _UnitFiles]) -> None:
+        self._files = files
+        self._open: _UnitFiles | None = None
+        self._next = (-1, 0)
+
+    def process(self, batch: Batch) -> Iterator[Shard]:
+        if self._open is None:
+            self._open = self._files(batch.unit)
+            self._next = (batch.unit, 0)
+        if (batch.unit, batch.index) != self._next:
+            raise VerificationFailed(
+                f"the runner handed over batch {batch.index} of unit {batch.unit} where batch "
+                f"{self._next[1]} of unit {self._next[0]} was due; this runner cannot be used"
+            )
+        self._open.append(batch)
+        self._next = (batch.unit, batch.index + 1)
+        if batch.last:
+            finished, self._open = self._open.close(), None
+            yield from finished
+
+    def finish_bundle(self) -> None:
+        if self._open is not None:
+            raise VerificationFailed(
+                f"the runner ended a bundle inside unit {self._next[0]}; this runner cannot be used"
+            )
+
+    def teardown(self) -> None:
+        if self._open is not None:
+            self._open.abandon()
+
+
+class _SplitFiles:
+    """The Arrow file of each split."""
+
+    def __init__(self, folder: LocalFolder, of: int, unit: int) -> None:
+        self._folder, self._of, self._unit = folder, of, unit
+        self._read = 0
+        self._writers = {split: ShardWriter(folder.scratch_file()) for split in SPLITS}
+
+    def append(self, batch: Batch) -> None:
+        self._read += batch.read
+        validation = batch.table[VALIDATION]
+        rows = batch.table.select(COLUMNS)
+        self._writers["train"].append(rows.filter(pc.invert(validation)))
+        self._writers["validation"].append(rows.filter(validation))
+
+    def close(self) -> list[Shard]:
+        shards = []
+        for split, writer in self._writers.items():
+            path = shard_path(split, self._unit, self._of)
+            done = writer.close()
+            self._folder.publish(writer.path, path)
+            shards.append(
+                Shard(self._unit, split, path, done.rows, self._read, done.bytes, done.sha256)
+            )
+        self._folder.report(
+            self._unit, {"rows": self._read, "bytes": sum(shard.bytes for shard in shards)}
+        )
+        return shards
+
+    def abandon(self) -> None:
+        for writer in self._writers.values():
+            writer.abandon()
+
+
+class _RejectsFile:
+    """The JSON Lines file of a unit's rejects; made only when there is one."""
+
+    def __init__(self, folder: LocalFolder, of: int, source: formats.Source, unit: int) -> None:
+        self._folder, self._of, self._source, self._unit = folder, of, source, unit
+        self._path = folder.scratch_file()
+        self._file: HashingFile | None = None
+        self._read = 0
+        self._codes: Counter[str] = Counter()
+        self._examples: dict[str, str] = {}
+
+    def append(self, batch: Batch) -> None:
+        self._read += batch.read
+        if not batch.table.num_rows:
+            return
+        self._file = self._file or HashingFile(self._path)
+        piece = batch.piece
+        before = formats.first_row(self._source.path(piece.file), self._source.form, piece)
+        for reject in batch.table.to_pylist():
+            row = before + reject["row"]
+            line = {"file": piece.file, **reject, "row": row}
+            self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            self._codes[reject["code"]] += 1
+            self._examples.setdefault(reject["code"], f"{piece.file} row {row:,}")
+
+    def close(self) -> list[Shard]:
+        path, size, digest = "", 0, ""
+        if self._file is not None:
+            self._file.close()
+            path = shard_path(REJECTS_FOLDER, self._unit, self._of)
+            size, digest = self._file.size, self._file.hexdigest()
+            self._folder.publish(self._path, path)
+        return [
+            Shard(
+                self._unit,
+                REJECTS_FOLDER,
+                path,
+                self._codes.total(),
+                self._read,
+                size,
+                digest,
+                dict(self._codes),
+                self._examples,
+            )
+        ]
+
+    def abandon(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._path.unlink(missing_ok=True)
