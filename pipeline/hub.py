@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.request import Request
 from pipeline.source import SourceFiles, choose_split
-from transforms.errors import AccessDenied, BadInput, DataPrepError, StorageError, UsageError
+from transforms.errors import AccessDenied, DataPrepError, StorageError, UsageError
 from transforms.formats import Format, format_of_name
 
 if TYPE_CHECKING:
     from datasets import DatasetBuilder
 
+_TIMEOUT_SECONDS = 15.0
 _READERS = {"parquet": "parquet", "json": "json_lines", "csv": "delimited", "arrow": "arrow_ipc"}
 
 
@@ -27,8 +28,9 @@ def resolve(request: Request) -> SourceFiles:
 
     name = request.dataset
     with _explained(name, request.revision):
+        _may_read(name)
         info = HfApi().dataset_info(
-            name, revision=request.revision, files_metadata=True, timeout=30
+            name, revision=request.revision, files_metadata=True, timeout=_TIMEOUT_SECONDS
         )
     sha = info.sha
     if sha is None:
@@ -53,14 +55,37 @@ def resolve(request: Request) -> SourceFiles:
     return SourceFiles("hub", root, sha, config, split, left_out, form, tuple(files))
 
 
+def _may_read(name: str) -> None:
+    """Asks the hub whether this login may read the data set, and waits out a short outage.
+
+    The listing of a gated data set is public, so it does not tell.  ``HfApi`` itself gives up at
+    the first 503.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+
+    address = f"{constants.ENDPOINT}/api/datasets/{name}/auth-check"
+    answer = http_backoff(
+        "GET",
+        address,
+        headers=build_hf_headers(),
+        timeout=_TIMEOUT_SECONDS,
+        max_retries=4,
+        base_wait_time=0.5,
+        retry_on_status_codes=(429, 500, 502, 503, 504),
+    )
+    hf_raise_for_status(answer)
+
+
 def builder(path: str, config: str | None, revision: str | None) -> DatasetBuilder:
     """The packaged builder of a hub name or folder; it knows configurations, splits and files."""
     from datasets import load_dataset_builder
-    from datasets.exceptions import DatasetNotFoundError, EmptyDatasetError
+    from datasets.data_files import EmptyDatasetError
+    from datasets.exceptions import DataFilesNotFoundError
 
     try:
         return load_dataset_builder(path, config, revision=revision)
-    except (EmptyDatasetError, DatasetNotFoundError) as error:
+    except (EmptyDatasetError, DataFilesNotFoundError) as error:
         raise UsageError(
             f"{path} holds no data files that can be read; expected Parquet, JSON, CSV or Arrow"
         ) from error
@@ -118,8 +143,8 @@ def _compression(file: str) -> str | None:
 @contextmanager
 def _explained(name: str, revision: str | None) -> Iterator[None]:
     """Turns the hub's refusals into errors with a remedy; a network failure is never waited out."""
-    import httpx
     from huggingface_hub import errors
+    from huggingface_hub.utils import httpx
 
     login = "set HF_TOKEN, or run `hf auth login`"
     try:
@@ -150,5 +175,7 @@ def _explained(name: str, revision: str | None) -> Iterator[None]:
         raise StorageError(
             f"the hub cannot be reached ({type(error).__name__}); check the network, then run again"
         ) from error
-    except FileNotFoundError as error:
-        raise BadInput(f"a file of {name} is missing on the hub: {error}") from error
+    except FileNotFoundError as error:  # what datasets makes of an outage in the middle
+        raise StorageError(
+            f"the files of {name} could not be listed ({error}); run again later"
+        ) from error

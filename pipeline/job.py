@@ -107,15 +107,16 @@ def output_folder(request: Request) -> LocalFolder:
 def _options(plan: Plan, request: Request) -> PipelineOptions:
     options = PipelineOptions(list(request.beam_args))
     direct = options.view_as(DirectOptions)
-    given = " ".join(request.beam_args)
-    if "direct_running_mode" not in given:
-        # Arrow works outside the interpreter's lock, so threads beat processes here.  A single
-        # unit has nothing to share, and starts faster without workers.
-        alone = len(plan.units) == 1 or direct.direct_num_workers == 1
-        direct.direct_running_mode = "in_memory" if alone else "multi_threading"
-    if "direct_num_workers" not in given:
-        alone = direct.direct_running_mode == "in_memory"
+    asked = {word.split("=")[0] for word in request.beam_args}
+    if "--direct_num_workers" not in asked:
+        # in_memory has one worker by definition, and a single unit has nothing to share.
+        in_memory = "--direct_running_mode" in asked and direct.direct_running_mode == "in_memory"
+        alone = in_memory or len(plan.units) == 1
         direct.direct_num_workers = 1 if alone else len(os.sched_getaffinity(0))
+    if "--direct_running_mode" not in asked:
+        # Arrow works outside the interpreter's lock, so threads beat processes here.
+        alone = direct.direct_num_workers == 1
+        direct.direct_running_mode = "in_memory" if alone else "multi_threading"
     return options
 
 

@@ -208,6 +208,6 @@ def _named(path: str, error: Exception) -> DataPrepError:
 def _is_network(error: Exception) -> bool:
     if isinstance(error, (ConnectionError, TimeoutError)):
         return True
-    import httpx
+    from huggingface_hub.utils import httpx
 
     return isinstance(error, httpx.RequestError)

@@ -1,0 +1,79 @@
+"""What the user sees while a job runs: lines of a story, and progress that never floods a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event, Thread
+from typing import Any, TextIO
+
+_TERMINAL_SECONDS = 0.2
+_LOG_SECONDS = 10.0
+
+Reports = Callable[[], Sequence[dict[str, Any]]]
+
+
+class Console:
+    """Prints to ``out``; nothing at all when ``quiet``."""
+
+    def __init__(self, out: TextIO, quiet: bool = False) -> None:
+        self._out = out
+        self.quiet = quiet
+
+    def say(self, text: str = "") -> None:
+        """One or more lines."""
+        if not self.quiet:
+            encoding = self._out.encoding or "utf-8"
+            safe = text.encode(encoding, "replace").decode(encoding)
+            print(safe, file=self._out, flush=True)
+
+    @contextmanager
+    def progress(self, units: int, reports: Reports) -> Iterator[None]:
+        """Shows finished units while the body runs: a live line on a terminal, else a line now and
+        then.  ``reports`` tells the rows and bytes of each finished unit.
+        """
+        if self.quiet:
+            yield
+            return
+        done = Event()
+        watch = self._watch_terminal if self._out.isatty() else self._watch_log
+        thread = Thread(target=watch, args=(units, reports, done), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def _watch_terminal(self, units: int, reports: Reports, done: Event) -> None:
+        from rich.console import Console as Terminal
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("  {task.fields[rows]:,} rows  {task.fields[rate]:,} rows/s"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total} shards"),
+            TimeRemainingColumn(),
+        )
+        started = time.monotonic()
+        with Progress(*columns, console=Terminal(file=self._out), transient=True) as live:
+            task = live.add_task("", total=units, rows=0, rate=0)
+            while not done.wait(_TERMINAL_SECONDS):
+                finished = reports()
+                rows = sum(report["rows"] for report in finished)
+                rate = int(rows / (time.monotonic() - started))
+                live.update(task, completed=len(finished), rows=rows, rate=rate)
+
+    def _watch_log(self, units: int, reports: Reports, done: Event) -> None:
+        started = time.monotonic()
+        while not done.wait(_LOG_SECONDS):
+            finished = reports()
+            self.say(progress_line(units, finished, time.monotonic() - started))
+
+
+def progress_line(units: int, finished: Sequence[dict[str, Any]], seconds: float) -> str:
+    """Rows, rows a second, shards, time left: the plain form of the live line."""
+    rows = sum(report["rows"] for report in finished)
+    left = f", about {seconds / len(finished) * (units - len(finished)):.0f} s left" if finished else ""
+    return f"  {rows:,} rows, {rows / seconds:,.0f} rows/s, {len(finished)}/{units} shards{left}"

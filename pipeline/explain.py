@@ -1,0 +1,79 @@
+"""The plan in words: source, files, units, fields, and why they were chosen."""
+
+from __future__ import annotations
+
+import json
+
+from pipeline.plan import Plan
+from transforms.units import DEFAULT_UNIT_BYTES
+
+_SHOWN_FILES = 10
+_SHOWN_CHARS = 100
+
+
+def source_lines(plan: Plan) -> list[str]:
+    """What is read, at which revision, and what is left out."""
+    source = plan.source
+    size = sum(bytes_ for _, bytes_ in source.files)
+    lines = [
+        f"✓ Found split {source.split!r}"
+        + (f" of configuration {source.config!r}" if source.config else "")
+        + f": {len(source.files):,} {'file' if len(source.files) == 1 else 'files'}, "
+        f"{size / 1e6:,.1f} MB, {source.form.name.replace('_', ' ')}"
+        + (f" ({source.form.compression})" if source.form.compression else ""),
+        f"  Revision: {source.revision}",
+    ]
+    if plan.max_samples is not None:
+        lines.append(f"  Only the first {plan.max_samples:,} rows are taken (--max-samples)")
+    if source.left_out:
+        lines.append(
+            f"  Left out: split {', '.join(source.left_out)} (choose with --split)"
+        )
+    return lines
+
+
+def explain(plan: Plan) -> str:
+    """The whole plan for a person to read."""
+    mapping = plan.fields.mapping
+    lines = [f"Data set   {plan.dataset} ({plan.source.kind})"]
+    lines += [f"           {line.removeprefix('✓ ').strip()}" for line in source_lines(plan)]
+    lines += _files(plan)
+    lines.append(
+        f"Fields     {mapping.describe()}\n           chosen by: {plan.fields.rule}"
+    )
+    for name in mapping.columns:
+        lines.append(f"           first {name}: {_first(plan, name)}")
+    if plan.fields.unused_text:
+        lines.append(f"           text columns not used: {', '.join(plan.fields.unused_text)}")
+    if plan.fields.hint:
+        lines.append(f"           note: {plan.fields.hint}")
+    lines.append(f"Template   {plan.template.name}, {_shown(plan.template.before)} …")
+    key = plan.split.key or "the normalised instruction"
+    lines.append(
+        f"Split      validation {plan.split.val_size:g} by hash of {key}, seed {plan.split.seed}"
+    )
+    size = plan.unit_bytes / DEFAULT_UNIT_BYTES * 64
+    lines.append(
+        f"Units      {len(plan.units):,}, about {size:g} MiB of text each; every unit becomes one "
+        "shard a split"
+    )
+    lines.append(f"Digest     {plan.digest}")
+    return "\n".join(lines)
+
+
+def _files(plan: Plan) -> list[str]:
+    shown = [
+        f"           {name}  {size / 1e6:,.1f} MB" for name, size in plan.source.files[:_SHOWN_FILES]
+    ]
+    more = len(plan.source.files) - len(shown)
+    return ["Files", *shown, *([f"           and {more:,} more"] if more else [])]
+
+
+def _first(plan: Plan, name: str) -> str:
+    value = next((row[name] for row in plan.sample if row.get(name) not in (None, "")), None)
+    return "(none in the sample)" if value is None else _shown(str(value))
+
+
+def _shown(text: str) -> str:
+    cut = text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
+    return json.dumps(cut, ensure_ascii=False)
