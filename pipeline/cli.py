@@ -9,13 +9,13 @@ import argparse
 import json
 import logging
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
+from pipeline import signals
 from pipeline.request import DEFAULT_BUCKET, DEFAULT_DATASET, DEFAULT_OUTPUT, Request, parse_size
 from transforms.errors import DataPrepError, UploadUnavailable, UsageError
 
@@ -165,31 +165,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line; returns its exit code."""
     words = sys.argv[1:] if argv is None else argv
     _calm()
+    signals.install()
     try:
         verb, flags, request = parse(words)
         return _run(verb, flags, request)
     except DataPrepError as error:
         return _fail(str(error), error.exit_code, "--json" in words)
-    except KeyboardInterrupt:
-        _leave("stopped; nothing was published, run again to start over", 130)
-    except _Terminated:
-        _leave("terminated; nothing was published, run again to start over", 143)
+    except BaseException:
+        number = signals.received()
+        if number is None:
+            raise
+        signals.leave(number)
 
 
 def _run(verb: str, flags: argparse.Namespace, request: Request) -> int:
-    from pipeline.console import Console
-
-    console = Console(
-        sys.stderr if flags.json else sys.stdout, quiet=flags.quiet or (flags.json and verb != "prepare")
-    )
     if verb == "plan":
         from pipeline.explain import explain
         from pipeline.plan import make_plan
 
         plan = make_plan(request)
-        _print_json({**plan.to_json(), "digest": plan.digest}) if flags.json else print(
-            explain(plan)
-        )
+        if flags.json:
+            _print_json({**plan.to_json(), "digest": plan.digest})
+        else:
+            print(explain(plan))
         return 0
     if verb == "preview":
         from pipeline.plan import make_plan
@@ -200,9 +198,12 @@ def _run(verb: str, flags: argparse.Namespace, request: Request) -> int:
         preview(make_plan(request), flags.n, as_json=flags.json)
         return 0
 
+    from pipeline.console import Console
     from pipeline.story import prepare_with_story
 
-    outcome = prepare_with_story(request, console)
+    # A handle of its own: while the job runs, stderr is set aside.
+    out = os.fdopen(os.dup(2), "w", encoding="utf-8") if flags.json else sys.stdout
+    outcome = prepare_with_story(request, Console(out, flags.quiet))
     if flags.json:
         _print_json({**outcome.manifest, "path": outcome.path})
     if not request.skip_upload:
@@ -226,24 +227,8 @@ def _fail(message: str, code: int, as_json: bool) -> int:
     return code
 
 
-class _Terminated(BaseException):
-    pass
-
-
-def _terminate(signum: int, frame: object) -> None:
-    raise _Terminated
-
-
-def _leave(message: str, code: int) -> NoReturn:
-    """Ends at once: worker threads of the runner would keep the interpreter waiting."""
-    print(f"\n{message}", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
 def _calm() -> None:
-    """Keeps the libraries' own chatter off the console, and turns SIGTERM into a clean end."""
+    """Keeps the libraries' own chatter off the console."""
     # Beam and datasets log at import and from worker threads; what matters reaches the user as an
     # error of ours.
     logging.basicConfig(level=logging.CRITICAL)
@@ -253,7 +238,6 @@ def _calm() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("DATASETS_VERBOSITY", "critical")
     os.environ.setdefault("HF_HUB_VERBOSITY", "critical")
-    signal.signal(signal.SIGTERM, _terminate)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from threading import Event, Thread
 from typing import Any, TextIO
+
+from pipeline import signals
+from transforms.errors import DataPrepError
 
 _TERMINAL_SECONDS = 0.2
 _LOG_SECONDS = 10.0
@@ -70,6 +76,33 @@ class Console:
         while not done.wait(_LOG_SECONDS):
             finished = reports()
             self.say(progress_line(units, finished, time.monotonic() - started))
+
+
+@contextmanager
+def runner_output_aside() -> Iterator[None]:
+    """Keeps what the runner and its worker processes write to stderr off the console.
+
+    They print warnings, logs and the traceback of every error, also of a user's mistake, which is
+    told in one sentence instead.  If something else goes wrong all of it is shown.
+    """
+    sys.stderr.flush()
+    real = os.dup(2)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            with redirect_stderr(log):
+                yield
+        except DataPrepError:
+            raise
+        except Exception:
+            if signals.received() is None:
+                log.flush()
+                log.seek(0)
+                os.write(real, log.read().encode())
+            raise
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
 
 
 def progress_line(units: int, finished: Sequence[dict[str, Any]], seconds: float) -> str:

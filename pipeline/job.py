@@ -62,7 +62,8 @@ def run(plan: Plan, request: Request, batch_bytes: int = BATCH_BYTES) -> Prepare
         try:
             pipeline.run().wait_until_finish()
         except Exception as error:
-            known = from_worker(str(error))
+            kind = type(error)
+            known = from_worker(f"{kind.__module__}.{kind.__name__}: {error}")
             if known is None:
                 raise
             raise known from error

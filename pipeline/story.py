@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.console import Console
+from pipeline.console import Console, runner_output_aside
 from pipeline.explain import source_lines
 from pipeline.plan import Plan, make_plan
 from pipeline.preview import first_rows
@@ -40,11 +40,12 @@ def prepare_with_story(request: Request, console: Console) -> Prepared:
         say("  Sample formatted text (first 200 chars):")
         say(f"  {row.text(plan)[:200]}...")
 
-    # Beam takes a second to import; what can be wrong with the request was found before.
-    from pipeline.job import output_folder, run
+    with runner_output_aside():
+        # Beam takes a second to import; most that can be wrong with a request was found before.
+        from pipeline.job import output_folder, run
 
-    with console.progress(len(plan.units), output_folder(request).reports):
-        outcome = run(plan, request)
+        with console.progress(len(plan.units), output_folder(request).reports):
+            outcome = run(plan, request)
     _tell(plan, request, outcome, console)
     return outcome
 
