@@ -108,5 +108,9 @@ def runner_output_aside() -> Iterator[None]:
 def progress_line(units: int, finished: Sequence[dict[str, Any]], seconds: float) -> str:
     """Rows, rows a second, shards, time left: the plain form of the live line."""
     rows = sum(report["rows"] for report in finished)
-    left = f", about {seconds / len(finished) * (units - len(finished)):.0f} s left" if finished else ""
+    left = (
+        f", about {seconds / len(finished) * (units - len(finished)):.0f} s left"
+        if finished
+        else ""
+    )
     return f"  {rows:,} rows, {rows / seconds:,.0f} rows/s, {len(finished)}/{units} shards{left}"

@@ -26,9 +26,7 @@ def source_lines(plan: Plan) -> list[str]:
     if plan.max_samples is not None:
         lines.append(f"  Only the first {plan.max_samples:,} rows are taken (--max-samples)")
     if source.left_out:
-        lines.append(
-            f"  Left out: split {', '.join(source.left_out)} (choose with --split)"
-        )
+        lines.append(f"  Left out: split {', '.join(source.left_out)} (choose with --split)")
     return lines
 
 
@@ -38,9 +36,7 @@ def explain(plan: Plan) -> str:
     lines = [f"Data set   {plan.dataset} ({plan.source.kind})"]
     lines += [f"           {line.removeprefix('✓ ').strip()}" for line in source_lines(plan)]
     lines += _files(plan)
-    lines.append(
-        f"Fields     {mapping.describe()}\n           chosen by: {plan.fields.rule}"
-    )
+    lines.append(f"Fields     {mapping.describe()}\n           chosen by: {plan.fields.rule}")
     for name in mapping.columns:
         lines.append(f"           first {name}: {_first(plan, name)}")
     if plan.fields.unused_text:
@@ -63,7 +59,8 @@ def explain(plan: Plan) -> str:
 
 def _files(plan: Plan) -> list[str]:
     shown = [
-        f"           {name}  {size / 1e6:,.1f} MB" for name, size in plan.source.files[:_SHOWN_FILES]
+        f"           {name}  {size / 1e6:,.1f} MB"
+        for name, size in plan.source.files[:_SHOWN_FILES]
     ]
     more = len(plan.source.files) - len(shown)
     return ["Files", *shown, *([f"           and {more:,} more"] if more else [])]

@@ -152,9 +152,7 @@ def _explained(name: str, revision: str | None) -> Iterator[None]:
     except DataPrepError:
         raise
     except errors.GatedRepoError as error:
-        raise AccessDenied(
-            f"{name} is gated: ask for access on its page, then {login}"
-        ) from error
+        raise AccessDenied(f"{name} is gated: ask for access on its page, then {login}") from error
     except errors.RevisionNotFoundError as error:
         raise UsageError(f"{name} has no revision {revision!r} (--revision)") from error
     except errors.RepositoryNotFoundError as error:

@@ -124,9 +124,7 @@ def _folder(path: Path, request: Request) -> SourceFiles:
     paths = [Path(file) for file in splits[split]]
     _stay_inside(path, paths)
     form = hub.form_of(builder, splits[split])
-    return _local(
-        paths, form, builder.config.name, split, tuple(s for s in splits if s != split)
-    )
+    return _local(paths, form, builder.config.name, split, tuple(s for s in splits if s != split))
 
 
 def _saved(path: Path, request: Request) -> SourceFiles:
@@ -166,7 +164,9 @@ def _json(path: Path) -> Mapping[str, object]:
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path} cannot be read as JSON ({error}); save the data set again") from error
+        raise BadInput(
+            f"{path} cannot be read as JSON ({error}); save the data set again"
+        ) from error
     if not isinstance(value, dict):
         raise BadInput(f"{path} is no JSON object; save the data set again")
     return value

@@ -37,9 +37,7 @@ class FieldMapping:
 
     def describe(self) -> str:
         """The mapping as the ``--fields`` flag would say it."""
-        return (
-            f"instruction={'+'.join(self.instruction)},response={'+'.join(self.response)}"
-        )
+        return f"instruction={'+'.join(self.instruction)},response={'+'.join(self.response)}"
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,9 @@ def _choice(mapping: FieldMapping, rule: str, text: Sequence[str]) -> FieldChoic
     hint = ""
     if answer and mapping.response[0].lower() == "reasoning":
         joined = f"instruction={mapping.instruction[0]},response={mapping.response[0]}+{answer}"
-        hint = f"the column {answer!r} is not used; to put it after the reasoning: --fields {joined}"
+        hint = (
+            f"the column {answer!r} is not used; to put it after the reasoning: --fields {joined}"
+        )
     return FieldChoice(mapping, rule, unused, hint)
 
 

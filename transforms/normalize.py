@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -44,5 +43,3 @@ class _NormalizeFn(beam.DoFn):
             rejects = pa.concat_tables([batch.rejects, rejects])
         yield replace(batch, table=kept, rejects=None)
         yield beam.pvalue.TaggedOutput(REJECTED, replace(batch, table=rejects, rejects=None))
-
-

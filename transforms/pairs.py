@@ -32,16 +32,16 @@ def to_pairs(
             if invalid is not None:
                 codes = pc.if_else(invalid, "invalid-unicode", codes)
     pairs = {
-        "instruction": _join([columns[n] for n in fields.instruction], fields.instruction_separator),
+        "instruction": _join(
+            [columns[n] for n in fields.instruction], fields.instruction_separator
+        ),
         "response": _join([columns[n] for n in fields.response], fields.response_separator),
     }
     if key is not None:
         pairs["split-key"] = columns[key]
     for name, values in pairs.items():
         codes = pc.coalesce(codes, _faults(values, name))
-    kept = pa.table(
-        list(pairs.values()), names=["instruction", "response", "key"][: len(pairs)]
-    )
+    kept = pa.table(list(pairs.values()), names=["instruction", "response", "key"][: len(pairs)])
     if codes.null_count == len(codes):
         return kept, rejects_table([])
     good = pc.is_null(codes)
@@ -50,7 +50,9 @@ def to_pairs(
         (
             table[ROW][index].as_py(),
             codes[index].as_py(),
-            json.dumps({n: _excerpt(columns[n], index) for n in fields.columns}, ensure_ascii=False),
+            json.dumps(
+                {n: _excerpt(columns[n], index) for n in fields.columns}, ensure_ascii=False
+            ),
         )
         for index in bad
     ]

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
-from transforms import coders  # noqa: F401 (registers the coder of Batch)
-from transforms import formats
+from transforms import (
+    coders,  # noqa: F401 (registers the coder of Batch)
+    formats,
+)
 from transforms.records import REJECTS, ROW, Batch, Piece, Unit
 
 
@@ -47,7 +49,9 @@ class _ReadUnitFn(beam.DoFn):
 
     def process(self, unit: Unit) -> Iterator[Batch]:
         index = 0
-        schema = pa.schema([*((c.name, pa.string()) for c in self._source.columns), (ROW, pa.int64())])
+        schema = pa.schema(
+            [*((c.name, pa.string()) for c in self._source.columns), (ROW, pa.int64())]
+        )
         for piece in unit.pieces:
             for rows in formats.read(
                 self._source.path(piece.file),

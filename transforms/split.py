@@ -57,7 +57,9 @@ def hash64(seed: int, keys: pa.StringArray) -> np.ndarray:
     seed %= 2**64
     keys = keys.cast(pa.large_binary())
     _, offsets, data = keys.buffers()
-    ends = np.frombuffer(offsets, dtype=np.int64)[keys.offset : keys.offset + len(keys) + 1].tolist()
+    ends = np.frombuffer(offsets, dtype=np.int64)[
+        keys.offset : keys.offset + len(keys) + 1
+    ].tolist()
     view = memoryview(data) if data is not None else memoryview(b"")
     return np.fromiter(
         (xxh3_64_intdigest(view[a:b], seed) for a, b in zip(ends, ends[1:], strict=False)),

@@ -121,7 +121,7 @@ class LocalFolder:
             target.parent.mkdir(exist_ok=True)
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
-            os.replace(temporary, target)
+            temporary.replace(target)
 
     def put(self, name: str, data: bytes) -> None:
         """Writes a small file whole."""
@@ -135,7 +135,7 @@ class LocalFolder:
         with _explained(self.path):
             temporary = self.scratch_file()
             temporary.write_bytes(json.dumps(facts).encode())
-            os.replace(temporary, self.staging / _WORK / f"{unit}.json")
+            temporary.replace(self.staging / _WORK / f"{unit}.json")
 
     def finish(self, plan_digest: str) -> None:
         """Puts the whole set in place; doing it again for the same plan changes nothing."""

@@ -39,9 +39,7 @@ def byte_cuts(file: str, size: int, unit_bytes: int) -> Iterator[Cut]:
         yield Cut(file, start, stop, stop - start)
 
 
-def take_first(
-    cuts: Iterable[Cut], rows: int, count: Callable[[Cut, int], int]
-) -> Iterator[Cut]:
+def take_first(cuts: Iterable[Cut], rows: int, count: Callable[[Cut, int], int]) -> Iterator[Cut]:
     """The cuts that hold the first ``rows`` rows of the source, in order.
 
     ``count(cut, at_most)`` reads a cut whose rows are unknown and counts them up to ``at_most``.

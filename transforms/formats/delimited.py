@@ -73,7 +73,9 @@ def read(
                 numbers.append(last)
             yield _rows(batch, columns, numbers, passed)
         if ragged:
-            empty = pa.RecordBatch.from_pylist([], pa.schema([(c.name, pa.binary()) for c in columns]))
+            empty = pa.RecordBatch.from_pylist(
+                [], pa.schema([(c.name, pa.binary()) for c in columns])
+            )
             yield _rows(empty, columns, [], list(ragged))
 
 

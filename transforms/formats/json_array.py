@@ -14,7 +14,15 @@ from typing import BinaryIO
 
 from transforms.errors import BadInput
 from transforms.formats.json_objects import Fault, as_object, columns_of, to_rows
-from transforms.formats.rows import MAX_ROW_BYTES, SAMPLE_ROWS, Format, Peek, Rows, open_binary, whole_file
+from transforms.formats.rows import (
+    MAX_ROW_BYTES,
+    SAMPLE_ROWS,
+    Format,
+    Peek,
+    Rows,
+    open_binary,
+    whole_file,
+)
 from transforms.records import EXCERPT_CHARS, Column, Piece
 from transforms.units import Cut
 
@@ -61,9 +69,7 @@ def _objects(path: str, form: Format) -> Iterator[Numbered]:
     return ((number, value, excerpt) for number, value, excerpt, _ in _sized(path, form))
 
 
-def _sized(
-    path: str, form: Format
-) -> Iterator[tuple[int, dict[str, object] | Fault, str, int]]:
+def _sized(path: str, form: Format) -> Iterator[tuple[int, dict[str, object] | Fault, str, int]]:
     with open_binary(path, form.compression) as file:
         for number, (value, source) in enumerate(_elements(file, path), start=1):
             try:

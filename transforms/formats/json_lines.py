@@ -97,7 +97,9 @@ def read(
                     f"{path} holds a JSON array where the first file has an object a line; "
                     "prepare the files separately"
                 )
-            yield _parse_fast(block, number, schema) or to_rows(_parse_lines(block, number), columns)
+            yield _parse_fast(block, number, schema) or to_rows(
+                _parse_lines(block, number), columns
+            )
             number += block.count(b"\n")
 
 

@@ -97,5 +97,3 @@ def rows_before(path: str, piece: Piece) -> int:
     """Rows of the row groups before the piece."""
     with _open(path) as file:
         return sum(file.metadata.row_group(g).num_rows for g in range(piece.start))
-
-

@@ -1,0 +1,45 @@
+PYTHON ?= python3
+BIN := .venv/bin
+PURE := transforms/chat.py transforms/errors.py transforms/fields.py transforms/layout.py \
+	transforms/pairs.py transforms/records.py transforms/shards.py transforms/split.py \
+	transforms/units.py transforms/storage.py transforms/formats \
+	pipeline/request.py pipeline/source.py pipeline/plan.py pipeline/explain.py
+SAMPLE := pipeline/sample/reasoning.jsonl
+OUTPUT := data_cache/processed_reasoning
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check fix bench clean
+
+help:  ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/installed  ## Make .venv with everything that running and developing needs
+
+.venv/installed: setup.py pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+run: install  ## Prepare the data set that ships with the project, then load it
+	$(BIN)/python -m pipeline --dataset $(SAMPLE) --output $(OUTPUT) --skip-upload --overwrite
+	$(BIN)/python -c "from datasets import load_from_disk; print(load_from_disk('$(OUTPUT)'))"
+
+test: install  ## Run all tests
+	$(BIN)/python -m pytest
+
+check: install  ## Lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(PURE)
+	$(BIN)/python pipeline/sample/make_sample.py --check
+
+fix: install  ## Mend what lint and format can mend by themselves
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install  ## Time the job against its baselines; takes a while and some GB of disk
+	$(BIN)/python benchmarks/bench.py
+
+clean:  ## Remove what the other targets made
+	rm -rf .venv data_cache build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
