@@ -208,9 +208,9 @@ def _run(verb: str, flags: argparse.Namespace, request: Request) -> int:
         _print_json({**outcome.manifest, "path": outcome.path})
     if not request.skip_upload:
         raise UploadUnavailable(
-            f"the data set is prepared at {outcome.path}, but uploading to s3://{request.s3_bucket} "
-            "is not available in this version; add --skip-upload to prepare locally without this "
-            "message"
+            f"the data set is prepared at {outcome.path}, but this version cannot upload it to "
+            f"s3://{request.s3_bucket}; copy the folder with your own tools, or add --skip-upload "
+            "to prepare locally without this message"
         )
     return 0
 

@@ -181,7 +181,8 @@ def _tables(data: Dataset) -> Iterator[pa.Table]:
     missing = [name for name in layout.COLUMNS if name not in data.column_names]
     if missing:
         raise BadInput(
-            f"the data set has no column {', '.join(missing)}; call format_dataset_for_training first"
+            f"the data set has no column {', '.join(missing)}; call "
+            "format_dataset_for_training first"
         )
     for table in data.select_columns(list(layout.COLUMNS)).with_format("arrow").iter(_BATCH_ROWS):
         yield table.cast(layout.SCHEMA)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,7 @@ def prepare_with_story(request: Request, console: Console) -> Prepared:
     say("✓ Initialized DatasetProcessor")
     say(f"  Dataset: {request.dataset}")
     say(f"  S3 Bucket: {request.s3_bucket if not request.skip_upload else '(upload skipped)'}")
-    say(f"  Local Cache: {os.path.dirname(request.output) or '.'}")
+    say(f"  Local Cache: {Path(request.output).parent}")
 
     say("\n📥 Loading dataset...")
     plan = make_plan(request)
