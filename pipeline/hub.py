@@ -6,20 +6,38 @@ hub cannot be reached or the token was revoked, which would be a silent stale or
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml  # type: ignore[import-untyped]
 
 from pipeline.request import Request
 from pipeline.source import SourceFiles, choose_split
-from transforms.errors import AccessDenied, DataPrepError, StorageError, UsageError
+from transforms.errors import AccessDenied, BadInput, DataPrepError, StorageError, UsageError
 from transforms.formats import Format, format_of_name
 
 if TYPE_CHECKING:
     from datasets import DatasetBuilder
 
 _TIMEOUT_SECONDS = 15.0
+_WAITS_SECONDS = (1.0, 2.0, 4.0)
+_PATIENCE_SECONDS = 20.0  # one call after which another try would not be short any more
 _READERS = {"parquet": "parquet", "json": "json_lines", "csv": "delimited", "arrow": "arrow_ipc"}
+_LOGIN = "set HF_TOKEN, or run `hf auth login`"
+_CARDS = ("README.md", ".huggingface.yaml")
+
+# Options of a configuration that would change the rows, and that our own readers do not follow.
+_OPTIONS = (
+    *("header", "names", "skiprows", "nrows", "skipfooter", "comment", "encoding", "dialect"),
+    *("quotechar", "quoting", "escapechar", "doublequote", "lineterminator", "filters"),
+)
+
+_T = TypeVar("_T")
 
 
 def resolve(request: Request) -> SourceFiles:
@@ -28,72 +46,156 @@ def resolve(request: Request) -> SourceFiles:
 
     name = request.dataset
     with _explained(name, request.revision):
-        _may_read(name)
-        info = HfApi().dataset_info(
-            name, revision=request.revision, files_metadata=True, timeout=_TIMEOUT_SECONDS
+        # The listing of a gated data set is public, so only this tells whether it may be read.
+        _patiently(lambda: HfApi().auth_check(name, repo_type="dataset"))
+        info = _patiently(
+            lambda: HfApi().dataset_info(
+                name, revision=request.revision, files_metadata=True, timeout=_TIMEOUT_SECONDS
+            )
         )
-    sha = info.sha
-    if sha is None:
-        raise StorageError(f"the hub told no commit for {name}; run again later")
-    sizes = {sibling.rfilename: sibling.size for sibling in info.siblings or ()}
-    with _explained(name, request.revision):
-        found = builder(name, request.config, sha)
-        splits = data_files(found)
+        sha = info.sha
+        if sha is None:
+            raise StorageError(f"the hub told no commit for {name}; run again later")
+        sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
+        with _listed(name, sizes):
+            for card in (*_CARDS, "dataset_infos.json"):
+                if card in sizes:
+                    _fetch_card(name, sha, card)
+            found = _patiently(lambda: builder(name, request.config, sha))
+            splits = data_files(found)
     split = choose_split(list(splits), request.split, name)
     root = f"hf://datasets/{name}@{sha}/"
     files = []
     for address in splits[split]:
         if not address.startswith(root):
-            raise UsageError(
-                f"{name} names the file {address}, which is not part of it; download the file and "
-                "name the local copy"
-            )
-        files.append((address[len(root) :], sizes.get(address[len(root) :]) or 0))
+            raise _foreign(name, address)
+        files.append((address[len(root) :], sizes.get(address[len(root) :], 0)))
     form = form_of(found, [file for file, _ in files])
     left_out = tuple(s for s in splits if s != split)
     config = found.config.name
     return SourceFiles("hub", root, sha, config, split, left_out, form, tuple(files))
 
 
-def _may_read(name: str) -> None:
-    """Asks the hub whether this login may read the data set, and waits out a short outage.
+def _patiently(ask: Callable[[], _T]) -> _T:
+    """Asks again after a short outage: the libraries give most requests of a plan one try."""
+    started = time.monotonic()
+    for wait in _WAITS_SECONDS:
+        try:
+            return ask()
+        except Exception as error:
+            if not _may_pass(error) or time.monotonic() - started > _PATIENCE_SECONDS:
+                raise
+            time.sleep(wait)
+    return ask()
 
-    The listing of a gated data set is public, so it does not tell.  ``HfApi`` itself gives up at
-    the first 503.
+
+def _may_pass(error: Exception) -> bool:
+    from huggingface_hub import errors
+    from huggingface_hub.utils import httpx
+
+    if isinstance(error, errors.HfHubHTTPError):
+        status = error.response.status_code if error.response is not None else 0
+        return status == 429 or status >= 500
+    lasting = (errors.OfflineModeIsEnabled, httpx.UnsupportedProtocol)
+    passing = (httpx.RequestError, errors.LocalEntryNotFoundError, ConnectionError, TimeoutError)
+    return isinstance(error, passing) and not isinstance(error, lasting)
+
+
+def _fetch_card(name: str, sha: str, file: str) -> str:
+    """The local copy of a small file that decides what ``datasets`` lists.
+
+    ``datasets`` itself takes some of them for missing when the hub is busy, and would then list
+    other files; a copy of this commit in the cache it uses without asking.
     """
-    from huggingface_hub import constants
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+    from huggingface_hub import hf_hub_download
 
-    address = f"{constants.ENDPOINT}/api/datasets/{name}/auth-check"
-    answer = http_backoff(
-        "GET",
-        address,
-        headers=build_hf_headers(),
-        timeout=_TIMEOUT_SECONDS,
-        max_retries=4,
-        base_wait_time=0.5,
-        retry_on_status_codes=(429, 500, 502, 503, 504),
-    )
-    hf_raise_for_status(answer)
+    return str(_patiently(lambda: hf_hub_download(name, file, repo_type="dataset", revision=sha)))
 
 
 def builder(path: str, config: str | None, revision: str | None) -> DatasetBuilder:
-    """The packaged builder of a hub name or folder; it knows configurations, splits and files."""
+    """The packaged builder of a folder, or of a hub name whose cards are in the cache already; it
+    knows configurations, splits and files.
+    """
     from datasets import load_dataset_builder
     from datasets.data_files import EmptyDatasetError
     from datasets.exceptions import DataFilesNotFoundError
 
     try:
-        return load_dataset_builder(path, config, revision=revision)
+        _check_cards(path, revision)
+        # Without a cache ``datasets`` cannot fall back to a copy that it made earlier.
+        with TemporaryDirectory() as empty:
+            return load_dataset_builder(path, config, revision=revision, cache_dir=empty)
     except (EmptyDatasetError, DataFilesNotFoundError) as error:
         raise UsageError(
             f"{path} holds no data files that can be read; expected Parquet, JSON, CSV or Arrow"
         ) from error
-    except (ValueError, RuntimeError) as error:
-        text = str(error)
+    except FileNotFoundError as error:
+        if revision is not None:
+            raise  # an outage can be the reason, too: see ``_listed``
+        raise _missing(path, _pattern(error)) from error
+    except (ValueError, RuntimeError, TypeError, AttributeError, yaml.YAMLError) as error:
+        text = _short(error)
         if "Config" in text:
             raise UsageError(f"{path}: {text}; choose with --config") from error
-        raise UsageError(f"{path} cannot be used: {text}") from error
+        raise UsageError(f"{path} cannot be used: {text}; name its data files instead") from error
+
+
+def _check_cards(path: str, revision: str | None) -> None:
+    """``UsageError`` where a card names data files elsewhere: ``datasets`` would ask for them."""
+    from huggingface_hub import DatasetCard, try_to_load_from_cache
+
+    for card in _CARDS:
+        file: Any = Path(path, card)
+        if revision is not None:
+            file = try_to_load_from_cache(path, card, revision=revision, repo_type="dataset")
+        if not isinstance(file, (str, Path)) or not Path(file).is_file():
+            continue
+        if card.endswith(".md"):
+            configs = DatasetCard.load(file).data.get("configs")
+        else:
+            configs = (yaml.safe_load(Path(file).read_bytes()) or {}).get("configs")
+        for settings in configs or ():
+            for place in (*_texts(settings.get("data_files")), *_texts(settings.get("data_dir"))):
+                if re.search(r"://|::|^[/~]|(^|/)\.\.(/|$)", place):
+                    raise _foreign(path, place)
+
+
+def _texts(value: object) -> Iterator[str]:
+    """All strings in a value that was read from YAML."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _foreign(name: str, place: str) -> UsageError:
+    return UsageError(
+        f"{name} names the data file {place}, which is not part of it; download the file and name "
+        "the local copy"
+    )
+
+
+def _missing(name: str, pattern: str) -> BadInput:
+    return BadInput(
+        f"{name} names data files that are not there ({pattern}); choose another --config, or name "
+        "its data files themselves"
+    )
+
+
+def _pattern(error: FileNotFoundError) -> str:
+    """The file pattern that ``datasets`` says it did not find; "" where it says something else."""
+    found = re.search(r"Unable to find '(?:hf://[^@']+@[0-9a-f]{40}/)?([^']*)'", str(error))
+    return found[1] if found else ""
+
+
+def _short(error: Exception) -> str:
+    """The first line of a message that may be a page."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return re.sub(r"(?s)(.{300}).+", r"\1…", lines[0]).rstrip(".")
 
 
 def data_files(found: DatasetBuilder) -> dict[str, list[str]]:
@@ -122,14 +224,25 @@ def form_of(found: DatasetBuilder, files: list[str]) -> Format:
             f"{found.dataset_name} keeps its rows under the JSON key {options.field!r}, which is "
             "not supported; convert the file to JSON Lines"
         )
+    plain = type(options)()
+    changed = [
+        name
+        for name in _OPTIONS
+        if getattr(options, name, None) != getattr(plain, name, None)
+        # What the readers do anyway: the first line is the header, the text is UTF-8.
+        and str(getattr(options, name)).lower() not in ("0", "utf-8", "utf8")
+    ]
+    if changed:
+        raise UsageError(
+            f"{found.dataset_name} sets the {kind} option {', '.join(changed)}, which is not "
+            "supported; download the files and convert them to JSON Lines"
+        )
     compression = {_compression(file) for file in files}
     if len(compression) > 1:
         raise UsageError(
             f"{found.dataset_name} mixes compressed and plain files; name one kind with a glob"
         )
-    delimiter = getattr(options, "delimiter", None) or getattr(options, "sep", None) or ","
-    if kind == "csv" and files[0].split(".")[-1] == "tsv" and delimiter == ",":
-        delimiter = "\t"
+    delimiter = getattr(options, "sep", None) or ","
     return Format(_READERS[kind], compression.pop(), delimiter)
 
 
@@ -141,39 +254,55 @@ def _compression(file: str) -> str | None:
 
 
 @contextmanager
+def _listed(name: str, sizes: Mapping[str, int]) -> Iterator[None]:
+    """Tells a file that is not there from one that could not be listed: ``datasets`` does not."""
+    from datasets.exceptions import DatasetNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        yield
+    except DatasetNotFoundError as error:
+        raise AccessDenied(
+            f"{name} may not be read any more: its access was changed a moment ago; {_LOGIN}"
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise StorageError(f"the files of {name} could not be read; run again later") from error
+    except FileNotFoundError as error:
+        pattern = _pattern(error)
+        if pattern and pattern not in sizes:
+            raise _missing(name, pattern) from error
+        raise StorageError(f"the files of {name} could not be listed; run again later") from error
+
+
+@contextmanager
 def _explained(name: str, revision: str | None) -> Iterator[None]:
-    """Turns the hub's refusals into errors with a remedy; a network failure is never waited out."""
+    """Turns the hub's refusals into errors with a remedy."""
     from huggingface_hub import errors
     from huggingface_hub.utils import httpx
 
-    login = "set HF_TOKEN, or run `hf auth login`"
     try:
         yield
     except DataPrepError:
         raise
     except errors.GatedRepoError as error:
-        raise AccessDenied(f"{name} is gated: ask for access on its page, then {login}") from error
+        raise AccessDenied(f"{name} is gated: ask for access on its page, then {_LOGIN}") from error
     except errors.RevisionNotFoundError as error:
         raise UsageError(f"{name} has no revision {revision!r} (--revision)") from error
     except errors.RepositoryNotFoundError as error:
         if error.response is not None and error.response.status_code == 401:
             raise AccessDenied(
-                f"{name} is not on the hub, or it is private: check the name, {login}"
+                f"{name} is not on the hub, or it is private: check the name, {_LOGIN}"
             ) from error
         raise UsageError(
             f"{name} is not on the hub, or it is private and this login may not see it; check the "
-            f"name (--dataset), or {login}"
+            f"name (--dataset), or {_LOGIN}"
         ) from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         if status in (401, 403):
-            raise AccessDenied(f"the hub refused the login ({status}): {login}") from error
+            raise AccessDenied(f"the hub refused the login ({status}): {_LOGIN}") from error
         raise StorageError(f"the hub answered {status} for {name}; run again later") from error
     except (httpx.RequestError, ConnectionError, TimeoutError) as error:
         raise StorageError(
             f"the hub cannot be reached ({type(error).__name__}); check the network, then run again"
-        ) from error
-    except FileNotFoundError as error:  # what datasets makes of an outage in the middle
-        raise StorageError(
-            f"the files of {name} could not be listed ({error}); run again later"
         ) from error

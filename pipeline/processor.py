@@ -28,6 +28,7 @@ from transforms.errors import BadInput, UsageError
 from transforms.fields import FieldMapping, detect
 from transforms.formats.rows import numbered, text_rows, typed_columns
 from transforms.pairs import to_pairs
+from transforms.records import one_array
 from transforms.shards import ShardWriter
 from transforms.split import SPLITS, SplitRule, normalise_keys
 from transforms.storage import LocalFolder
@@ -116,7 +117,7 @@ class DatasetProcessor:
             dataset = dataset[chosen]
         rule = SplitRule(val_size, seed)
         marks = [
-            rule.is_validation(normalise_keys(pa.concat_arrays(part["instruction"].chunks)))
+            rule.is_validation(normalise_keys(one_array(part["instruction"])))
             for part in dataset.with_format("arrow").iter(_BATCH_ROWS)
         ]
         marked = pa.chunked_array(marks, pa.bool_())
@@ -160,7 +161,7 @@ class DatasetProcessor:
 def _format_batch(batch: pa.Table, fields: FieldMapping, rejected: Counter[str]) -> pa.Table:
     pairs, rejects = to_pairs(numbered(batch, 1), fields)
     rejected.update(rejects["code"].to_pylist())
-    columns = [pairs[name].combine_chunks() for name in ("instruction", "response")]
+    columns = [one_array(pairs[name]) for name in ("instruction", "response")]
     text = chatml().render_arrays(*columns)
     return pa.table([text, *columns], schema=pa.schema(layout.SCHEMA).remove_metadata())
 

@@ -1,4 +1,4 @@
-"""The vocabulary of the data-preparation job: PTransforms, the pure rules under them, and the seams.
+"""The vocabulary of the job: PTransforms, the pure rules under them, and the seams.
 
 The data's way, one module a step:
 

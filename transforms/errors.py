@@ -66,9 +66,8 @@ class UploadUnavailable(DataPrepError):
     exit_code = 9
 
 
-_CLASSES: dict[str, type[DataPrepError]] = {
-    error.__name__: error for error in (DataPrepError, *DataPrepError.__subclasses__())
-}
+_ALL: list[type[DataPrepError]] = [DataPrepError, *DataPrepError.__subclasses__()]
+_CLASSES = {error.__name__: error for error in _ALL}
 
 # A runner hands a worker's exception over as text that ends in Python's own last traceback line,
 # to which Beam adds the step: "transforms.errors.BadInput: MESSAGE [while running 'Read']".

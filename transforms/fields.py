@@ -84,10 +84,11 @@ def detect(columns: Sequence[Column], sample: Sample) -> FieldChoice:
 
     Raises ``UsageError``, listing the columns and the flag, where nothing is suitable.
     """
-    text = [c.name for c in columns if c.type == TEXT and _has_text(c.name, sample)]
+    strings = [c.name for c in columns if c.type == TEXT]
+    text = [name for name in strings if _has_text(name, sample)]
     for exact in (True, False):
         for rule in RULES:
-            mapping = _apply(rule, text, exact)
+            mapping = _apply(rule, text, strings, exact)
             if mapping:
                 return _choice(mapping, f"columns {rule.name}", text)
     prose = [name for name in text if _is_prose(name, sample)]
@@ -110,11 +111,12 @@ def parse(flag: str, columns: Sequence[Column]) -> FieldMapping:
     parts: dict[str, tuple[str, ...]] = {}
     for part in flag.split(","):
         field, equals, names = part.partition("=")
-        if not equals or field.strip() not in ("instruction", "response") or field in parts:
+        field = field.strip()
+        if not equals or field not in ("instruction", "response") or field in parts:
             raise UsageError(
                 f"--fields {flag!r} is not of the form instruction=COLUMN,response=COLUMN+COLUMN"
             )
-        parts[field.strip()] = tuple(name.strip() for name in names.split("+"))
+        parts[field] = tuple(name.strip() for name in names.split("+"))
     if len(parts) != 2:
         raise UsageError(f"--fields {flag!r} must name both instruction and response")
     for name in (*parts["instruction"], *parts["response"]):
@@ -141,16 +143,19 @@ def require_column(
     return column
 
 
-def _apply(rule: _Rule, text: Sequence[str], exact: bool) -> FieldMapping | None:
-    def find(name: str) -> str | None:
+def _apply(
+    rule: _Rule, text: Sequence[str], strings: Sequence[str], exact: bool
+) -> FieldMapping | None:
+    def find(name: str, among: Sequence[str]) -> str | None:
         if exact:
-            return name if name in text else None
-        return next((c for c in text if c.lower() == name), None)
+            return name if name in among else None
+        return next((c for c in among if c.lower() == name), None)
 
-    instruction, response = find(rule.instruction), find(rule.response)
+    instruction, response = find(rule.instruction, text), find(rule.response, text)
     if instruction is None or response is None:
         return None
-    extra = find(rule.optional_input) if rule.optional_input else None
+    # The optional input may well be blank throughout the sample and not after it.
+    extra = find(rule.optional_input, strings) if rule.optional_input else None
     if extra is None:
         return FieldMapping((instruction,), (response,))
     return FieldMapping((instruction, extra), (response,), instruction_separator="\n")
@@ -178,15 +183,24 @@ def _has_text(name: str, sample: Sample) -> bool:
     return not sample or bool(_values(name, sample))
 
 
-_NOT_PROSE = re.compile(
+_ADDRESS = re.compile(
     r"""\s*(?:
-        [a-z][a-z0-9+.-]*://\S*                              # URL
-      | (?:~|\.{1,2})?/[^\s]*                                # path
-      | (?:[A-Za-z]:)?\\\S*                                  # Windows path
-      | \d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[T ]\d{1,2}:.*)?   # date, date and time
-      | [\w.-]*                                              # id, label, number, file name
+        [a-z][a-z0-9+.-]*://\S*                  # URL
+      | (?:~|\.{1,2})?/\S*                       # path
+      | (?:~|\.{1,2})?(?:/[^/\n]+)+\.\w{1,5}     # path of a file, with spaces
+      | [A-Za-z]:[\\/].* | \\\S*                 # Windows path
     )\s*""",
     re.VERBOSE,
+)
+_DATE_WORD = re.compile(
+    r"""\(?(?:
+        [\d.:,/+-]+(?:st|nd|rd|th)? | [\d.:/-]+T[\d.:+-]+Z?
+      | (?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?
+      | (?:jan|febr?)(?:uary)? | mar(?:ch)? | apr(?:il)? | may | june? | july? | aug(?:ust)?
+      | (?:sept?(?:em)?|oct(?:o)?|nov(?:em)?|dec(?:em)?)(?:ber)?
+      | [ap]\.?m\.? | utc | gmt | of | at
+    )[,.)]*""",
+    re.VERBOSE | re.IGNORECASE,
 )
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
 
@@ -201,7 +215,11 @@ def _is_prose(name: str, sample: Sample) -> bool:
 
 
 def _looks_like_prose(value: str) -> bool:
+    start = value[:400]
+    if _ADDRESS.fullmatch(start):
+        return False
     # Scripts that write no spaces between words: four characters say about as much as three words.
-    if len(_CJK.findall(value[:200])) >= 4:
+    if len(_CJK.findall(start[:200])) >= 4:
         return True
-    return len(value[:400].split()) >= 3 and not _NOT_PROSE.fullmatch(value[:400])
+    words = start.split()
+    return len(words) >= 3 and not all(map(_DATE_WORD.fullmatch, words))

@@ -47,15 +47,15 @@ def shard_path(split: str, number: int, of: int) -> str:
 
 
 def to_json(value: Any) -> bytes:
-    """JSON as ``save_to_disk`` writes it: two spaces, sorted keys; the same bytes for equal values."""
+    """JSON as ``save_to_disk`` writes it (two spaces, sorted keys): equal values, equal bytes."""
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode()
 
 
 def split_files(
     split: str, files: Sequence[Mapping[str, Any]], fingerprint: str
 ) -> dict[str, bytes]:
-    """``state.json`` and ``dataset_info.json`` of a split with these ``files`` (path, rows, bytes)."""
-    state = {
+    """``state.json`` and ``dataset_info.json`` of a split of ``files`` (path, rows, bytes)."""
+    state: dict[str, Any] = {
         "_data_files": [{"filename": file["path"].rsplit("/", 1)[-1]} for file in files],
         "_fingerprint": fingerprint,
         "_format_columns": None,

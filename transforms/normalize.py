@@ -28,8 +28,10 @@ class Normalize(beam.PTransform):
     key: str | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.pvalue.DoOutputsTuple:
-        normalize = beam.ParDo(_NormalizeFn(self.fields, self.key))
-        return batches | normalize.with_outputs(REJECTED, main="kept")
+        normalize = beam.ParDo(_NormalizeFn(self.fields, self.key)).with_output_types(Batch)
+        outputs = batches | normalize.with_outputs(REJECTED, main="kept")
+        outputs[REJECTED].element_type = Batch  # else Beam would pickle tables to sample their size
+        return outputs
 
 
 class _NormalizeFn(beam.DoFn):

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from transforms.fields import FieldMapping
 from transforms.formats.rows import MAX_ROW_BYTES
-from transforms.records import EXCERPT_CHARS, ROW, rejects_table
+from transforms.records import EXCERPT_CHARS, ROW, one_array, rejects_table
 
 
 def to_pairs(
@@ -31,17 +31,21 @@ def to_pairs(
             columns[name], invalid = _text(table[name])
             if invalid is not None:
                 codes = pc.if_else(invalid, "invalid-unicode", codes)
+    # What is required, and what is kept: other columns do not make up for a blank first one.
+    instruction = [columns[name] for name in fields.instruction]
+    response = [columns[name] for name in fields.response]
     pairs = {
-        "instruction": _join(
-            [columns[n] for n in fields.instruction], fields.instruction_separator
-        ),
-        "response": _join([columns[n] for n in fields.response], fields.response_separator),
+        "instruction": (instruction[0], _join(instruction, fields.instruction_separator)),
+        "response": (response[0], _join(response, fields.response_separator)),
     }
     if key is not None:
-        pairs["split-key"] = columns[key]
-    for name, values in pairs.items():
-        codes = pc.coalesce(codes, _faults(values, name))
-    kept = pa.table(list(pairs.values()), names=["instruction", "response", "key"][: len(pairs)])
+        pairs["split-key"] = (columns[key], columns[key])
+    for name, (required, values) in pairs.items():
+        codes = pc.coalesce(codes, _faults(required, values, name))
+    kept = pa.table(
+        [values for _, values in pairs.values()],
+        names=["instruction", "response", "key"][: len(pairs)],
+    )
     if codes.null_count == len(codes):
         return kept, rejects_table([])
     good = pc.is_null(codes)
@@ -64,7 +68,7 @@ def _text(column: pa.ChunkedArray) -> tuple[pa.StringArray, pa.BooleanArray | No
 
     Numbers are as Arrow writes them; NaN and infinity are null, for they say nothing.
     """
-    array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    array = one_array(column)
     if pa.types.is_floating(array.type):
         array = pc.if_else(pc.is_finite(array), array, None)
     array = array.cast(pa.string())
@@ -99,16 +103,15 @@ def _is_blank(values: pa.StringArray) -> pa.BooleanArray:
     return pc.or_(pc.equal(pc.binary_length(values), 0), pc.utf8_is_space(values))
 
 
-def _faults(values: pa.StringArray, name: str) -> pa.StringArray:
-    """Each value's reject code, or null where it is good."""
-    size = pc.binary_length(values)
+def _faults(required: pa.StringArray, values: pa.StringArray, name: str) -> pa.StringArray:
+    """Each value's reject code, or null where it is good and its ``required`` part is there."""
     none = pa.scalar(None, pa.string())
     return pc.case_when(
         pc.make_struct(
-            pc.is_null(values),
-            pc.fill_null(pc.equal(size, 0), False),
-            pc.fill_null(pc.utf8_is_space(values), False),
-            pc.fill_null(pc.greater(size, MAX_ROW_BYTES), False),
+            pc.is_null(required),
+            pc.fill_null(pc.equal(pc.binary_length(required), 0), False),
+            pc.fill_null(pc.utf8_is_space(required), False),
+            pc.fill_null(pc.greater(pc.binary_length(values), MAX_ROW_BYTES), False),
         ),
         f"null-{name}",
         f"empty-{name}",

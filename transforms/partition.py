@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import apache_beam as beam
 
 from transforms.layout import COLUMNS
-from transforms.records import Batch
+from transforms.records import Batch, one_array
 from transforms.split import SplitRule, normalise_keys
 
 VALIDATION = "validation"
@@ -21,15 +21,15 @@ class Partition(beam.PTransform):
     rule: SplitRule
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Batch]:
-        return batches | beam.Map(partition, self.rule)
+        return batches | beam.Map(partition, self.rule).with_output_types(Batch)
 
 
 def partition(batch: Batch, rule: SplitRule) -> Batch:
     """The batch with its rows marked."""
     table = batch.table
     if rule.key is None:
-        keys = normalise_keys(table["instruction"].combine_chunks())
+        keys = normalise_keys(one_array(table["instruction"]))
     else:
-        keys = table["key"].combine_chunks()
+        keys = one_array(table["key"])
     marked = table.select(COLUMNS).append_column(VALIDATION, rule.is_validation(keys))
     return replace(batch, table=marked)

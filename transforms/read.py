@@ -32,7 +32,7 @@ class Read(beam.PTransform):
             | "Units" >> beam.Create(self.units)
             # Without it the units would be fused to the one element that starts the pipeline.
             | "Spread" >> beam.Reshuffle()
-            | "ReadUnit" >> beam.ParDo(_ReadUnitFn(self.source, self.batch_bytes))
+            | "ReadUnit" >> beam.ParDo(_ReadUnitFn(self.source, self.batch_bytes)).with_output_types(Batch)
         )
 
 

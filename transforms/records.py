@@ -27,6 +27,13 @@ def rejects_table(rows: list[tuple[int, str, str]]) -> pa.Table:
     return pa.table([[r for r, _, _ in rows], [c for _, c, _ in rows], clean], schema=REJECTS)
 
 
+def one_array(column: pa.ChunkedArray) -> pa.Array:
+    """A batch's column as one array; copied only where it is in several chunks."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A source column that the job reads, with its Arrow type by name (``string``, ``int64``…)."""
@@ -40,7 +47,7 @@ class Piece:
     """A run of one source file that one unit reads, in order.
 
     ``start`` and ``stop`` count what the format can be cut at: bytes of a JSON Lines file, row
-    groups of Parquet, record batches of Arrow; (0, 1) is the whole of a file that cannot be cut.
+    groups of Parquet, record batches of Arrow; (0, 0) is the whole of a file that cannot be cut.
     ``limit`` takes the first so many rows only; None takes all.
     """
 

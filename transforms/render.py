@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import apache_beam as beam
 
 from transforms.chat import ChatTemplate
-from transforms.records import Batch
+from transforms.records import Batch, one_array
 
 
 @dataclass
@@ -17,13 +17,13 @@ class Render(beam.PTransform):
     template: ChatTemplate
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Batch]:
-        return batches | beam.Map(render, self.template)
+        return batches | beam.Map(render, self.template).with_output_types(Batch)
 
 
 def render(batch: Batch, template: ChatTemplate) -> Batch:
     """The batch with its texts."""
     pairs = batch.table
     text = template.render_arrays(
-        pairs["instruction"].combine_chunks(), pairs["response"].combine_chunks()
+        one_array(pairs["instruction"]), one_array(pairs["response"])
     )
     return replace(batch, table=pairs.add_column(0, "text", text))

@@ -1,15 +1,18 @@
 """JSON Lines: local plain files are cut at any byte, each unit taking the lines that start in it.
 
 Compressed and remote files are read whole by one unit.  Each block of lines goes to Arrow's JSON
-parser with the plan's types; a block that it refuses, or where it sees another number of rows than
-there are lines, is parsed again line by line, so that one bad line costs one reject.
+parser with the plan's types; a block that it refuses, or that may not hold one object a line, is
+parsed again line by line, so that one bad line costs one reject.  Which way a line takes depends on
+its neighbours, so both ways must agree on it.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.json as pj
 
@@ -17,6 +20,7 @@ from transforms.errors import BadInput
 from transforms.formats import json_array
 from transforms.formats.json_objects import (
     ARROW_TYPES,
+    BROKEN_JSON,
     TOO_LARGE,
     Fault,
     columns_of,
@@ -98,13 +102,35 @@ def read(
                     "prepare the files separately"
                 )
             yield _parse_fast(block, number, schema) or to_rows(
-                _parse_lines(block, number), columns
+                _parse_lines(block, number, schema), columns
             )
             number += block.count(b"\n")
 
 
+def _object_lines(block: bytes) -> int | None:
+    """How many lines there are if each can only be one object, provided the block is valid JSON
+    with so many values; else None.
+
+    Arrow's parser crashes where the first value is null (apache/arrow issue 47409), takes a null
+    for an object without fields, stops at a NUL, and does not care where lines end.
+    """
+    if b"\0" in block or not block.lstrip(b" ").startswith(b"{"):
+        return None
+    data = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(data == ord("\n"))
+    lines = len(ends) + (not block.endswith(b"\n"))
+    inner = ends[: lines - 1]
+    before = data[inner - 1]
+    before = np.where(before == ord("\r"), data[inner - 2], before)
+    whole = (before == ord("}")).all() and (data[inner + 1] == ord("{")).all()
+    return lines if whole else None
+
+
 def _parse_fast(block: bytes, number: int, schema: pa.Schema) -> Rows | None:
-    if not len(schema):
+    if not len(schema) or len(block) > MAX_ROW_BYTES:  # a long line must be noticed
+        return None
+    lines = _object_lines(block)
+    if lines is None:
         return None
     try:
         table = pj.read_json(
@@ -115,11 +141,12 @@ def _parse_fast(block: bytes, number: int, schema: pa.Schema) -> Rows | None:
         table.validate(full=True)
     except pa.ArrowException:
         return None
-    lines = block.count(b"\n") + (not block.endswith(b"\n"))
     return Rows(numbered(table, number)) if table.num_rows == lines else None
 
 
-def _parse_lines(block: bytes, number: int) -> Iterator[tuple[int, object, str]]:
+def _parse_lines(
+    block: bytes, number: int, schema: pa.Schema | None = None
+) -> Iterator[tuple[int, object, str]]:
     for line in block.split(b"\n"):
         if line.strip():
             # Cut before decoding: a character may take four bytes.
@@ -129,7 +156,9 @@ def _parse_lines(block: bytes, number: int) -> Iterator[tuple[int, object, str]]
                     raise Fault(TOO_LARGE)
                 yield number, parse_line(line), excerpt
             except Fault as fault:
-                yield number, fault, excerpt
+                # Arrow takes deeper nesting than Python, in columns that are not read.
+                deep = schema and fault.code == BROKEN_JSON and _parse_fast(line, number, schema)
+                yield number, deep.table.to_pylist()[0] if deep else fault, excerpt
         number += 1
 
 
@@ -144,7 +173,11 @@ def _blocks(file: BinaryIO, start: int, stop: int | None, step: int) -> Iterator
     position = max(0, start - 1)
     others = start > 0  # the line that covers start - 1 belongs to the piece before
     carry = b""
-    while data := file.read(step):
+    # A line that goes on and on is taken in growing steps: linear in all.
+    while data := file.read(max(step, len(_BOM), len(carry) // 4)):
+        if len(carry) > MAX_ROW_BYTES and b"\n" not in data:
+            position += len(data)
+            continue
         if position == 0:
             data = data.removeprefix(_BOM).rjust(len(data))  # spaces keep the byte positions
         data_at = position
@@ -171,8 +204,9 @@ def _blocks(file: BinaryIO, start: int, stop: int | None, step: int) -> Iterator
         yield carry
 
 
-_known_lines: dict[str, dict[int, int]] = {}
-"""Lines before a byte, for files in which this process had to count: path -> byte -> lines."""
+_known_lines: dict[tuple[str, int, int], dict[int, int]] = {}
+"""Lines before a byte, for files in which this process had to count: (path, size, time of change)
+-> byte -> lines."""
 
 
 def rows_before(path: str, piece: Piece) -> int:
@@ -184,7 +218,8 @@ def rows_before(path: str, piece: Piece) -> int:
     if not piece.start:
         return 0
     end = piece.start - 1
-    known = _known_lines.setdefault(path, {0: 0})
+    state = os.stat(path)  # noqa: PTH116 (a path may be a str)
+    known = _known_lines.setdefault((path, state.st_size, state.st_mtime_ns), {0: 0})
     position = max(byte for byte in list(known) if byte <= end)
     lines = known[position]
     with open_binary(path) as file:

@@ -7,6 +7,7 @@ it only for the blocks that Arrow's own parser does not take as they are.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pyarrow as pa
@@ -26,12 +27,35 @@ ARROW_TYPES = {
     "bool": pa.bool_(),
 }
 
+
+def _is_int(cell: object) -> bool:
+    return isinstance(cell, int) and not isinstance(cell, bool)
+
+
 _FITS: dict[str, Callable[[object], bool]] = {
     "string": lambda cell: isinstance(cell, str),
-    "int64": lambda cell: type(cell) is int and cell in _INT64,
-    "double": lambda cell: type(cell) in (int, float),
+    "int64": lambda cell: _is_int(cell) and cell in _INT64,
+    "double": lambda cell: _is_int(cell) or isinstance(cell, float),
     "bool": lambda cell: isinstance(cell, bool),
 }
+
+
+class _MinusZero(int):
+    """An int that a column of doubles takes for -0.0, as Arrow reads it."""
+
+    def __float__(self) -> float:
+        return -0.0
+
+
+def _int(digits: str) -> int | float:
+    if digits == "-0":
+        return _MinusZero()
+    # Python refuses to convert thousands of digits, as that takes long.
+    return int(digits) if len(digits) < 1000 else float(digits)
+
+
+DECODER = json.JSONDecoder(parse_int=_int)
+"""Takes a number of any length, so that one in a column that is not read breaks no row."""
 
 
 class Fault(ValueError):
@@ -46,7 +70,7 @@ def parse_line(line: bytes) -> Mapping[str, object]:
     """The object of one line; raises ``Fault`` where it is not one JSON object."""
     try:
         # Bytes that are no UTF-8 become lone surrogates, which no valid text has: see ``_cell``.
-        value = json.loads(line.decode("utf-8", "surrogateescape"))
+        value = DECODER.decode(line.decode("utf-8", "surrogateescape"))
     except (ValueError, RecursionError) as error:
         raise Fault(BROKEN_JSON) from error
     return as_object(value)
@@ -97,7 +121,14 @@ def _cell(cell: object, column: Column) -> object:
             cell.encode()
         except UnicodeEncodeError as error:
             raise Fault("invalid-unicode") from error
-    return cell
+    return _double(cell) if column.type == "double" else cell
+
+
+def _double(cell: object) -> float:
+    try:
+        return float(cell)  # type: ignore[arg-type]
+    except OverflowError:  # an int that no double holds: infinite, as Arrow reads it
+        return math.inf if cell > 0 else -math.inf  # type: ignore[operator]
 
 
 def columns_of(sample: Sequence[Mapping[str, object]]) -> tuple[Column, ...]:
