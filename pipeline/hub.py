@@ -18,7 +18,7 @@ import yaml  # type: ignore[import-untyped]
 
 from pipeline.request import Request
 from pipeline.source import SourceFiles, choose_split
-from transforms.errors import AccessDenied, BadInput, DataPrepError, StorageError, UsageError
+from transforms.errors import AccessDenied, DataPrepError, StorageError, UsageError
 from transforms.formats import Format, format_of_name
 
 if TYPE_CHECKING:
@@ -179,8 +179,8 @@ def _foreign(name: str, place: str) -> UsageError:
     )
 
 
-def _missing(name: str, pattern: str) -> BadInput:
-    return BadInput(
+def _missing(name: str, pattern: str) -> UsageError:
+    return UsageError(
         f"{name} names data files that are not there ({pattern}); choose another --config, or name "
         "its data files themselves"
     )
@@ -193,9 +193,9 @@ def _pattern(error: FileNotFoundError) -> str:
 
 
 def _short(error: Exception) -> str:
-    """The first line of a message that may be a page."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return re.sub(r"(?s)(.{300}).+", r"\1…", lines[0]).rstrip(".")
+    """A message that may be a page, as one sentence."""
+    text = " ".join(str(error).split()).partition(" Example of usage")[0]
+    return re.sub(r"(.{300}).+", r"\1…", text).rstrip(".") or type(error).__name__
 
 
 def data_files(found: DatasetBuilder) -> dict[str, list[str]]:

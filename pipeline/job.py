@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -15,14 +16,16 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipeline.plan import Plan, make_plan
 from pipeline.request import Request
-from transforms.commit import Commit, Contents
+from transforms.commit import PLAN_FILE, Commit, Contents
 from transforms.errors import VerificationFailed, from_worker
 from transforms.formats import BATCH_BYTES
 from transforms.normalize import REJECTED, Normalize
 from transforms.partition import Partition
 from transforms.read import Read
+from transforms.records import Unit
 from transforms.render import Render
 from transforms.storage import LocalFolder
+from transforms.stored_units import MAX_INLINE, StoredUnits
 from transforms.write import Write, WriteRejects
 
 
@@ -57,8 +60,13 @@ def run(plan: Plan, request: Request, batch_bytes: int = BATCH_BYTES) -> Prepare
         options = _options(plan, request)
         runner = _runner(options)
         contents = _contents(plan, request, type(runner).__name__)
+        units: tuple[Unit, ...] | StoredUnits = plan.units
+        if len(plan.units) > MAX_INLINE:
+            units = StoredUnits.store(folder, plan.units)
+            folder.put_work(PLAN_FILE, json.dumps(plan.to_json()).encode())
+            contents = replace(contents, plan=None)
         pipeline = beam.Pipeline(runner=runner, options=options)
-        assemble(pipeline, plan, folder, contents, batch_bytes)
+        assemble(pipeline, plan, units, folder, contents, batch_bytes)
         try:
             pipeline.run().wait_until_finish()
         except Exception as error:
@@ -79,25 +87,26 @@ def run(plan: Plan, request: Request, batch_bytes: int = BATCH_BYTES) -> Prepare
 def assemble(
     pipeline: beam.Pipeline,
     plan: Plan,
+    units: tuple[Unit, ...] | StoredUnits,
     folder: LocalFolder,
     contents: Contents,
     batch_bytes: int = BATCH_BYTES,
 ) -> None:
     """The whole job in one sentence."""
-    source, units = plan.reading(), len(plan.units)
+    source, count = plan.reading(), len(plan.units)
     rows = (
         pipeline
-        | "Read" >> Read(source, plan.units, batch_bytes)
+        | "Read" >> Read(source, units, batch_bytes)
         | "Normalize" >> Normalize(plan.fields.mapping, plan.split.key)
     )
     shards = (
         rows.kept
         | "Render" >> Render(plan.template)
         | "Partition" >> Partition(plan.split)
-        | "Write" >> Write(folder, units)
+        | "Write" >> Write(folder, count)
     )
-    rejects = rows[REJECTED] | "WriteRejects" >> WriteRejects(folder, units, source)
-    _ = (shards, rejects) | beam.Flatten() | "Commit" >> Commit(folder, units, contents)
+    rejects = rows[REJECTED] | "WriteRejects" >> WriteRejects(folder, count, source)
+    _ = (shards, rejects) | beam.Flatten() | "Commit" >> Commit(folder, count, contents)
 
 
 def output_folder(request: Request) -> LocalFolder:

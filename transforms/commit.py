@@ -7,6 +7,7 @@ by itself.  A runner may run it again, at any time: the same shards give the sam
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,18 +24,22 @@ from transforms.split import SPLITS
 from transforms.storage import LocalFolder
 
 
+PLAN_FILE = "plan.json"
+"""Work file of a plan that is too large for the pipeline's graph."""
+
+
 @dataclass(frozen=True)
 class Contents:
     """What the manifest says of the set before it is counted.
 
-    ``plan`` is the plan as JSON, ``run`` what may differ between two runs of it (runner, versions,
+    ``plan`` is the plan as JSON, or None where it lies at ``PLAN_FILE``; ``run`` what may differ between two runs of it (runner, versions,
     ``started`` as an ISO 8601 time).
     """
 
     dataset: str
     revision: str
     plan_digest: str
-    plan: Mapping[str, Any]
+    plan: Mapping[str, Any] | None
     run: Mapping[str, Any]
     max_reject_rate: float
     summary: str
@@ -82,7 +87,8 @@ def commit(
             split, own, fingerprint(contents.plan_digest, split)
         ).items():
             files.append(_put(folder, path, data))
-    files.append(_put(folder, layout.CARD, layout.card(_facts(contents, counts))))
+    filled = [split for split in SPLITS if counts[split]]
+    files.append(_put(folder, layout.CARD, layout.card(_facts(contents, counts), filled or SPLITS)))
 
     now = datetime.now(timezone.utc)
     seconds = (now - datetime.fromisoformat(contents.run["started"])).total_seconds()
@@ -91,7 +97,7 @@ def commit(
         "dataset": contents.dataset,
         "revision": contents.revision,
         "plan_digest": contents.plan_digest,
-        "plan": contents.plan,
+        "plan": _plan(folder, contents),
         "counts": counts,
         "files": sorted(files, key=lambda file: str(file["path"])),
         "run": {
@@ -190,6 +196,10 @@ def check_rejects(shards: Sequence[Shard], counts: Mapping[str, Any], max_rate: 
 def fingerprint(plan_digest: str, split: str) -> str:
     """The split's ``_fingerprint``, by which ``datasets`` names its caches: 16 hex digits."""
     return hashlib.blake2b(f"{plan_digest}/{split}".encode(), digest_size=8).hexdigest()
+
+
+def _plan(folder: LocalFolder, contents: Contents) -> Any:
+    return json.loads(folder.get_work(PLAN_FILE)) if contents.plan is None else contents.plan
 
 
 def _put(folder: LocalFolder, path: str, data: bytes) -> dict[str, Any]:

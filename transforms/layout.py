@@ -88,9 +88,12 @@ def dataset_dict() -> bytes:
     return json.dumps({"splits": list(SPLITS)}).encode()
 
 
-def card(facts: str) -> bytes:
-    """The card: front matter that names the splits' files, the columns, and ``facts`` as prose."""
-    configs = "\n".join(f"  - split: {split}\n    path: {split}/*.arrow" for split in SPLITS)
+def card(facts: str, splits: Sequence[str] = SPLITS) -> bytes:
+    """The card: front matter that names the files of ``splits``, the columns, ``facts`` as prose.
+
+    ``splits`` are those that hold rows: ``load_dataset`` raises ValueError for an empty one.
+    """
+    configs = "\n".join(f"  - split: {split}\n    path: {split}/*.arrow" for split in splits)
     return f"""---
 configs:
 - config_name: default

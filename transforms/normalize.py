@@ -42,6 +42,6 @@ class _NormalizeFn(beam.DoFn):
     def process(self, batch: Batch) -> Iterator[Batch]:
         kept, rejects = to_pairs(batch.table, self._fields, self._key)
         if batch.rejects is not None:
-            rejects = pa.concat_tables([batch.rejects, rejects])
+            rejects = pa.concat_tables([batch.rejects, rejects]).sort_by("row")
         yield replace(batch, table=kept, rejects=None)
         yield beam.pvalue.TaggedOutput(REJECTED, replace(batch, table=rejects, rejects=None))

@@ -13,6 +13,7 @@ from transforms import (
     formats,
 )
 from transforms.records import REJECTS, ROW, Batch, Piece, Unit
+from transforms.stored_units import StoredUnits
 
 
 @dataclass
@@ -23,13 +24,17 @@ class Read(beam.PTransform):
     """
 
     source: formats.Source
-    units: tuple[Unit, ...]
+    units: tuple[Unit, ...] | StoredUnits
     batch_bytes: int = formats.BATCH_BYTES
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Batch]:
+        if isinstance(self.units, StoredUnits):
+            load = beam.FlatMap(self.units.load).with_output_types(Unit)
+            units = begin | "Parts" >> beam.Create(self.units.parts) | "Units" >> load
+        else:
+            units = begin | "Units" >> beam.Create(self.units)
         return (
-            begin
-            | "Units" >> beam.Create(self.units)
+            units
             # Without it the units would be fused to the one element that starts the pipeline.
             | "Spread" >> beam.Reshuffle()
             | "ReadUnit" >> beam.ParDo(_ReadUnitFn(self.source, self.batch_bytes)).with_output_types(Batch)

@@ -5,6 +5,7 @@ it in place.  Workers write files (``scratch_file`` + ``publish``, ``put``) and 
 units (``report``); the launcher claims the target first and reads the reports for its progress.
 
     data_cache/.processed_reasoning.partial/   staging, replaced by the next run
+    data_cache/.processed_reasoning.work/      temporary files and reports, likewise
     data_cache/.processed_reasoning.lock       held by the run that writes
     data_cache/.processed_reasoning.replaced   the old set, between two renames of an overwrite
 """
@@ -26,7 +27,7 @@ from filelock import FileLock, Timeout
 from transforms.errors import AccessDenied, OutputTaken, StorageError
 from transforms.layout import DATASET_DICT, MANIFEST
 
-_WORK = ".work"
+_REPORT = ".report.json"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class LocalFolder:
         """Where the set grows until it is whole."""
         return self._beside("partial")
 
+    @property
+    def work(self) -> Path:
+        """Where temporary files and reports lie, on the same file system."""
+        return self._beside("work")
+
     def _beside(self, what: str) -> Path:
         target = Path(self.path)
         return target.with_name(f".{target.name}.{what}")
@@ -51,10 +57,11 @@ class LocalFolder:
         if not (Path(self.path) / DATASET_DICT).is_file():
             return None
         try:
-            found: dict[str, Any] = json.loads((Path(self.path) / MANIFEST).read_bytes())
+            found = json.loads((Path(self.path) / MANIFEST).read_bytes())
         except (FileNotFoundError, ValueError):
             return None
-        return found
+        ours = isinstance(found, dict) and isinstance(found.get("plan_digest"), str)
+        return found if ours else None
 
     def check_free(self, plan_digest: str, overwrite: bool) -> None:
         """``OutputTaken`` where the target holds anything but nothing, with what to do about it."""
@@ -91,17 +98,22 @@ class LocalFolder:
                 replaced = self._beside("replaced")
                 if replaced.exists() and not Path(self.path).exists():
                     replaced.rename(self.path)  # an overwrite was stopped between its two renames
-                shutil.rmtree(self.staging, ignore_errors=True)
-                (self.staging / _WORK).mkdir(parents=True)
+                self._clear()
+                self.staging.mkdir()
+                self.work.mkdir()
             yield
         finally:
-            shutil.rmtree(self.staging, ignore_errors=True)
+            self._clear()
             lock.release()
+
+    def _clear(self) -> None:
+        shutil.rmtree(self.staging, ignore_errors=True)
+        shutil.rmtree(self.work, ignore_errors=True)
 
     def reports(self) -> list[dict[str, Any]]:
         """What workers reported of finished units so far."""
         found = []
-        for path in self.staging.glob(f"{_WORK}/*.json"):
+        for path in self.work.glob(f"*{_REPORT}"):
             try:
                 found.append(json.loads(path.read_bytes()))
             except FileNotFoundError:
@@ -112,7 +124,7 @@ class LocalFolder:
 
     def scratch_file(self) -> Path:
         """A new path for a temporary file, on the same file system as the target."""
-        return self.staging / _WORK / uuid.uuid4().hex
+        return self.work / uuid.uuid4().hex
 
     def publish(self, temporary: Path, name: str) -> None:
         """Moves a finished temporary file to its name in the set."""
@@ -130,12 +142,21 @@ class LocalFolder:
             temporary.write_bytes(data)
             self.publish(temporary, name)
 
-    def report(self, unit: int, facts: Mapping[str, int]) -> None:
-        """Tells the launcher that a unit is finished."""
+    def put_work(self, name: str, data: bytes) -> None:
+        """Writes a file that is needed while the set is made, and is no part of it."""
         with _explained(self.path):
             temporary = self.scratch_file()
-            temporary.write_bytes(json.dumps(facts).encode())
-            temporary.replace(self.staging / _WORK / f"{unit}.json")
+            temporary.write_bytes(data)
+            temporary.replace(self.work / name)
+
+    def get_work(self, name: str) -> bytes:
+        """Reads what ``put_work`` wrote."""
+        with _explained(self.path):
+            return (self.work / name).read_bytes()
+
+    def report(self, unit: int, facts: Mapping[str, int]) -> None:
+        """Tells the launcher that a unit is finished."""
+        self.put_work(f"{unit}{_REPORT}", json.dumps(facts).encode())
 
     def finish(self, plan_digest: str) -> None:
         """Puts the whole set in place; doing it again for the same plan changes nothing."""
@@ -146,13 +167,13 @@ class LocalFolder:
                     raise StorageError(f"the staging folder {self.staging} is gone; run again")
                 return
             target, replaced = Path(self.path), self._beside("replaced")
-            shutil.rmtree(self.staging / _WORK)
             if target.exists():
                 shutil.rmtree(replaced, ignore_errors=True)
                 target.rename(replaced)
             self.staging.rename(target)
             _sync_folder(target.parent)
             shutil.rmtree(replaced, ignore_errors=True)
+            shutil.rmtree(self.work, ignore_errors=True)
 
 
 def _sync_folder(path: Path) -> None:
