@@ -23,7 +23,6 @@ from transforms.records import Shard
 from transforms.split import SPLITS
 from transforms.storage import LocalFolder
 
-
 PLAN_FILE = "plan.json"
 """Work file of a plan that is too large for the pipeline's graph."""
 
@@ -32,8 +31,8 @@ PLAN_FILE = "plan.json"
 class Contents:
     """What the manifest says of the set before it is counted.
 
-    ``plan`` is the plan as JSON, or None where it lies at ``PLAN_FILE``; ``run`` what may differ between two runs of it (runner, versions,
-    ``started`` as an ISO 8601 time).
+    ``plan`` is the plan as JSON, or None where it lies at ``PLAN_FILE``; ``run`` is what may
+    differ between two runs of it (runner, versions, ``started`` as an ISO 8601 time).
     """
 
     dataset: str

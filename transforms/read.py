@@ -33,11 +33,12 @@ class Read(beam.PTransform):
             units = begin | "Parts" >> beam.Create(self.units.parts) | "Units" >> load
         else:
             units = begin | "Units" >> beam.Create(self.units)
+        read = beam.ParDo(_ReadUnitFn(self.source, self.batch_bytes)).with_output_types(Batch)
         return (
             units
             # Without it the units would be fused to the one element that starts the pipeline.
             | "Spread" >> beam.Reshuffle()
-            | "ReadUnit" >> beam.ParDo(_ReadUnitFn(self.source, self.batch_bytes)).with_output_types(Batch)
+            | "ReadUnit" >> read
         )
 
 

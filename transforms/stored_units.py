@@ -1,4 +1,4 @@
-"""Units that travel as files beside the output, where they are too many for the pipeline's graph."""
+"""Units that travel as files beside the output, where they are too many for the graph."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from transforms.errors import BadInput
-from transforms.formats.json_objects import Fault, as_object, columns_of, to_rows
+from transforms.formats.json_objects import Fault, Numbered, as_object, columns_of, to_rows
 from transforms.formats.rows import (
     MAX_ROW_BYTES,
     SAMPLE_ROWS,
@@ -28,7 +28,6 @@ from transforms.units import Cut
 
 _STEP = 2**20
 _SPACE = " \t\r\n"
-Numbered = tuple[int, "dict[str, object] | Fault", str]
 
 
 def peek(path: str, form: Format) -> Peek:

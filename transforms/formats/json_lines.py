@@ -23,6 +23,7 @@ from transforms.formats.json_objects import (
     BROKEN_JSON,
     TOO_LARGE,
     Fault,
+    Numbered,
     columns_of,
     parse_line,
     to_rows,
@@ -70,11 +71,11 @@ def peek(path: str, form: Format) -> Peek:
     return Peek(form, columns_of(sample), sample)
 
 
-def _objects(path: str, form: Format) -> Iterator[tuple[int, object, str]]:
+def _objects(path: str, form: Format) -> Iterator[Numbered]:
     with open_binary(path, form.compression) as file:
         number = 1
         for block in _blocks(file, 0, None, _STEP):
-            yield from _parse_lines(block, number)  # type: ignore[misc]
+            yield from _parse_lines(block, number)
             number += block.count(b"\n")
 
 
@@ -146,7 +147,7 @@ def _parse_fast(block: bytes, number: int, schema: pa.Schema) -> Rows | None:
 
 def _parse_lines(
     block: bytes, number: int, schema: pa.Schema | None = None
-) -> Iterator[tuple[int, object, str]]:
+) -> Iterator[Numbered]:
     for line in block.split(b"\n"):
         if line.strip():
             # Cut before decoding: a character may take four bytes.

@@ -66,6 +66,10 @@ class Fault(ValueError):
         self.code = code
 
 
+Numbered = tuple[int, Mapping[str, object] | Fault, str]
+"""A row's number, its object or what is wrong with it, and its beginning as text."""
+
+
 def parse_line(line: bytes) -> Mapping[str, object]:
     """The object of one line; raises ``Fault`` where it is not one JSON object."""
     try:
@@ -84,7 +88,7 @@ def as_object(value: object) -> Mapping[str, object]:
 
 
 def to_rows(
-    numbered: Iterable[tuple[int, Mapping[str, object] | Fault, str]], columns: Sequence[Column]
+    numbered: Iterable[Numbered], columns: Sequence[Column]
 ) -> Rows:
     """Rows of (number, object or fault, excerpt) triples."""
     numbers: list[int] = []
