@@ -13,11 +13,12 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import create_runner
 
 from pipeline.plan import Plan, make_plan
 from pipeline.request import Request
 from transforms.commit import PLAN_FILE, Commit, Contents
-from transforms.errors import VerificationFailed, from_worker
+from transforms.errors import UsageError, VerificationFailed, from_worker
 from transforms.formats import BATCH_BYTES
 from transforms.normalize import REJECTED, Normalize
 from transforms.partition import Partition
@@ -135,7 +136,10 @@ def _runner(options: PipelineOptions) -> Any:
     if name.lower() in ("directrunner", "direct", "fnapirunner"):
         # DirectRunner itself would first try to download and start Prism.
         return FnApiRunner()
-    return beam.runners.create_runner(name)
+    try:
+        return create_runner(name)
+    except (ValueError, ImportError) as error:
+        raise UsageError(f"--runner {name} cannot be used: {error}") from error
 
 
 def _contents(plan: Plan, request: Request, runner: str) -> Contents:

@@ -124,7 +124,8 @@ class DatasetProcessor:
         places = {"train": pc.invert(marked), "validation": marked}
         split = DatasetDict(
             {
-                name: dataset.select(pc.indices_nonzero(mask).to_numpy())
+                # A list: ``select`` takes numpy's integers for fractions where they are in a row.
+                name: dataset.select(pc.indices_nonzero(mask).to_pylist())
                 for name, mask in places.items()
             }
         )
@@ -142,7 +143,7 @@ class DatasetProcessor:
             raise UsageError(
                 f"expected the splits train and validation, found {', '.join(dataset)}"
             )
-        if Path(name).name != name:
+        if not name or Path(name).name != name:
             raise UsageError(f"name must be a plain folder name, found {name!r}")
         path = self.local_cache_dir / name
         check_output(str(path))

@@ -142,11 +142,12 @@ def _saved(path: Path, request: Request) -> SourceFiles:
     if (path / "dataset_dict.json").is_file():
         folder = path / split
     entries = _json(folder / "state.json").get("_data_files") or []
-    names = [entry.get("filename") for entry in entries if isinstance(entry, dict)]
-    bad = [name for name in names if not isinstance(name, str) or not _is_name(name)]
-    if bad or not names:
+    found = [entry.get("filename") for entry in entries if isinstance(entry, dict)]
+    names = [name for name in found if isinstance(name, str) and _is_name(name)]
+    if not names or len(names) != len(entries):
         raise BadInput(
-            f"{folder / 'state.json'} names {bad or 'no files'}; expected file names in its folder"
+            f"{folder / 'state.json'} names {found or 'no files'}; expected plain names of files "
+            "that lie beside it"
         )
     paths = [folder / name for name in names]
     for file in paths:
