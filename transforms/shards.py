@@ -106,5 +106,5 @@ def _exact(column: pa.ChunkedArray) -> pa.StringArray:
     ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
     start, size = int(ends[0]), int(ends[-1] - ends[0])
     # The text itself is not copied: it is most of what this job moves.
-    text = data.slice(start, size) if size else None
+    text = data.slice(start, size) if size else pa.py_buffer(b"")
     return pa.StringArray.from_buffers(len(array), pa.py_buffer(ends - ends[0]), text)

@@ -1,0 +1,38 @@
+"""What the tests share: parts that a laptop may lack but CI may not, and hypothesis' settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from hypothesis import settings
+
+ON_CI = os.environ.get("CI") == "true"
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# No deadline: the machine is shared.  In CI the same examples are tried every time.
+settings.register_profile("shared-machine", deadline=None, derandomize=ON_CI)
+settings.load_profile("shared-machine")
+
+
+def absent(reason: str) -> NoReturn:
+    """Ends a test whose means are missing: skipped on a laptop, failed in CI."""
+    if ON_CI:
+        pytest.fail(f"{reason} (CI=true: nothing may be skipped)")
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def shared_data() -> Callable[[str], Path]:
+    """``shared_data("gsm8k/train.jsonl")``: a file of the real data beside the checkout."""
+
+    def find(name: str) -> Path:
+        path = REPOSITORY.parent / "shared" / "data" / name
+        if not path.is_file():
+            absent(f"needs ../shared/data/{name}, real data that is no part of the project")
+        return path
+
+    return find

@@ -1,0 +1,51 @@
+"""Writes the golden texts anew: ``python tests/regenerate_golden.py``.
+
+Only a person runs this, after a change of the text or the split that is meant; the difference that
+git then shows is what every user's data set will show.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+
+from transforms.chat import chatml
+from transforms.split import SplitRule, normalise_keys
+
+HERE = Path(__file__).parent
+SAMPLE = HERE.parent / "pipeline" / "sample" / "reasoning.jsonl"
+GOLDEN = HERE / "golden" / "sample.jsonl"
+
+# The first row that holds each of these, so that the texts show LaTeX, code and Unicode.
+FEATURES = ("\\frac", "```", "é", "\u00a0", "の", "ل", "🐱", "👍🏽")
+
+
+def golden_lines() -> list[str]:
+    """The lines of the golden file: the row's number in the sample, its split and its text."""
+    rows = [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines()]
+    whole = [row["question"] + row["reasoning"] for row in rows]
+    questions = pa.array([row["question"] for row in rows])
+    validation = SplitRule(0.1, 42).is_validation(normalise_keys(questions)).to_pylist()
+
+    chosen = {0, len(rows) - 1, validation.index(True)}
+    for feature in FEATURES:
+        chosen.add(next(n for n, text in enumerate(whole) if feature in text))
+    return [
+        json.dumps(
+            {
+                "row": n + 1,
+                "split": "validation" if validation[n] else "train",
+                "text": chatml().render(rows[n]["question"], rows[n]["reasoning"]),
+            },
+            ensure_ascii=False,
+        )
+        for n in sorted(chosen)
+    ]
+
+
+if __name__ == "__main__":
+    GOLDEN.parent.mkdir(exist_ok=True)
+    GOLDEN.write_text("".join(f"{line}\n" for line in golden_lines()), encoding="utf-8")
+    print(f"wrote {GOLDEN}")

@@ -1,0 +1,394 @@
+"""Commit: the shards add up, or nothing is published."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from datasets import load_from_disk
+
+from transforms.commit import Contents, account, check_rejects, commit, complete, fingerprint
+from transforms.errors import BadInput, VerificationFailed
+from transforms.layout import SCHEMA, shard_path
+from transforms.records import Shard
+from transforms.shards import ShardWriter
+from transforms.storage import LocalFolder
+
+CONTENTS = Contents(
+    dataset="some/set",
+    revision="abc",
+    plan_digest="0123456789abcdef",
+    plan={"seed": 42},
+    run={"started": "2024-01-31T10:00:00+00:00", "runner": "Test"},
+    max_reject_rate=0.5,
+    summary="Made from `some/set`.",
+)
+
+
+def record(unit: int, split: str, rows: int, read: int, **more: Any) -> Shard:
+    """A shard that nobody wrote."""
+    path = shard_path(split, unit, 9) if rows or split != "rejects" else ""
+    return Shard(unit, split, path, rows, read, 10 * rows, f"{split}{unit}", **more)
+
+
+def unit(number: int, train: int, validation: int, **codes: int) -> list[Shard]:
+    """The three records of a unit whose rejects have these codes."""
+    codes = {code.replace("_", "-"): count for code, count in codes.items()}
+    rejected = sum(codes.values())
+    read = train + validation + rejected
+    places = dict.fromkeys(codes, f"a.jsonl row {number + 1}")
+    return [
+        record(number, "train", train, read),
+        record(number, "validation", validation, read),
+        record(number, "rejects", rejected, read, codes=codes, examples=places),
+    ]
+
+
+class TestComplete:
+    SHARDS = (*unit(0, 3, 1), *unit(1, 2, 2, empty_response=1), *unit(2, 0, 0))
+
+    def test_shards_come_in_the_order_of_splits_and_units(self) -> None:
+        found = complete(reversed(self.SHARDS), 3)
+        assert [(shard.split, shard.unit) for shard in found] == [
+            (split, number) for split in ("train", "validation", "rejects") for number in range(3)
+        ]
+
+    def test_an_equal_record_of_another_attempt_counts_once(self) -> None:
+        again = [replace(shard, codes=dict(shard.codes)) for shard in self.SHARDS]
+        assert complete([*self.SHARDS, *again], 3) == complete(self.SHARDS, 3)
+
+    @pytest.mark.parametrize("gone", range(9))
+    def test_a_missing_shard_is_named(self, gone: int) -> None:
+        lost = self.SHARDS[gone]
+        with pytest.raises(VerificationFailed, match="expected 9 shard records, found 8") as caught:
+            complete([*self.SHARDS[:gone], *self.SHARDS[gone + 1 :]], 3)
+        assert f"missing: {lost.split} {lost.unit};" in str(caught.value)
+        assert caught.value.exit_code == 7
+
+    def test_many_missing_shards_are_not_all_named(self) -> None:
+        with pytest.raises(VerificationFailed) as caught:
+            complete([], 100)
+        assert len(str(caught.value)) < 200
+
+    @pytest.mark.parametrize(
+        "change", [{"sha256": "other"}, {"rows": 4}, {"bytes": 1}, {"read": 9}, {"path": "x"}]
+    )
+    def test_attempts_that_disagree_are_an_error(self, change: dict[str, Any]) -> None:
+        with pytest.raises(VerificationFailed, match="two attempts at train shard 0"):
+            complete([*self.SHARDS, replace(self.SHARDS[0], **change)], 3)
+
+    def test_a_unit_that_the_plan_does_not_know_is_an_error(self) -> None:
+        with pytest.raises(VerificationFailed, match="expected 6 shard records, found 9"):
+            complete(self.SHARDS, 2)
+
+
+class TestAccount:
+    def test_the_counts_are_the_sums_of_the_records(self) -> None:
+        shards = [
+            *unit(0, 3, 1, empty_response=2),
+            *unit(1, 5, 0),
+            *unit(2, 0, 2, broken_json=1, empty_response=1),
+        ]
+        assert account(shards) == {
+            "read": 15,
+            "train": 8,
+            "validation": 3,
+            "rejected": {"total": 4, "by_reason": {"broken-json": 1, "empty-response": 3}},
+            "duplicates": 0,
+        }
+
+    def test_a_lost_row_is_an_error(self) -> None:
+        good = unit(0, 3, 1)
+        shards = [replace(good[0], rows=2), *good[1:]]
+        with pytest.raises(VerificationFailed, match="unit 0 read 4 rows and placed 3"):
+            account(shards)
+
+    def test_rows_of_two_units_do_not_make_up_for_each_other(self) -> None:
+        one, other = unit(0, 3, 1), unit(1, 3, 1)
+        shards = [replace(one[0], rows=4), *one[1:], replace(other[0], rows=2), *other[1:]]
+        with pytest.raises(VerificationFailed, match="unit 0 read 4 rows and placed 5"):
+            account(shards)
+
+    def test_files_of_a_unit_that_read_different_rows_are_an_error(self) -> None:
+        one, two, three = unit(0, 3, 1)
+        with pytest.raises(VerificationFailed, match="unit 0 disagree .*: 4 and 5"):
+            account([one, replace(two, read=5), three])
+
+    def test_rejects_without_a_reason_are_an_error(self) -> None:
+        one, two, three = unit(0, 3, 1, empty_response=2)
+        with pytest.raises(VerificationFailed, match="1 were counted by reason and 2 written"):
+            account([one, two, replace(three, codes={"empty-response": 1})])
+
+
+class TestRejectRate:
+    def check(self, rate: float, *units: list[Shard]) -> None:
+        shards = [shard for one in units for shard in one]
+        check_rejects(shards, account(shards), rate)
+
+    def test_the_three_most_frequent_reasons_are_named_with_their_first_rows(self) -> None:
+        units = [
+            unit(0, 3, 0, broken_json=1, empty_response=3),
+            unit(1, 2, 0, empty_response=1, null_response=2, blank_instruction=3),
+        ]
+        with pytest.raises(BadInput) as caught:
+            self.check(0.05, *units)
+        message = str(caught.value)
+        assert (
+            "10 of 15 rows were rejected (66.7%), more than the 5.0% that --max-reject" in message
+        )
+        assert (
+            "empty-response 4 (first: a.jsonl row 1); blank-instruction 3 (first: a.jsonl row 2); "
+            "null-response 2 (first: a.jsonl row 2)."
+        ) in message
+        assert "broken-json" not in message
+        assert caught.value.exit_code == 3
+
+    @pytest.mark.parametrize("percent", range(101))
+    def test_exactly_the_rate_is_allowed_and_one_more_is_not(self, percent: int) -> None:
+        self.check(percent / 100, unit(0, 100 - percent, 0, broken_json=percent))
+        if percent < 100:
+            with pytest.raises(BadInput):
+                self.check(percent / 100, unit(0, 99 - percent, 0, broken_json=percent + 1))
+
+    def test_no_rows_are_no_rejects(self) -> None:
+        self.check(0.0, unit(0, 0, 0))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> LocalFolder:
+    return LocalFolder(str(tmp_path / "out"))
+
+
+def written(folder: LocalFolder, units: int = 2) -> list[Shard]:
+    """Real shards in the folder: train has three rows a unit, validation one, and one reject."""
+    shards = []
+    for number in range(units):
+        for split, count in (("train", 3), ("validation", 1)):
+            writer = ShardWriter(folder.scratch_file())
+            cells = [f"{split} {number} {n}" for n in range(count)]
+            writer.append(pa.table([cells] * 3, schema=SCHEMA))
+            done = writer.close()
+            path = shard_path(split, number, units)
+            folder.publish(writer.path, path)
+            shards.append(Shard(number, split, path, count, 5, done.bytes, done.sha256))
+        path = shard_path("rejects", number, units)
+        folder.put(path, b"{}\n")
+        digest = hashlib.sha256(b"{}\n").hexdigest()
+        codes, places = {"broken-json": 1}, {"broken-json": "a.jsonl row 5"}
+        shards.append(Shard(number, "rejects", path, 1, 5, 3, digest, codes, places))
+    return shards
+
+
+def contents(folder: LocalFolder) -> dict[str, bytes]:
+    root = Path(folder.path)
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+class TestCommit:
+    def test_the_set_loads_with_every_row(self, folder: LocalFolder) -> None:
+        with folder.claimed():
+            commit(folder, 2, CONTENTS, written(folder))
+        loaded = load_from_disk(folder.path)
+        assert loaded["train"]["text"] == [f"train {u} {n}" for u in (0, 1) for n in range(3)]
+        assert loaded["validation"]["text"] == ["validation 0 0", "validation 1 0"]
+
+    def test_the_manifest_describes_every_file_but_the_last_two(self, folder: LocalFolder) -> None:
+        with folder.claimed():
+            manifest = commit(folder, 2, CONTENTS, written(folder))
+        files = contents(folder)
+        assert json.loads(files.pop("manifest.json")) == manifest
+        assert json.loads(files.pop("dataset_dict.json")) == {"splits": ["train", "validation"]}
+        assert {
+            entry["path"]: (entry["bytes"], entry["sha256"]) for entry in manifest["files"]
+        } == {path: (len(data), hashlib.sha256(data).hexdigest()) for path, data in files.items()}
+        assert [entry["path"] for entry in manifest["files"]] == sorted(files)
+        assert sum(e["rows"] for e in manifest["files"] if e["path"].endswith(".arrow")) == 8
+
+    def test_the_manifest_says_what_was_asked_and_found(self, folder: LocalFolder) -> None:
+        with folder.claimed():
+            manifest = commit(folder, 2, CONTENTS, written(folder))
+        assert list(manifest) == [
+            "format_version",
+            "dataset",
+            "revision",
+            "plan_digest",
+            "plan",
+            "counts",
+            "files",
+            "run",
+        ]
+        assert manifest["counts"] == {
+            "read": 10,
+            "train": 6,
+            "validation": 2,
+            "rejected": {"total": 2, "by_reason": {"broken-json": 2}},
+            "duplicates": 0,
+        }
+        assert (manifest["plan"], manifest["run"]["runner"]) == ({"seed": 42}, "Test")
+
+    def test_nothing_but_shards_and_two_json_files_lies_in_a_split(
+        self, folder: LocalFolder
+    ) -> None:
+        with folder.claimed():
+            commit(folder, 2, CONTENTS, written(folder))
+        for split in ("train", "validation"):
+            assert sorted(path.name for path in Path(folder.path, split).iterdir()) == [
+                "data-00000-of-00002.arrow",
+                "data-00001-of-00002.arrow",
+                "dataset_info.json",
+                "state.json",
+            ]
+
+    def test_the_order_in_which_shards_arrive_does_not_show(self, tmp_path: Path) -> None:
+        found = []
+        for name, turn in (("one", 1), ("other", -1)):
+            folder = LocalFolder(str(tmp_path / name))
+            with folder.claimed():
+                commit(folder, 2, CONTENTS, written(folder)[::turn])
+            files = contents(folder)
+            manifest = json.loads(files.pop("manifest.json"))
+            del manifest["run"]
+            found.append((files, manifest))
+        assert found[0] == found[1]
+
+    def test_the_file_that_makes_it_load_is_written_last(
+        self, folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        names = []
+        put = LocalFolder.put
+
+        def spy(self: LocalFolder, name: str, data: bytes) -> None:
+            names.append(name)
+            with pytest.raises(FileNotFoundError):  # neither here nor at the target
+                load_from_disk(str(self.staging))
+            assert not Path(self.path).exists()
+            put(self, name, data)
+
+        with folder.claimed():
+            shards = written(folder)
+            monkeypatch.setattr(LocalFolder, "put", spy)
+            commit(folder, 2, CONTENTS, shards)
+        assert names[-3:] == ["README.md", "manifest.json", "dataset_dict.json"]
+        assert len(names) == 7
+
+    def test_a_second_run_changes_nothing_and_says_the_same(self, folder: LocalFolder) -> None:
+        with folder.claimed():
+            shards = written(folder)
+            first = commit(folder, 2, CONTENTS, shards)
+            before = contents(folder)
+            assert commit(folder, 2, CONTENTS, [*shards, *shards]) == first
+        assert contents(folder) == before
+
+    def test_a_second_run_still_checks_its_shards(self, folder: LocalFolder) -> None:
+        with folder.claimed():
+            shards = written(folder)
+            commit(folder, 2, CONTENTS, shards)
+            with pytest.raises(VerificationFailed):
+                commit(folder, 2, CONTENTS, shards[1:])
+
+    @pytest.mark.parametrize("stop", range(8))
+    def test_a_run_that_stops_before_any_step_leaves_nothing_and_can_be_repeated(
+        self, folder: LocalFolder, monkeypatch: pytest.MonkeyPatch, stop: int
+    ) -> None:
+        class Killed(BaseException):
+            """What no handler of errors sees."""
+
+        def stopping(name: str) -> None:
+            real, calls = getattr(LocalFolder, name), []
+
+            def call(self: LocalFolder, *args: Any) -> None:
+                steps.append(name)
+                calls.append(name)
+                if len(steps) > stop:
+                    raise Killed
+                real(self, *args)
+
+            monkeypatch.setattr(LocalFolder, name, call)
+
+        steps: list[str] = []
+        with folder.claimed():
+            shards = written(folder)
+            stopping("put")
+            stopping("finish")
+            with pytest.raises(Killed):
+                commit(folder, 2, CONTENTS, shards)
+            assert not Path(folder.path).exists()
+            monkeypatch.undo()
+            commit(folder, 2, CONTENTS, shards)
+        assert load_from_disk(folder.path)["train"].num_rows == 6
+
+    def test_a_run_that_stops_while_putting_the_set_in_place_can_be_repeated(
+        self, folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Killed(BaseException):
+            """What no handler of errors sees."""
+
+        def rename(self: Path, target: Path) -> Path:
+            raise Killed
+
+        with folder.claimed():
+            shards = written(folder)
+            monkeypatch.setattr(Path, "rename", rename)
+            with pytest.raises(Killed):
+                commit(folder, 2, CONTENTS, shards)
+            monkeypatch.undo()
+            commit(folder, 2, CONTENTS, shards)
+        assert load_from_disk(folder.path)["train"].num_rows == 6
+
+    @pytest.mark.parametrize("fault", ["missing", "conflict", "lost row", "rejects"])
+    def test_what_does_not_add_up_is_never_put_in_place(
+        self, folder: LocalFolder, fault: str
+    ) -> None:
+        with folder.claimed():
+            shards = written(folder)
+            first = shards[0]
+            asked = CONTENTS
+            if fault == "missing":
+                shards = shards[1:]
+            elif fault == "conflict":
+                shards.append(replace(first, sha256="0"))
+            elif fault == "lost row":
+                shards[0] = replace(first, rows=first.rows - 1)
+            else:
+                asked = replace(CONTENTS, max_reject_rate=0.1)
+            with pytest.raises((VerificationFailed, BadInput)):
+                commit(folder, 2, asked, shards)
+            assert not (folder.staging / "dataset_dict.json").exists()
+        assert not Path(folder.path).exists()
+        assert not folder.staging.exists()
+
+    def test_the_card_tells_the_counts(self, folder: LocalFolder) -> None:
+        with folder.claimed():
+            commit(folder, 2, CONTENTS, written(folder))
+        card = contents(folder)["README.md"].decode()
+        assert "Made from `some/set`." in card
+        assert "10 rows were read: 6 are in `train`, 2 in `validation`." in card
+        assert "Rejected: 2 broken-json." in card
+
+    def test_no_rejects_are_not_mentioned(self, folder: LocalFolder) -> None:
+        with folder.claimed():
+            shards = []
+            for shard in written(folder):
+                empty = shard.split == "rejects"
+                kept = replace(shard, rows=0, path="", codes={}) if empty else shard
+                shards.append(replace(kept, read=4))
+            manifest = commit(folder, 2, CONTENTS, shards)
+        assert manifest["counts"]["rejected"] == {"total": 0, "by_reason": {}}
+        assert not any(entry["path"].startswith("rejects") for entry in manifest["files"])
+        assert "Rejected" not in contents(folder)["README.md"].decode()
+
+
+def test_fingerprints_differ_by_plan_and_split_and_never_change() -> None:
+    assert fingerprint("0123", "train") == "2d8588f5ca01e958"
+    names = {fingerprint(plan, split) for plan in ("a", "b") for split in ("train", "validation")}
+    assert len(names) == 4
+    assert all(len(name) == 16 for name in names)

@@ -1,0 +1,362 @@
+"""The seam to local folders: one run at a time, and a set appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from transforms.errors import AccessDenied, OutputTaken, StorageError
+from transforms.storage import LocalFolder
+
+HOLD = """
+import sys
+from transforms.storage import LocalFolder
+with LocalFolder(sys.argv[1]).claimed():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> LocalFolder:
+    return LocalFolder(str(tmp_path / "cache" / "out"))
+
+
+def make(folder: LocalFolder, digest: str = "plan-one", text: bytes = b"one") -> None:
+    """A finished set, as a run leaves it."""
+    with folder.claimed():
+        fill(folder, digest, text)
+        folder.finish(digest)
+
+
+def fill(folder: LocalFolder, digest: str, text: bytes) -> None:
+    folder.put("train/data", text)
+    folder.put("manifest.json", json.dumps({"plan_digest": digest}).encode())
+    folder.put("dataset_dict.json", b"{}")
+
+
+def data(folder: LocalFolder) -> bytes:
+    return Path(folder.path, "train/data").read_bytes()
+
+
+def beside(folder: LocalFolder) -> list[str]:
+    """What lies in the target's parent, but for the lock file."""
+    return sorted(p.name for p in Path(folder.path).parent.iterdir() if p.suffix != ".lock")
+
+
+class TestClaim:
+    def test_a_second_run_in_this_process_is_refused(self, folder: LocalFolder) -> None:
+        with folder.claimed():
+            folder.put("train/data", b"mine")
+            with (
+                pytest.raises(OutputTaken, match="another run is writing") as caught,
+                LocalFolder(folder.path).claimed(),
+            ):
+                pytest.fail("two runs at one output")
+            assert folder.path in str(caught.value)
+            assert caught.value.exit_code == 6
+            assert (folder.staging / "train/data").read_bytes() == b"mine"
+
+    def test_a_run_in_another_process_excludes_this_one_until_it_ends(
+        self, folder: LocalFolder
+    ) -> None:
+        with subprocess.Popen(
+            [sys.executable, "-c", HOLD, folder.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "held\n"
+            with pytest.raises(OutputTaken), folder.claimed():
+                pytest.fail("two runs at one output")
+            assert folder.staging.exists()
+            other.communicate("")
+        make(folder)
+        assert data(folder) == b"one"
+
+    def test_a_killed_run_leaves_the_claim_free_and_its_staging_is_emptied(
+        self, folder: LocalFolder
+    ) -> None:
+        with subprocess.Popen(
+            [sys.executable, "-c", HOLD, folder.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "held\n"
+            (folder.staging / "left-over").touch()
+            other.kill()
+        assert folder.staging.exists()
+        with folder.claimed():
+            assert not (folder.staging / "left-over").exists()
+
+    def test_outputs_beside_each_other_do_not_exclude_each_other(self, tmp_path: Path) -> None:
+        one, other = LocalFolder(str(tmp_path / "a")), LocalFolder(str(tmp_path / "b"))
+        with one.claimed(), other.claimed():
+            one.put("x", b"1")
+            other.put("x", b"2")
+            assert (one.staging / "x").read_bytes() == b"1"
+
+    def test_a_failed_run_leaves_nothing_but_the_lock(self, folder: LocalFolder) -> None:
+        with pytest.raises(ZeroDivisionError), folder.claimed():
+            fill(folder, "plan-one", b"one")
+            raise ZeroDivisionError
+        assert beside(folder) == []
+
+    def test_the_claim_is_free_after_an_error(self, folder: LocalFolder) -> None:
+        with pytest.raises(ZeroDivisionError), folder.claimed():
+            raise ZeroDivisionError
+        make(folder)
+
+
+class TestAppearance:
+    def test_the_target_appears_at_finish_whole(self, folder: LocalFolder) -> None:
+        with folder.claimed():
+            fill(folder, "plan-one", b"one")
+            assert not Path(folder.path).exists()
+            folder.finish("plan-one")
+            assert data(folder) == b"one"
+        assert beside(folder) == ["out"]
+        assert sorted(p.name for p in Path(folder.path).iterdir()) == [
+            "dataset_dict.json",
+            "manifest.json",
+            "train",
+        ]
+
+    def test_the_staging_folder_is_hidden_beside_the_target(self, folder: LocalFolder) -> None:
+        assert folder.staging.parent == Path(folder.path).parent
+        assert folder.staging.name.startswith(".")
+
+    def test_finishing_again_for_the_same_plan_changes_nothing(self, folder: LocalFolder) -> None:
+        with folder.claimed():
+            fill(folder, "plan-one", b"one")
+            folder.finish("plan-one")
+            folder.finish("plan-one")
+        assert data(folder) == b"one"
+
+    def test_finishing_without_a_staging_folder_is_an_error(self, folder: LocalFolder) -> None:
+        make(folder)
+        with pytest.raises(StorageError, match="is gone; run again"):
+            folder.finish("plan-two")
+        assert data(folder) == b"one"
+
+    def test_a_late_attempt_changes_no_byte_of_the_finished_set(self, folder: LocalFolder) -> None:
+        with folder.claimed():
+            fill(folder, "plan-one", b"one")
+            folder.finish("plan-one")
+            with pytest.raises(StorageError):
+                folder.put("train/data", b"late")
+            assert data(folder) == b"one"
+        assert beside(folder) == ["out"]
+
+    def test_writing_a_file_again_replaces_it_whole(self, folder: LocalFolder) -> None:
+        with folder.claimed():
+            folder.put("x", b"long enough")
+            folder.put("x", b"short")
+            assert (folder.staging / "x").read_bytes() == b"short"
+
+    def test_a_published_file_is_moved_not_copied(self, folder: LocalFolder) -> None:
+        with folder.claimed():
+            scratch = folder.scratch_file()
+            scratch.write_bytes(b"shard")
+            folder.publish(scratch, "train/data")
+            assert (folder.staging / "train/data").read_bytes() == b"shard"
+            assert not scratch.exists()
+
+    def test_scratch_files_never_collide(self, folder: LocalFolder) -> None:
+        assert len({folder.scratch_file() for _ in range(100)}) == 100
+
+
+class TestOverwrite:
+    def test_the_old_set_stands_until_the_new_one_is_finished(self, folder: LocalFolder) -> None:
+        make(folder)
+        with folder.claimed():
+            fill(folder, "plan-two", b"two")
+            assert data(folder) == b"one"
+            folder.finish("plan-two")
+            assert data(folder) == b"two"
+        assert beside(folder) == ["out"]
+
+    def test_a_failed_run_leaves_the_old_set(self, folder: LocalFolder) -> None:
+        make(folder)
+        with pytest.raises(ZeroDivisionError), folder.claimed():
+            fill(folder, "plan-two", b"two")
+            raise ZeroDivisionError
+        assert data(folder) == b"one"
+        assert beside(folder) == ["out"]
+
+    def test_nothing_of_the_old_set_stays(self, folder: LocalFolder) -> None:
+        make(folder)
+        Path(folder.path, "train/data-00009-of-00010.arrow").touch()
+        make(folder, "plan-two", b"two")
+        assert [p.name for p in Path(folder.path, "train").iterdir()] == ["data"]
+
+    def test_an_overwrite_that_stopped_between_its_renames_is_undone(
+        self, folder: LocalFolder
+    ) -> None:
+        make(folder)
+        Path(folder.path).rename(Path(folder.path).with_name(".out.replaced"))
+        with folder.claimed():
+            assert data(folder) == b"one"
+            assert folder.manifest() == {"plan_digest": "plan-one"}
+        assert beside(folder) == ["out"]
+
+    def test_a_stop_between_the_renames_loses_neither_set(
+        self, folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Killed(BaseException):
+            """What no handler of errors sees."""
+
+        make(folder)
+        real = Path.rename
+
+        def rename(self: Path, target: Path) -> Path:
+            if self == folder.staging:
+                raise Killed
+            return real(self, target)
+
+        with pytest.raises(Killed), folder.claimed():
+            fill(folder, "plan-two", b"two")
+            monkeypatch.setattr(Path, "rename", rename)
+            folder.finish("plan-two")
+        monkeypatch.undo()
+        assert beside(folder) == [".out.replaced"]
+        make(folder, "plan-two", b"two")
+        assert data(folder) == b"two"
+        assert beside(folder) == ["out"]
+
+    def test_a_remainder_of_an_earlier_overwrite_is_no_obstacle(self, folder: LocalFolder) -> None:
+        make(folder)
+        make_old = Path(folder.path).with_name(".out.replaced")
+        make_old.mkdir()
+        (make_old / "x").touch()
+        make(folder, "plan-two", b"two")
+        assert data(folder) == b"two"
+        assert beside(folder) == ["out"]
+
+
+class TestCheckFree:
+    def test_nothing_and_an_empty_folder_are_free(self, folder: LocalFolder) -> None:
+        folder.check_free("plan-one", overwrite=False)
+        Path(folder.path).mkdir(parents=True)
+        folder.check_free("plan-one", overwrite=False)
+        make(folder)
+        assert data(folder) == b"one"
+
+    def test_another_plan_s_set_needs_overwrite(self, folder: LocalFolder) -> None:
+        make(folder, "1111111111111111")
+        with pytest.raises(OutputTaken) as caught:
+            folder.check_free("2222222222222222", overwrite=False)
+        for part in (folder.path, "111111111111", "222222222222", "--overwrite", "--output"):
+            assert part in str(caught.value)
+        folder.check_free("2222222222222222", overwrite=True)
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    @pytest.mark.parametrize("name", ["thesis.txt", "manifest.json", ".hidden", "train/x.arrow"])
+    def test_a_folder_that_is_not_ours_is_never_touched(
+        self, folder: LocalFolder, name: str, overwrite: bool
+    ) -> None:
+        file = Path(folder.path, name)
+        file.parent.mkdir(parents=True)
+        file.write_text("{}")
+        with pytest.raises(OutputTaken, match="left alone even with --overwrite"):
+            folder.check_free("plan-one", overwrite)
+        assert file.read_text() == "{}"
+
+    def test_a_file_is_never_replaced(self, folder: LocalFolder) -> None:
+        Path(folder.path).parent.mkdir(parents=True)
+        Path(folder.path).write_text("mine")
+        with pytest.raises(OutputTaken, match="left alone"):
+            folder.check_free("plan-one", overwrite=True)
+
+    @pytest.mark.parametrize("manifest", [b"[]", b"{}", b"7", b'{"plan_digest": 7}', b"garbage"])
+    def test_a_foreign_manifest_is_refused_without_a_crash(
+        self, folder: LocalFolder, manifest: bytes
+    ) -> None:
+        Path(folder.path).mkdir(parents=True)
+        Path(folder.path, "dataset_dict.json").write_bytes(b"{}")
+        Path(folder.path, "manifest.json").write_bytes(manifest)
+        assert folder.manifest() is None
+        with pytest.raises(OutputTaken):
+            folder.check_free("plan-one", overwrite=False)
+
+
+class TestManifest:
+    def test_of_a_finished_set(self, folder: LocalFolder) -> None:
+        make(folder)
+        assert folder.manifest() == {"plan_digest": "plan-one"}
+
+    def test_there_is_none_without_a_set(self, folder: LocalFolder) -> None:
+        assert folder.manifest() is None
+
+    def test_there_is_none_while_the_set_does_not_load(self, folder: LocalFolder) -> None:
+        make(folder)
+        Path(folder.path, "dataset_dict.json").unlink()
+        assert folder.manifest() is None
+
+    @pytest.mark.parametrize("damage", [b"", b'{"plan_digest"', b"\xff"])
+    def test_a_damaged_one_is_none(self, folder: LocalFolder, damage: bytes) -> None:
+        make(folder)
+        Path(folder.path, "manifest.json").write_bytes(damage)
+        assert folder.manifest() is None
+
+
+class TestReports:
+    def test_the_launcher_sees_finished_units(self, folder: LocalFolder) -> None:
+        with folder.claimed():
+            assert folder.reports() == []
+            folder.report(0, {"rows": 5})
+            folder.report(1, {"rows": 7})
+            folder.report(1, {"rows": 7})  # a repeated bundle
+            folder.scratch_file().write_bytes(b"half a shard")
+            assert sorted(report["rows"] for report in folder.reports()) == [5, 7]
+
+    def test_reports_are_no_part_of_the_set(self, folder: LocalFolder) -> None:
+        with folder.claimed():
+            folder.report(0, {"rows": 5})
+            fill(folder, "plan-one", b"one")
+            folder.finish("plan-one")
+            assert folder.reports() == []
+        assert not Path(folder.path, ".work").exists()
+
+    def test_there_are_none_before_a_run(self, folder: LocalFolder) -> None:
+        assert folder.reports() == []
+
+
+class TestBrokenDisk:
+    def test_no_permission_is_named_with_the_path(
+        self, folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(self: Path, *args: object, **kwargs: object) -> None:
+            raise PermissionError(13, "Permission denied", str(self))
+
+        monkeypatch.setattr(Path, "mkdir", refuse)
+        with (
+            pytest.raises(AccessDenied, match="no permission to write") as caught,
+            folder.claimed(),
+        ):
+            pytest.fail("claimed without permission")
+        assert str(Path(folder.path).parent) in str(caught.value)
+        assert caught.value.exit_code == 4
+
+    def test_a_full_disk_is_named_and_nothing_stays(
+        self, folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(self: Path, data: bytes) -> int:
+            raise OSError(28, "No space left on device", str(self))
+
+        monkeypatch.setattr(Path, "write_bytes", full)
+        with (
+            pytest.raises(StorageError, match="No space left on device") as caught,
+            folder.claimed(),
+        ):
+            folder.put("x", b"data")
+        assert folder.path in str(caught.value)
+        assert caught.value.exit_code == 5
+        assert beside(folder) == []

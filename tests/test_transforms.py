@@ -1,0 +1,546 @@
+"""Each PTransform alone, on Beam's local runner."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pytest
+from apache_beam import coders
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing import test_pipeline
+from datasets import load_from_disk
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transforms.chat import chatml
+from transforms.coders import BatchCoder
+from transforms.commit import Commit, Contents
+from transforms.errors import (
+    AccessDenied,
+    BadInput,
+    DataPrepError,
+    VerificationFailed,
+    from_worker,
+)
+from transforms.fields import FieldMapping
+from transforms.formats import Format, Source
+from transforms.layout import COLUMNS
+from transforms.normalize import REJECTED, Normalize
+from transforms.partition import VALIDATION, Partition
+from transforms.read import Read
+from transforms.records import REJECTS, ROW, Batch, Column, Piece, Shard, Unit, rejects_table
+from transforms.render import Render
+from transforms.split import SplitRule, normalise_keys
+from transforms.storage import LocalFolder
+from transforms.write import Write, WriteRejects
+
+JSON_LINES = Format("json_lines")
+QA = FieldMapping(("q",), ("a",))
+PIECE = Piece("data.jsonl", 0, 100)
+
+_runs = count()
+_seen: dict[tuple[int, str], list[Any]] = {}
+
+
+def _note(element: Any, run_number: int, name: str) -> None:
+    _seen.setdefault((run_number, name), []).append(element)
+
+
+def run(build: Callable[[beam.Pipeline], Mapping[str, beam.PCollection[Any]]]) -> dict[str, Any]:
+    """Runs a pipeline in this process; the elements of each output by its name."""
+    number = next(_runs)
+    # DirectRunner itself would first look for Prism, another runner, and download it.
+    with test_pipeline.TestPipeline(runner=FnApiRunner()) as pipeline:
+        outputs = build(pipeline)
+        for name, output in outputs.items():
+            _ = output | f"Note {name}" >> beam.Map(_note, number, name)
+    return {name: _seen.pop((number, name), []) for name in outputs}
+
+
+def error_of(build: Callable[[beam.Pipeline], Any]) -> DataPrepError:
+    """The error with which a pipeline fails, as the launcher gets it back."""
+    with pytest.raises(Exception, match="while running") as caught:
+        run(lambda pipeline: {"": build(pipeline)})
+    # One worker raises the exception itself, several raise its traceback as a text.
+    error = from_worker(f"{caught.type.__module__}.{caught.type.__name__}: {caught.value}")
+    assert error is not None
+    return error
+
+
+def given_batches(batches: Sequence[Batch]) -> beam.Create:
+    """Creates batches in one bundle, in this order."""
+    return beam.Create(batches, reshuffle=False)
+
+
+def a_batch(
+    table: pa.Table, index: int = 0, unit: int = 0, last: bool = False, **more: Any
+) -> Batch:
+    return Batch(unit, index, last, PIECE, table, table.num_rows, **more)
+
+
+def source_batch(index: int, q: Sequence[Any], a: Sequence[Any], **more: Any) -> Batch:
+    """A batch as Read yields it, with rows numbered from 1."""
+    numbers = pa.array(range(1, len(q) + 1), pa.int64())
+    table = pa.table({"q": pa.array(q, pa.string()), "a": pa.array(a, pa.string()), ROW: numbers})
+    return a_batch(table, index, **more)
+
+
+def marked(texts: Sequence[str], validation: Sequence[bool], **more: Any) -> Batch:
+    """A batch as Partition yields it."""
+    columns = dict.fromkeys(COLUMNS, pa.array(texts, pa.string()))
+    table = pa.table({**columns, VALIDATION: pa.array(validation, pa.bool_())})
+    return a_batch(table, **more)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Any:
+    folder = LocalFolder(str(tmp_path / "out"))
+    with folder.claimed():
+        yield folder
+
+
+class TestRead:
+    LINES = tuple({"q": f"question {n}", "a": "é" * n, "unused": n} for n in range(11))
+
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Source:
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self.LINES)
+        (tmp_path / "data.jsonl").write_text(text, encoding="utf-8")
+        (tmp_path / "more.jsonl").write_text('{"q": "one more", "a": "ü"}\n', encoding="utf-8")
+        return Source(f"{tmp_path}/", JSON_LINES, (Column("a", "string"), Column("q", "string")))
+
+    @staticmethod
+    def read(source: Source, units: Sequence[Unit], batch_bytes: int) -> list[Batch]:
+        found = run(lambda p: {"read": p | Read(source, tuple(units), batch_bytes)})["read"]
+        return sorted(found, key=lambda batch: (batch.unit, batch.index))
+
+    @pytest.mark.parametrize("batch_bytes", [1, 100, 2**20])
+    def test_units_become_batches_with_their_place(self, source: Source, batch_bytes: int) -> None:
+        pieces = [
+            Piece("data.jsonl", 0, 120),
+            Piece("data.jsonl", 120, Path(source.path("data.jsonl")).stat().st_size),
+            Piece("more.jsonl", 0, 40),
+        ]
+        units = [Unit(0, tuple(pieces[:1])), Unit(1, tuple(pieces[1:]))]
+        batches = self.read(source, units, batch_bytes)
+        rows: list[dict[str, Any]] = []
+        for unit in units:
+            own = [b for b in batches if b.unit == unit.number]
+            assert [b.index for b in own] == list(range(len(own)))
+            assert [b.last for b in own] == [False] * (len(own) - 1) + [True]
+            assert (own[-1].table.num_rows, own[-1].read) == (0, 0)
+            assert own[-1].table.column_names == ["a", "q", ROW]
+            for piece in unit.pieces:
+                held = [row for b in own if b.piece == piece for row in b.table.to_pylist()]
+                assert [row.pop(ROW) for row in held] == list(range(1, len(held) + 1))
+                rows += held
+        assert rows == [{"a": x["a"], "q": x["q"]} for x in self.LINES] + [
+            {"a": "ü", "q": "one more"}
+        ]
+        assert sum(b.read for b in batches) == len(rows)
+        assert len(batches) >= {1: len(rows) + 2, 100: 6, 2**20: 5}[batch_bytes]
+
+    def test_a_piece_stops_at_its_limit(self, source: Source) -> None:
+        batches = self.read(source, [Unit(0, (Piece("data.jsonl", 0, 9999, 3),))], 64)
+        assert [row["q"] for b in batches for row in b.table.to_pylist()] == [
+            f"question {n}" for n in range(3)
+        ]
+        assert sum(b.read for b in batches) == 3
+
+    def test_rows_that_cannot_be_read_travel_as_rejects(
+        self, source: Source, tmp_path: Path
+    ) -> None:
+        (tmp_path / "data.jsonl").write_text('{"q": "Q", "a": "A"}\n{broken\n[1]\n{"q": 5}\n')
+        batches = self.read(source, [Unit(0, (Piece("data.jsonl", 0, 9999),))], 2**20)
+        rejects = [row for b in batches if b.rejects is not None for row in b.rejects.to_pylist()]
+        assert [(row["row"], row["code"]) for row in rejects] == [
+            (2, "broken-json"),
+            (3, "not-an-object"),
+            (4, "not-text"),
+        ]
+        assert sum(b.read for b in batches) == 4
+
+    def test_a_file_that_is_gone_is_the_user_s_error(self, source: Source, tmp_path: Path) -> None:
+        (tmp_path / "data.jsonl").unlink()
+        error = error_of(lambda p: p | Read(source, (Unit(0, (PIECE,)),), 1))
+        assert isinstance(error, BadInput)
+        assert str(error) == f"{tmp_path}/data.jsonl is not there (any more); plan again"
+
+
+class TestNormalize:
+    @staticmethod
+    def normalize(batches: Sequence[Batch], key: str | None = None) -> dict[str, list[Batch]]:
+        def build(pipeline: beam.Pipeline) -> Mapping[str, beam.PCollection[Batch]]:
+            rows = pipeline | given_batches(batches) | Normalize(QA, key)
+            return {"kept": rows.kept, REJECTED: rows[REJECTED]}
+
+        return run(build)
+
+    def test_pairs_are_kept_and_the_others_leave_as_rejects(self) -> None:
+        found = self.normalize(
+            [
+                source_batch(0, ["Q1", None, "Q3"], ["A1", "A2", "A3"]),
+                source_batch(1, ["Q4", " "], ["", "A5"]),
+                source_batch(2, [], [], last=True),
+            ]
+        )
+        assert [b.table.to_pylist() for b in found["kept"]] == [
+            [
+                {"instruction": "Q1", "response": "A1"},
+                {"instruction": "Q3", "response": "A3"},
+            ],
+            [],
+            [],
+        ]
+        assert [
+            [(row["row"], row["code"]) for row in b.table.to_pylist()] for b in found[REJECTED]
+        ] == [[(2, "null-instruction")], [(1, "empty-response"), (2, "blank-instruction")], []]
+
+    def test_both_outputs_have_a_batch_for_every_batch_with_its_place(self) -> None:
+        batches = [
+            source_batch(0, ["Q"], ["A"], unit=7),
+            source_batch(1, [None], ["A"], unit=7),
+            source_batch(2, [], [], unit=7, last=True),
+        ]
+        found = self.normalize(batches)
+        for output in found.values():
+            assert [(b.unit, b.index, b.last, b.piece, b.read) for b in output] == [
+                (b.unit, b.index, b.last, b.piece, b.read) for b in batches
+            ]
+            assert all(b.rejects is None for b in output)
+        assert all(b.table.schema == REJECTS for b in found[REJECTED])
+
+    def test_rejects_of_read_and_of_normalize_come_in_the_order_of_their_rows(self) -> None:
+        # As they would with smaller batches: the rejects' file must not tell the batch size.
+        unread = rejects_table([(2, "broken-json", "{"), (4, "not-an-object", "[")])
+        rows = pa.table({"q": ["", "Q", ""], "a": ["A"] * 3, ROW: pa.array([1, 3, 5])})
+        found = self.normalize([a_batch(rows, rejects=unread)])
+        (rejects,) = found[REJECTED]
+        assert [(row["row"], row["code"]) for row in rejects.table.to_pylist()] == [
+            (1, "empty-instruction"),
+            (2, "broken-json"),
+            (4, "not-an-object"),
+            (5, "empty-instruction"),
+        ]
+
+    def test_the_split_key_travels_with_the_pairs(self) -> None:
+        found = self.normalize([source_batch(0, ["Q"], ["A"])], key="a")
+        assert found["kept"][0].table.to_pylist() == [
+            {"instruction": "Q", "response": "A", "key": "A"}
+        ]
+
+
+class TestRender:
+    def test_text_comes_before_the_other_columns(self) -> None:
+        table = pa.table({"instruction": ["Q1", "Q2"], "response": ["A1", "A2"], "key": ["k"] * 2})
+        batch = a_batch(table, 3, 7)
+        (found,) = run(lambda p: {"x": p | given_batches([batch]) | Render(chatml())})["x"]
+        assert found.table.column_names == ["text", "instruction", "response", "key"]
+        assert found.table["text"].to_pylist() == [
+            chatml().render("Q1", "A1"),
+            chatml().render("Q2", "A2"),
+        ]
+        assert found.table.drop_columns("text").equals(table)
+        assert (found.unit, found.index, found.read, found.piece) == (7, 3, 2, PIECE)
+
+    def test_an_empty_batch_stays_empty(self) -> None:
+        table = pa.table({"instruction": pa.array([], pa.string())})
+        batch = a_batch(table.append_column("response", table["instruction"]), last=True)
+        (found,) = run(lambda p: {"x": p | given_batches([batch]) | Render(chatml())})["x"]
+        assert found.table.to_pydict() == {"text": [], "instruction": [], "response": []}
+        assert found.last
+
+
+class TestPartition:
+    PROMPTS = tuple(f" prompt\n{n} é" for n in range(200))
+
+    def partition(self, rule: SplitRule, **columns: Sequence[str]) -> pa.Table:
+        cells = {"text": ["T"] * 200, "instruction": self.PROMPTS, "response": ["R"] * 200}
+        batch = a_batch(pa.table({**cells, **columns}))
+        (found,) = run(lambda p: {"x": p | given_batches([batch]) | Partition(rule)})["x"]
+        assert found.table.column_names == [*COLUMNS, VALIDATION]
+        assert found.table.drop_columns(VALIDATION).to_pydict() == {
+            name: list(column) for name, column in cells.items()
+        }
+        return found.table[VALIDATION].to_pylist()
+
+    def test_the_normalised_instruction_decides(self) -> None:
+        rule = SplitRule(0.3, 42)
+        keys = normalise_keys(pa.array([f"prompt {n} é" for n in range(200)]))
+        marks = self.partition(rule)
+        assert marks == rule.is_validation(keys).to_pylist()
+        assert 0 < sum(marks) < 200
+
+    def test_a_named_key_decides_as_it_is_and_is_dropped(self) -> None:
+        rule = SplitRule(0.3, 42, "group")
+        groups = [f" group  {n // 10}" for n in range(200)]
+        marks = self.partition(rule, key=groups)
+        assert marks == rule.is_validation(pa.array(groups)).to_pylist()
+        assert all(len(set(marks[n : n + 10])) == 1 for n in range(0, 200, 10))
+        assert 0 < sum(marks) < 200
+
+
+class TestWrite:
+    @staticmethod
+    def write(folder: LocalFolder, batches: Sequence[Batch], of: int = 2) -> list[Shard]:
+        return run(lambda p: {"x": p | given_batches(batches) | Write(folder, of)})["x"]
+
+    BATCHES = (
+        marked(["a", "b", "c"], [False, True, False], index=0, unit=1),
+        replace(marked(["d"], [False], index=1, unit=1), read=3),
+        marked([], [], index=2, unit=1, last=True),
+        marked(["x"], [True], index=0, unit=0),
+        marked([], [], index=1, unit=0, last=True),
+    )
+
+    def test_a_unit_becomes_one_file_a_split(self, folder: LocalFolder) -> None:
+        shards = {(s.split, s.unit): s for s in self.write(folder, self.BATCHES)}
+        assert {place: (s.path, s.rows, s.read) for place, s in shards.items()} == {
+            ("train", 0): ("train/data-00000-of-00002.arrow", 0, 1),
+            ("train", 1): ("train/data-00001-of-00002.arrow", 3, 6),
+            ("validation", 0): ("validation/data-00000-of-00002.arrow", 1, 1),
+            ("validation", 1): ("validation/data-00001-of-00002.arrow", 1, 6),
+        }
+        texts = {("train", 0): [], ("train", 1): ["a", "c", "d"]}
+        texts |= {("validation", 0): ["x"], ("validation", 1): ["b"]}
+        for place, shard in shards.items():
+            data = (folder.staging / shard.path).read_bytes()
+            assert (shard.bytes, shard.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+            table = pa.ipc.open_stream(data).read_all()
+            assert table.to_pydict() == dict.fromkeys(COLUMNS, texts[place])
+
+    def test_units_are_reported_when_they_are_finished(self, folder: LocalFolder) -> None:
+        shards = self.write(folder, self.BATCHES)
+        reports = sorted(folder.reports(), key=lambda report: report["rows"])
+        assert [report["rows"] for report in reports] == [1, 6]
+        assert sum(report["bytes"] for report in reports) == sum(s.bytes for s in shards)
+
+    def test_a_repeated_unit_gives_the_same_files_and_records(self, folder: LocalFolder) -> None:
+        first = self.write(folder, self.BATCHES)
+        files = {s.path: (folder.staging / s.path).read_bytes() for s in first}
+        assert self.write(folder, self.BATCHES) == first
+        assert {s.path: (folder.staging / s.path).read_bytes() for s in first} == files
+
+    @pytest.mark.parametrize(
+        ("places", "message"),
+        [
+            ([(0, 0), (0, 2)], "handed over batch 2 of unit 0 where batch 1 of unit 0 was due"),
+            ([(0, 0), (0, 0)], "handed over batch 0 of unit 0 where batch 1 of unit 0 was due"),
+            ([(0, 1)], "handed over batch 1 of unit 0 where batch 0 of unit 0 was due"),
+            ([(0, 0), (1, 0)], "handed over batch 0 of unit 1 where batch 1 of unit 0 was due"),
+            ([(0, 0), (1, 1)], "handed over batch 1 of unit 1 where batch 1 of unit 0 was due"),
+            ([(0, 0), (0, 1)], "ended a bundle inside unit 0"),
+        ],
+    )
+    def test_batches_out_of_order_are_an_error(
+        self, folder: LocalFolder, places: list[tuple[int, int]], message: str
+    ) -> None:
+        batches = [marked(["a"], [False], unit=unit, index=index) for unit, index in places]
+        error = error_of(lambda p: p | given_batches(batches) | Write(folder, 2))
+        assert isinstance(error, VerificationFailed)
+        assert message in str(error)
+        assert not (folder.staging / "train").exists()
+
+
+class TestWriteRejects:
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Source:
+        line = '{"q": "1234567890"}\n'
+        assert len(line) == 20
+        (tmp_path / "data.jsonl").write_text(line * 4)
+        return Source(f"{tmp_path}/", JSON_LINES, (Column("q", "string"),))
+
+    @staticmethod
+    def rejected(rows: list[tuple[int, str, str]], read: int, **more: Any) -> Batch:
+        return replace(a_batch(rejects_table(rows), **more), read=read)
+
+    def test_rejects_become_lines_with_file_and_row_in_the_file(
+        self, folder: LocalFolder, source: Source
+    ) -> None:
+        second = Piece("data.jsonl", 40, 80)
+        batches = [
+            replace(
+                self.rejected([(1, "empty-response", "é"), (2, "broken-json", "{")], 5, unit=3),
+                piece=second,
+            ),
+            self.rejected([], 4, unit=3, index=1),
+            self.rejected([(1, "broken-json", "[")], 1, unit=3, index=2),
+            self.rejected([], 0, unit=3, index=3, last=True),
+        ]
+        (shard,) = run(
+            lambda p: {"x": p | given_batches(batches) | WriteRejects(folder, 9, source)}
+        )["x"]
+        data = (folder.staging / "rejects/data-00003-of-00009.jsonl").read_bytes()
+        assert [json.loads(line) for line in data.splitlines()] == [
+            {"file": "data.jsonl", "row": 3, "code": "empty-response", "excerpt": "é"},
+            {"file": "data.jsonl", "row": 4, "code": "broken-json", "excerpt": "{"},
+            {"file": "data.jsonl", "row": 1, "code": "broken-json", "excerpt": "["},
+        ]
+        assert shard == Shard(
+            unit=3,
+            split="rejects",
+            path="rejects/data-00003-of-00009.jsonl",
+            rows=3,
+            read=10,
+            bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            codes={"empty-response": 1, "broken-json": 2},
+            examples={"empty-response": "data.jsonl row 3", "broken-json": "data.jsonl row 4"},
+        )
+
+    def test_a_unit_without_rejects_writes_no_file_but_a_record(
+        self, folder: LocalFolder, source: Source
+    ) -> None:
+        batches = [self.rejected([], 4), self.rejected([], 0, index=1, last=True)]
+        (shard,) = run(
+            lambda p: {"x": p | given_batches(batches) | WriteRejects(folder, 9, source)}
+        )["x"]
+        assert shard == Shard(0, "rejects", "", 0, 4, 0, "")
+        assert not (folder.staging / "rejects").exists()
+
+    def test_batches_out_of_order_are_an_error(self, folder: LocalFolder, source: Source) -> None:
+        batches = [self.rejected([], 1), self.rejected([], 1, index=2)]
+        error = error_of(lambda p: p | given_batches(batches) | WriteRejects(folder, 9, source))
+        assert isinstance(error, VerificationFailed)
+
+
+class TestCommit:
+    CONTENTS = Contents(
+        dataset="some/set",
+        revision="abc",
+        plan_digest="0123",
+        plan={},
+        run={"started": "2024-01-31T10:00:00+00:00"},
+        max_reject_rate=0.0,
+        summary="",
+    )
+
+    @staticmethod
+    def shards(folder: LocalFolder) -> list[Shard]:
+        rejects = [Shard(unit, "rejects", "", 0, read, 0, "") for unit, read in ((0, 1), (1, 6))]
+        return [*rejects, *TestWrite.write(folder, TestWrite.BATCHES)]
+
+    def shards_that_add_up(self, folder: LocalFolder) -> list[Shard]:
+        return [replace(s, read=4) if s.unit == 1 else s for s in self.shards(folder)]
+
+    def test_the_set_is_in_place_and_its_manifest_comes_once(self, folder: LocalFolder) -> None:
+        shards = self.shards_that_add_up(folder)
+        commit = Commit(folder, 2, self.CONTENTS)
+        (manifest,) = run(lambda p: {"x": p | beam.Create(shards) | commit})["x"]
+        assert manifest["counts"]["read"] == 5
+        assert manifest == json.loads(Path(folder.path, "manifest.json").read_bytes())
+        loaded = load_from_disk(folder.path)
+        assert loaded["train"]["text"] == ["a", "c", "d"]
+        assert loaded["validation"]["text"] == ["x", "b"]
+
+    def test_shards_of_a_repeated_bundle_count_once(self, folder: LocalFolder) -> None:
+        shards = self.shards_that_add_up(folder)
+        commit = Commit(folder, 2, self.CONTENTS)
+        (manifest,) = run(lambda p: {"x": p | beam.Create([*shards, *shards]) | commit})["x"]
+        assert manifest["counts"]["read"] == 5
+
+    def test_rows_that_went_missing_fail_the_job(self, folder: LocalFolder) -> None:
+        shards = self.shards(folder)
+        error = error_of(lambda p: p | beam.Create(shards) | Commit(folder, 2, self.CONTENTS))
+        assert isinstance(error, VerificationFailed)
+        assert "unit 1 read 6 rows and placed 4" in str(error)
+        assert not Path(folder.path).exists()
+
+    def test_a_shard_that_went_missing_fails_the_job(self, folder: LocalFolder) -> None:
+        shards = self.shards_that_add_up(folder)[:-1]
+        error = error_of(lambda p: p | beam.Create(shards) | Commit(folder, 2, self.CONTENTS))
+        assert isinstance(error, VerificationFailed)
+        assert not Path(folder.path).exists()
+
+
+cells = st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"])), max_size=5)
+
+
+class TestBatchCoder:
+    @given(
+        place=st.tuples(st.integers(0, 2**40), st.integers(0, 2**40), st.booleans()),
+        piece=st.builds(
+            Piece,
+            st.text(),
+            st.integers(0, 2**60),
+            st.integers(0, 2**60),
+            st.none() | st.integers(0, 2**60),
+        ),
+        column=cells,
+        start=st.integers(0, 3),
+        read=st.integers(0, 2**40),
+        rejects=st.none() | st.lists(st.tuples(st.integers(0, 99), st.text(), st.text())),
+    )
+    def test_what_is_decoded_equals_what_was_encoded(
+        self,
+        place: tuple[int, int, bool],
+        piece: Piece,
+        column: list[str | None],
+        start: int,
+        read: int,
+        rejects: list[tuple[int, str, str]] | None,
+    ) -> None:
+        coder = BatchCoder()
+        numbers = pa.array(range(len(column)), pa.int64())
+        table = pa.table({"x": pa.array(column, pa.string()), ROW: numbers}).slice(start)
+        clean = [(n, c.encode("utf-8", "replace").decode(), e) for n, c, e in rejects or ()]
+        bad = None if rejects is None else rejects_table(clean)
+        batch = Batch(*place, piece, table, read, bad)
+        decoded = coder.decode(coder.encode(batch))
+        assert decoded == batch
+        assert coder.encode(decoded) == coder.encode(batch)
+
+    def test_beam_uses_it_for_batches(self) -> None:
+        assert isinstance(coders.registry.get_coder(Batch), BatchCoder)
+        assert BatchCoder().is_deterministic()
+
+    def test_the_size_is_told_without_encoding(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(BatchCoder, "encode", lambda *_: pytest.fail("encoded"))
+        table = pa.table({"x": ["y" * 1000] * 50})
+        assert BatchCoder().estimate_size(a_batch(table)) == table.nbytes > 50_000
+
+    def test_batches_survive_a_shuffle(self) -> None:
+        batches = [
+            marked(["a", "é"], [True, False], index=0),
+            marked([], [], index=1, last=True, rejects=rejects_table([(1, "x", "y")])),
+        ]
+        found = run(lambda p: {"x": p | given_batches(batches) | beam.Reshuffle()})["x"]
+        assert sorted(found, key=lambda b: b.index) == batches
+
+
+class TestErrorsFromWorkers:
+    @pytest.mark.parametrize("message", ["one line", "two\nlines", "a: b [c]; run again"])
+    def test_an_error_keeps_its_class_and_message(self, message: str) -> None:
+        def fail(_: int) -> None:
+            raise AccessDenied(message)
+
+        error = error_of(lambda p: p | beam.Create([1]) | beam.Map(fail))
+        assert (type(error), str(error)) == (AccessDenied, message)
+
+    def test_the_outermost_of_chained_errors_counts(self) -> None:
+        def fail(_: int) -> None:
+            try:
+                raise FileNotFoundError("x")
+            except FileNotFoundError as error:
+                raise BadInput("x is not there") from error
+
+        error = error_of(lambda p: p | beam.Create([1]) | beam.Map(fail))
+        assert (type(error), str(error)) == (BadInput, "x is not there")
+
+    def test_other_errors_are_not_taken_for_ours(self) -> None:
+        assert from_worker("Traceback\nValueError: transforms.errors are bad") is None
+
+    def test_every_class_has_an_exit_code_of_its_own(self) -> None:
+        classes = [DataPrepError, *DataPrepError.__subclasses__()]
+        assert [error.exit_code for error in classes] == [1, 2, 3, 4, 5, 6, 7, 9]
+        for error in classes:
+            found = from_worker(f"{error.__module__}.{error.__name__}: text [while running 'X']")
+            assert (type(found), str(found)) == (error, "text")
