@@ -19,6 +19,7 @@ setup(
         "datasets>=5.2,<6",  # hub names, folders and configurations; the guide's step API
         "filelock>=3.16,<4",  # one run at an output at a time
         "huggingface-hub>=2.4,<3",  # pins the revision of a hub data set
+        "pyyaml>=6,<7",  # reads the configurations on a data set's card
         "numpy>=2,<3",  # hashes of a batch as one array
         "pyarrow>=25,<26",  # the data; readers and the shard format are tested with one version
         "rich>=14,<16",  # live progress line

@@ -152,7 +152,9 @@ class DatasetProcessor:
             folder.check_free("", overwrite=False)
             for split in SPLITS:
                 _save_split(folder, split, dataset[split])
-            folder.put(layout.CARD, layout.card(f"Made from `{self.dataset_name}`."))
+            filled = [split for split in SPLITS if len(dataset[split])]
+            card = layout.card(f"Made from `{self.dataset_name}`.", filled or SPLITS)
+            folder.put(layout.CARD, card)
             folder.put(layout.DATASET_DICT, layout.dataset_dict())
             folder.finish("")
         print(f"✓ Dataset saved to {path}")

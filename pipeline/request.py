@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from transforms.errors import UsageError
+from transforms.errors import AccessDenied, UsageError
 
 DEFAULT_DATASET = "TuringEnterprises/Turing-Open-Reasoning"
 DEFAULT_BUCKET = "reasonforge-datasets-dev-071909720457"
@@ -64,6 +65,7 @@ class Request:
     beam_args: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        _require_text(self)
         _require_fraction("--val-size", self.val_size)
         _require_fraction("--max-reject-rate", self.max_reject_rate)
         if self.max_samples is not None and self.max_samples < 1:
@@ -94,10 +96,19 @@ def check_output(output: str) -> None:
         raise UsageError(f"--output {output} is an address, expected a local folder")
     if not output.strip() or "\0" in output:
         raise UsageError("--output is empty or holds a NUL character; give a folder")
-    if Path(output).resolve() in (Path("/"), Path.home(), Path.cwd()):
-        raise UsageError(f"--output {output} is the root, home or current folder; give a new one")
-    if Path(output).is_file():
-        raise UsageError(f"--output {output} is a file; give a folder")
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 (the other raises where there is none)
+    try:
+        if Path(output).resolve() in (Path("/"), home, Path.cwd()):
+            raise UsageError(
+                f"--output {output} is the root, home or current folder; give a new one"
+            )
+        for place in (Path(output), *Path(output).parents):
+            if place.exists() and not place.is_dir():
+                raise UsageError(f"--output {output}: {place} is a file; give a folder")
+    except PermissionError as error:
+        raise AccessDenied(f"no permission to look at --output {output}") from error
+    except (OSError, RuntimeError) as error:  # a name that is too long, links in a circle
+        raise UsageError(f"--output {output} cannot be made: {error}; give another one") from error
 
 
 def parse_size(text: str) -> int:
@@ -106,7 +117,19 @@ def parse_size(text: str) -> int:
     if not found:
         raise UsageError(f"{text!r} is no size; expected for example 64MiB")
     power = " KMG".index(found["unit"].upper() or " ")
-    return int(float(found["number"]) * 1024**power)
+    try:
+        return int(float(found["number"]) * 1024**power)
+    except OverflowError as error:
+        raise UsageError(f"the size {text[:20]}… is beyond all bounds") from error
+
+
+def _require_text(request: Request) -> None:
+    # A command line may hold bytes that are no UTF-8; they arrive as lone surrogates.
+    for field in fields(request):
+        value = getattr(request, field.name)
+        if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+            flag = field.name.replace("_", "-")
+            raise UsageError(f"--{flag} {value!r} is no valid text; use UTF-8")
 
 
 def _require_fraction(flag: str, value: float) -> None:

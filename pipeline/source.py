@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.request import Request
-from transforms.errors import BadInput, UsageError
+from transforms.errors import AccessDenied, BadInput, DataPrepError, UsageError
 from transforms.formats import EXTENSIONS, Format, format_of_name
 
+_ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".lz4")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -50,8 +51,8 @@ def resolve(request: Request) -> SourceFiles:
             f"--dataset {name} is an address; expected a hub name such as user/name, or a local "
             "file, folder or glob"
         )
-    path = Path(name).expanduser()
-    if path.exists():
+    path = Path(os.path.expanduser(name))  # noqa: PTH111 (the other raises for an unknown user)
+    if _exists(path):
         if request.revision:
             raise UsageError(f"--revision is for hub data sets, but {name} is a local path")
         _keep_apart(path, request.output)
@@ -72,6 +73,15 @@ def resolve(request: Request) -> SourceFiles:
     from pipeline import hub
 
     return hub.resolve(request)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError as error:
+        raise AccessDenied(f"no permission to look at {path}") from error
+    except OSError as error:  # a name that is too long, for one
+        raise UsageError(f"--dataset {path} cannot be found: {error.strerror}") from error
 
 
 def choose_split(splits: Sequence[str], wanted: str | None, dataset: str) -> str:
@@ -117,13 +127,32 @@ def _files(paths: Sequence[Path], request: Request) -> SourceFiles:
 def _folder(path: Path, request: Request) -> SourceFiles:
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         return _saved(path, request)
+    whole = str(path.resolve())
+    if glob.has_magic(whole) or "::" in whole:
+        raise UsageError(
+            f"the folder {path} cannot be listed, for its name holds one of * ? [ ::; rename it, "
+            "or name a file in it"
+        )
     from pipeline import hub
 
-    builder = hub.builder(str(path.resolve()), request.config, None)
-    splits = hub.data_files(builder)
+    try:
+        builder = hub.builder(whole, request.config, None)
+        splits = hub.data_files(builder)
+    except DataPrepError:
+        raise
+    except Exception as error:  # whatever the listing makes of damaged or odd files
+        raise BadInput(
+            f"{path} cannot be listed ({type(error).__name__}: {error}); name its data files with "
+            "a glob, such as --dataset 'FOLDER/*.jsonl'"
+        ) from error
     split = choose_split(list(splits), request.split, request.dataset)
     paths = [Path(file) for file in splits[split]]
+    if not paths:
+        raise UsageError(f"split {split} of {path} has no files; name them with a glob")
     _stay_inside(path, paths)
+    packed = [file.name for file in paths if file.name.lower().endswith(_ARCHIVES)]
+    if packed:
+        raise UsageError(f"{path} holds {packed[0]}, a kind of file that is not read; unpack it")
     form = hub.form_of(builder, splits[split])
     return _local(paths, form, builder.config.name, split, tuple(s for s in splits if s != split))
 
@@ -153,7 +182,7 @@ def _saved(path: Path, request: Request) -> SourceFiles:
     for file in paths:
         if not file.is_file():
             raise BadInput(f"{file} is missing, but {folder / 'state.json'} names it")
-    _stay_inside(folder, paths)
+    _stay_inside(path, paths)
     left_out = tuple(s for s in splits if s != split)
     return _local(paths, Format("arrow_ipc"), None, split, left_out)
 
@@ -194,6 +223,9 @@ def _local(
     root = os.path.commonpath([path.parent for path in absolute]).rstrip("/") + "/"
     stats = [path.stat() for path in absolute]
     names = [str(path)[len(root) :] for path in absolute]
+    for name in names:
+        if any("\ud800" <= c <= "\udfff" for c in name):
+            raise UsageError(f"the file name {name!r} is no valid text; rename the file")
     state = [
         (name, stat.st_size, stat.st_mtime_ns) for name, stat in zip(names, stats, strict=True)
     ]

@@ -38,11 +38,37 @@ class TestFlags:
         assert (request.val_size, request.seed, request.max_samples) == (0.1, 42, None)
 
     def test_every_flag_reaches_the_request(self) -> None:
-        words = (
-            "--dataset a.jsonl --config c --split s --revision r --max-samples 7 --fields f "
-            "--val-size 0.2 --seed 3 --split-key k --output o --overwrite --shard-size 2MiB "
-            "--max-reject-rate 0.5 --s3-bucket bucket --skip-upload --direct_num_workers=2"
-        ).split()
+        words = [
+            "--dataset",
+            "a.jsonl",
+            "--config",
+            "c",
+            "--split",
+            "s",
+            "--revision",
+            "r",
+            "--max-samples",
+            "7",
+            "--fields",
+            "f",
+            "--val-size",
+            "0.2",
+            "--seed",
+            "3",
+            "--split-key",
+            "k",
+            "--output",
+            "o",
+            "--overwrite",
+            "--shard-size",
+            "2MiB",
+            "--max-reject-rate",
+            "0.5",
+            "--s3-bucket",
+            "bucket",
+            "--skip-upload",
+            "--direct_num_workers=2",
+        ]
         _, _, request = parse([*words, "--system-prompt", ""])
         assert request == Request(
             dataset="a.jsonl",
@@ -91,7 +117,8 @@ class TestFlags:
         assert "abc" not in said
 
     @pytest.mark.parametrize(
-        ("text", "size"), [("64MiB", 2**26), ("1g", 2**30), ("1.5K", 1536), ("7", 7), ("2MB", 2**21)]
+        ("text", "size"),
+        [("64MiB", 2**26), ("1g", 2**30), ("1.5K", 1536), ("7", 7), ("2MB", 2**21)],
     )
     def test_sizes(self, text: str, size: int) -> None:
         assert parse_size(text) == size
@@ -155,7 +182,9 @@ class TestPrepare:
         self, tmp_path: Path, mode: str
     ) -> None:
         source = tmp_path / "rows.jsonl"
-        source.write_text('{"question": "q", "reasoning": "r"}\n{"question": "", "reasoning": "r"}\n')
+        source.write_text(
+            '{"question": "q", "reasoning": "r"}\n{"question": "", "reasoning": "r"}\n'
+        )
         done = command(
             "--dataset", str(source), "--output", str(tmp_path / "out"), "--skip-upload", "--quiet",
             f"--direct_running_mode={mode}", "--direct_num_workers=2",

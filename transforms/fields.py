@@ -37,7 +37,9 @@ class FieldMapping:
 
     def describe(self) -> str:
         """The mapping as the ``--fields`` flag would say it."""
-        return f"instruction={'+'.join(self.instruction)},response={'+'.join(self.response)}"
+        flag = f"instruction={'+'.join(self.instruction)},response={'+'.join(self.response)}"
+        broken = len(self.instruction) > 1 and self.instruction_separator == "\n"
+        return f"{flag} (joined with a line break)" if broken else flag
 
 
 @dataclass(frozen=True)

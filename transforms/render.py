@@ -23,7 +23,5 @@ class Render(beam.PTransform):
 def render(batch: Batch, template: ChatTemplate) -> Batch:
     """The batch with its texts."""
     pairs = batch.table
-    text = template.render_arrays(
-        one_array(pairs["instruction"]), one_array(pairs["response"])
-    )
+    text = template.render_arrays(one_array(pairs["instruction"]), one_array(pairs["response"]))
     return replace(batch, table=pairs.add_column(0, "text", text))

@@ -1,7 +1,7 @@
 """Arrow streams and files: local ones are cut at record batches, remote ones are read whole.
 
 A stream that was cut at a batch boundary still reads without an error, only shorter; so the
-end-of-stream marker that every closed writer leaves is required.
+end-of-stream marker that every closed writer leaves is required, and nothing may follow it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ def peek(path: str, form: Format) -> Peek:
     schema, batches = _open(path)
     columns = typed_columns(schema, path)
     first = next((b for b in batches if b.num_rows), None)
-    return Peek(form, columns, text_rows(pa.table(first.slice(0, SAMPLE_ROWS))) if first else [])
+    if first is None:
+        return Peek(form, columns, [])
+    names = [c.name for c in columns if c.type in ("string", "int64", "double", "bool")]
+    return Peek(form, columns, text_rows(pa.table(_sound(first, names).slice(0, SAMPLE_ROWS))))
 
 
 def cuts(
@@ -50,7 +53,9 @@ def cuts(
         return
     _, batches = _open(path)
     for index, batch in enumerate(batches):
-        text = sum(batch[column].nbytes for column in names)
+        batch.validate()
+        # A column that is not there is found, and named, when the file is read.
+        text = sum(batch[column].nbytes for column in names if column in batch.schema.names)
         yield Cut(name, index, index + 1, text, batch.num_rows)
 
 
@@ -63,7 +68,7 @@ def read(
     names = [column.name for column in columns]
     first = 1
     for batch in islice(batches, piece.start, piece.stop or None):
-        part = pa.table(batch.select(names))
+        part = pa.table(_sound(batch, names))
         step = max(1, batch.num_rows * batch_bytes // max(part.nbytes, batch_bytes))
         for start in range(0, batch.num_rows, step):
             table = as_text(part.slice(start, step), columns)
@@ -77,6 +82,31 @@ def rows_before(path: str, piece: Piece) -> int:
     return sum(batch.num_rows for batch in islice(batches, piece.start))
 
 
+def _sound(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
+    """These columns, once it is sure that they stay inside of their buffers: Arrow trusts what a
+    file says, and a damaged one would end the process or read what is not the file's.
+    """
+    part = batch.select(names)
+    for column in part.columns:
+        _as_bytes(column).validate(full=True)
+    return part
+
+
+def _as_bytes(array: pa.Array) -> pa.Array:
+    """The array with text as bytes: text that is no UTF-8 is a bad row, not a bad file."""
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return _as_bytes(array.storage)
+    if pa.types.is_dictionary(kind):
+        return pa.DictionaryArray.from_arrays(array.indices, _as_bytes(array.dictionary))
+    raw = {
+        pa.string(): pa.binary(),
+        pa.large_string(): pa.large_binary(),
+        pa.string_view(): pa.binary_view(),
+    }
+    return array.view(raw[kind]) if kind in raw else array
+
+
 def _open(path: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     # A local file is mapped: passing over a batch costs nothing, taking a slice copies nothing.
     source = pa.PythonFile(open_binary(path), mode="r") if is_remote(path) else pa.memory_map(path)
@@ -85,10 +115,32 @@ def _open(path: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         return reader.schema, (reader.get_batch(i) for i in range(reader.num_record_batches))
     source.seek(max(0, source.size() - len(_STREAM_END)))
     if source.read() != _STREAM_END:
-        raise BadInput(
-            f"{path} has no end-of-stream marker: the Arrow stream was cut and rows are missing; "
-            "write it again"
-        )
+        raise _cut(path)
     source.seek(0)
     stream = pa.ipc.open_stream(source)
-    return stream.schema, iter(stream)
+    return stream.schema, _whole(stream, source, path)
+
+
+def _whole(
+    stream: pa.RecordBatchReader, source: pa.NativeFile, path: str
+) -> Iterator[pa.RecordBatch]:
+    """The batches; ``BadInput`` behind them where the stream does not end as a closed writer ends
+    it.  The last bytes alone do not tell: padding may look the same."""
+    end = source.tell()
+    for batch in stream:
+        end = source.tell()
+        yield batch
+    if source.tell() == end:
+        raise _cut(path)
+    if source.tell() != source.size():
+        raise BadInput(
+            f"{path} goes on after the end of its Arrow stream, so rows would be left out; write "
+            "it again as one stream"
+        )
+
+
+def _cut(path: str) -> BadInput:
+    return BadInput(
+        f"{path} has no end-of-stream marker: the Arrow stream was cut and rows are missing; "
+        "write it again"
+    )

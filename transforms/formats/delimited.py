@@ -1,20 +1,27 @@
 """CSV and TSV with a header line: every column is text, a file is read by one unit.
 
 Cells may hold line breaks inside quotes, so a byte range would not know where a row starts.  A row
-with more or fewer cells than the header is a reject.
+with more or fewer cells than the header is a reject.  A quote that is never closed would swallow
+the rest of the file as one cell, so the file must end outside of quotes.
 """
 
 from __future__ import annotations
 
+import codecs
+import io
+import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
+from transforms.errors import BadInput
 from transforms.formats.rows import (
+    BATCH_BYTES,
     SAMPLE_ROWS,
     Format,
     Peek,
@@ -25,19 +32,30 @@ from transforms.formats.rows import (
     unique_names,
     whole_file,
 )
-from transforms.records import ROW, Column, Piece, rejects_table
+from transforms.records import EXCERPT_CHARS, ROW, Column, Piece, rejects_table
 from transforms.units import Cut
 
-_MIN_BLOCK = 2**20
-"""Bytes that Arrow parses at a time; a row must fit into one block."""
+_BLOCK = BATCH_BYTES
+"""Bytes that Arrow parses at a time, always: a row that passes over a whole block is an error."""
+
+# Noncharacters, which no text holds.
+_NOT_UTF8 = "\ufdd0\ufdd1\ufdd2"
+_END = "\ufdd0\ufdd2\ufdd1"
 
 
 def peek(path: str, form: Format) -> Peek:
     """Columns from the header; the sample's cells are text."""
     names = _header(path, form)
     columns = tuple(Column(name, "string") for name in names)
-    first = next(read(path, form, Piece("", 0, 0), columns, _MIN_BLOCK), None)
-    return Peek(form, columns, text_rows(first.table.slice(0, SAMPLE_ROWS)) if first else [])
+    first = next(read(path, form, Piece("", 0, 0), columns, _BLOCK), None)
+    if first is None:
+        return Peek(form, columns, [])
+    if first.rejects is not None and not first.table.num_rows:
+        raise BadInput(
+            f"none of the first {first.read:,} rows of {path} can be read: expected UTF-8 text "
+            f"with {len(names):,} cells a row, as in the header, divided by {form.delimiter!r}"
+        )
+    return Peek(form, columns, text_rows(first.table.slice(0, SAMPLE_ROWS)))
 
 
 def cuts(
@@ -50,19 +68,21 @@ def cuts(
 def read(
     path: str, form: Format, piece: Piece, columns: Sequence[Column], batch_bytes: int
 ) -> Iterator[Rows]:
-    """The rows after the header, numbered from 1."""
+    """The rows after the header, numbered from 1, in batches of the parser's own size."""
     header = _header(path, form)
     check_schema(pa.schema([(name, pa.string()) for name in header]), columns, path)
     ragged: deque[tuple[int, str, str]] = deque()
 
     def skip(row: pcsv.InvalidRow) -> str:
         # The parser counts the header as row 1.
-        ragged.append((row.number - 1, "ragged-row", row.text))
+        ragged.append((row.number - 1, "ragged-row", row.text[:EXCERPT_CHARS]))
         return "skip"
 
     last = 0
-    with open_binary(path, form.compression) as file:
-        for batch in _open(file, form, max(batch_bytes, _MIN_BLOCK), header, columns, skip):
+    end = "\n" + form.delimiter.join([_END] * len(header)) + "\n"
+    with open_binary(path, form.compression) as file, _explained(path):
+        text = _Utf8(file, end)
+        for batch in _without_end(_open(text, form, header, columns, skip), path):
             # The parser reads ahead: take only the ragged rows that stand before this batch's end.
             numbers, passed = [], []
             for _ in range(batch.num_rows):
@@ -71,12 +91,12 @@ def read(
                     passed.append(ragged.popleft())
                     last += 1
                 numbers.append(last)
-            yield _rows(batch, columns, numbers, passed)
+            yield _rows(batch, columns, numbers, passed, text.was_mended)
         if ragged:
             empty = pa.RecordBatch.from_pylist(
-                [], pa.schema([(c.name, pa.binary()) for c in columns])
+                [], pa.schema([(c.name, pa.string()) for c in columns])
             )
-            yield _rows(empty, columns, [], list(ragged))
+            yield _rows(empty, columns, [], list(ragged), text.was_mended)
 
 
 def rows_before(path: str, piece: Piece) -> int:
@@ -84,34 +104,85 @@ def rows_before(path: str, piece: Piece) -> int:
     return 0
 
 
+class _Utf8(io.RawIOBase):
+    """The bytes of a file, and ``end`` behind them, with ``_NOT_UTF8`` for bytes that are not.
+
+    So one bad cell is one bad row: Arrow would give up at such bytes in a ragged row.
+    """
+
+    def __init__(self, file: BinaryIO, end: str) -> None:
+        super().__init__()
+        self._file, self._end = file, end.encode()
+        self._ready = self._carry = b""
+        self._ended = False
+        self.was_mended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        while not self._ready and not self._ended:
+            data = self._file.read(size)
+            self._ended = not data
+            self._ready = self._valid(self._carry + data) + (self._end if self._ended else b"")
+        taken = self._ready if size < 0 else self._ready[:size]
+        self._ready = self._ready[len(taken) :]
+        return taken
+
+    def _valid(self, data: bytes) -> bytes:
+        self._carry = b""
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+            text = decoder.decode(data, final=self._ended)
+            self._carry = decoder.getstate()[0]  # a character that goes on in the next block
+            mended, changes = re.subn("[\udc80-\udcff]+", _NOT_UTF8, text)
+            self.was_mended = self.was_mended or changes > 0
+            return mended.encode()
+        return data
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    try:
+        yield
+    except pa.ArrowInvalid as error:
+        if "straddling" not in str(error):
+            raise
+        raise BadInput(
+            f"{path} has a row longer than {_BLOCK:,} bytes, which no block holds, or a quote that "
+            "is not closed; mend it, or convert the file to JSON Lines"
+        ) from error
+
+
 def _header(path: str, form: Format) -> list[str]:
-    with open_binary(path, form.compression) as file:
-        reader = pcsv.open_csv(
-            file,
-            pcsv.ReadOptions(use_threads=False, block_size=_MIN_BLOCK),
-            _parsing(form, lambda row: "skip"),
-        )
+    with open_binary(path, form.compression) as file, _explained(path):
+        options = pcsv.ReadOptions(use_threads=False, block_size=_BLOCK)
+        reader = pcsv.open_csv(_Utf8(file, "\n"), options, _parsing(form, lambda row: "skip"))
         names: list[str] = reader.schema.names
+    if any(_NOT_UTF8 in name for name in names):
+        raise BadInput(
+            f"the header of {path} is no UTF-8 text; convert the file first (iconv -t UTF-8)"
+        )
     unique_names(names, path)
     return names
 
 
 def _open(
-    file: BinaryIO,
+    file: _Utf8,
     form: Format,
-    block_size: int,
     header: Sequence[str],
     columns: Sequence[Column],
     skip: Callable[[pcsv.InvalidRow], str],
 ) -> Iterator[pa.RecordBatch]:
-    # Cells are read as bytes: one that is no UTF-8 is then one bad row, not a bad file.
     conversion = pcsv.ConvertOptions(
-        column_types=dict.fromkeys(header, pa.binary()),
+        column_types=dict.fromkeys(header, pa.string()),
         include_columns=[column.name for column in columns],
         strings_can_be_null=False,
-        check_utf8=False,
+        check_utf8=False,  # ``_Utf8`` did
     )
-    options = pcsv.ReadOptions(use_threads=False, block_size=block_size)
+    options = pcsv.ReadOptions(use_threads=False, block_size=_BLOCK)
     yield from pcsv.open_csv(file, options, _parsing(form, skip), conversion)
 
 
@@ -121,33 +192,38 @@ def _parsing(form: Format, skip: Callable[[pcsv.InvalidRow], str]) -> pcsv.Parse
     )
 
 
+def _without_end(batches: Iterator[pa.RecordBatch], path: str) -> Iterator[pa.RecordBatch]:
+    """The batches without the row that ``_Utf8`` added, which must be the last one."""
+    held: pa.RecordBatch | None = None
+    for batch in batches:
+        if batch.num_rows:
+            if held is not None:
+                yield held
+            held = batch
+    if held is None or held[0][-1].as_py() != _END:
+        raise BadInput(
+            f"{path} ends inside of a quoted cell: a quote that is not closed swallows all that "
+            "follows; close it, or double it where it belongs to the text"
+        )
+    yield held.slice(0, held.num_rows - 1)
+
+
 def _rows(
     batch: pa.RecordBatch,
     columns: Sequence[Column],
     numbers: list[int],
     ragged: list[tuple[int, str, str]],
+    was_mended: bool,
 ) -> Rows:
-    arrays = [batch[c.name] for c in columns]
-    table = pa.table(
-        [*arrays, pa.array(numbers, pa.int64())], names=[*(c.name for c in columns), ROW]
-    )
-    try:
-        text = [array.cast(pa.string()) for array in arrays]
-    except pa.ArrowInvalid:
-        bad = [n for n, row in zip(numbers, table.to_pylist(), strict=True) if not _is_text(row)]
-        ragged = sorted([*ragged, *((number, "invalid-unicode", "") for number in bad)])
-        table = table.filter(pc.invert(pc.is_in(table[ROW], pa.array(bad, pa.int64()))))
-        text = [table[c.name].cast(pa.string()) for c in columns]
-    for index, column in enumerate(columns):
-        table = table.set_column(index, column.name, text[index])
-    return Rows(table, rejects_table(ragged) if ragged else None)
-
-
-def _is_text(row: Mapping[str, object]) -> bool:
-    try:
-        for cell in row.values():
-            if isinstance(cell, bytes):
-                cell.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    names = [column.name for column in columns]
+    arrays = [*(batch[name] for name in names), pa.array(numbers, pa.int64())]
+    table = pa.table(arrays, names=[*names, ROW])
+    rejects = [(row, code, text.replace(_NOT_UTF8, "\ufffd")) for row, code, text in ragged]
+    if was_mended:
+        for name in names:
+            bad = pc.match_substring(table[name], _NOT_UTF8)
+            for row in table.filter(bad).select([ROW, name]).to_pylist():
+                excerpt = row[name].replace(_NOT_UTF8, "\ufffd")
+                rejects.append((row[ROW], "invalid-unicode", excerpt))
+            table = table.filter(pc.invert(bad))
+    return Rows(table, rejects_table(sorted(rejects)) if rejects else None)

@@ -1,7 +1,8 @@
 """JSON arrays of objects: read in steps by the standard library's parser, never held whole.
 
 An array cannot be cut without parsing it, so a file is read by one unit.  A broken element ends the
-file with an error: unlike a line, it does not tell where the next one starts.
+file with an error: unlike a line, it does not tell where the next one starts.  So does anything
+after the closing bracket: it would be left out without a word.
 """
 
 from __future__ import annotations
@@ -13,7 +14,15 @@ from itertools import islice
 from typing import BinaryIO
 
 from transforms.errors import BadInput
-from transforms.formats.json_objects import Fault, Numbered, as_object, columns_of, to_rows
+from transforms.formats.json_objects import (
+    DECODER,
+    TOO_LARGE,
+    Fault,
+    Numbered,
+    as_object,
+    columns_of,
+    to_rows,
+)
 from transforms.formats.rows import (
     MAX_ROW_BYTES,
     SAMPLE_ROWS,
@@ -72,6 +81,8 @@ def _sized(path: str, form: Format) -> Iterator[tuple[int, dict[str, object] | F
     with open_binary(path, form.compression) as file:
         for number, (value, source) in enumerate(_elements(file, path), start=1):
             try:
+                if len(source) > MAX_ROW_BYTES:
+                    raise Fault(TOO_LARGE)
                 parsed: dict[str, object] | Fault = dict(as_object(value))
             except Fault as fault:
                 parsed = fault
@@ -82,7 +93,7 @@ def _elements(file: BinaryIO, path: str) -> Iterator[tuple[object, str]]:
     """Each element of the array with its JSON source."""
     # Bytes that are no UTF-8 become lone surrogates, and their row a reject.
     decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
-    parse = json.JSONDecoder().raw_decode
+    parse = DECODER.raw_decode
     text, at, ended = "", 0, False
 
     def more() -> bool:
@@ -106,12 +117,17 @@ def _elements(file: BinaryIO, path: str) -> Iterator[tuple[object, str]]:
             "or damaged: replace it, or convert it to JSON Lines"
         )
 
+    def end_of_file() -> None:
+        if next_char():
+            raise broken("more text after the closing bracket")
+
     count = 0
     if next_char() != "[":
         raise broken("no opening bracket")
     at += 1
     if next_char() == "]":
-        return
+        at += 1
+        return end_of_file()
     while True:
         next_char()
         while True:
@@ -121,7 +137,9 @@ def _elements(file: BinaryIO, path: str) -> Iterator[tuple[object, str]]:
                 if end < len(text) or not more():
                     break
             except (ValueError, RecursionError) as error:
-                if len(text) - at > MAX_ROW_BYTES or not more():
+                if len(text) - at > MAX_ROW_BYTES:
+                    raise broken(f"an element of more than {MAX_ROW_BYTES:,} bytes") from error
+                if _is_final(error, len(text)) or not more():
                     raise broken(str(error).split(":")[0]) from error
         yield value, text[at:end]
         count += 1
@@ -129,6 +147,14 @@ def _elements(file: BinaryIO, path: str) -> Iterator[tuple[object, str]]:
         mark = next_char()
         at += 1
         if mark == "]":
-            return
+            return end_of_file()
         if mark != ",":
             raise broken(f"{mark!r}" if mark else "the end of the file")
+
+
+def _is_final(error: ValueError | RecursionError, end: int) -> bool:
+    """Would the text up to ``end`` still be wrong, whatever follows it?"""
+    if not isinstance(error, json.JSONDecodeError):
+        return True
+    # What is cut in two is seen where it starts: a string anywhere, a literal or escape close by.
+    return not error.msg.startswith("Unterminated string") and end - error.pos > 16

@@ -145,9 +145,7 @@ def _parse_fast(block: bytes, number: int, schema: pa.Schema) -> Rows | None:
     return Rows(numbered(table, number)) if table.num_rows == lines else None
 
 
-def _parse_lines(
-    block: bytes, number: int, schema: pa.Schema | None = None
-) -> Iterator[Numbered]:
+def _parse_lines(block: bytes, number: int, schema: pa.Schema | None = None) -> Iterator[Numbered]:
     for line in block.split(b"\n"):
         if line.strip():
             # Cut before decoding: a character may take four bytes.

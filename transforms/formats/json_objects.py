@@ -18,7 +18,6 @@ from transforms.records import ROW, Column, rejects_table
 NOT_AN_OBJECT = "not-an-object"
 BROKEN_JSON = "broken-json"
 TOO_LARGE = "row-too-large"
-_INT64 = range(-(2**63), 2**63)
 
 ARROW_TYPES = {
     "string": pa.string(),
@@ -32,9 +31,13 @@ def _is_int(cell: object) -> bool:
     return isinstance(cell, int) and not isinstance(cell, bool)
 
 
+def _is_int64(cell: object) -> bool:
+    return _is_int(cell) and -(2**63) <= cell < 2**63  # type: ignore[operator]
+
+
 _FITS: dict[str, Callable[[object], bool]] = {
     "string": lambda cell: isinstance(cell, str),
-    "int64": lambda cell: _is_int(cell) and cell in _INT64,
+    "int64": _is_int64,
     "double": lambda cell: _is_int(cell) or isinstance(cell, float),
     "bool": lambda cell: isinstance(cell, bool),
 }
@@ -87,9 +90,7 @@ def as_object(value: object) -> Mapping[str, object]:
     return value
 
 
-def to_rows(
-    numbered: Iterable[Numbered], columns: Sequence[Column]
-) -> Rows:
+def to_rows(numbered: Iterable[Numbered], columns: Sequence[Column]) -> Rows:
     """Rows of (number, object or fault, excerpt) triples."""
     numbers: list[int] = []
     cells: list[list[object]] = [[] for _ in columns]
@@ -144,15 +145,15 @@ def columns_of(sample: Sequence[Mapping[str, object]]) -> tuple[Column, ...]:
 def _type_of(cells: Sequence[object]) -> str:
     kinds = {type(cell) for cell in cells if cell is not None}
     if not kinds:
-        return "null"
+        return "string"  # an ``input`` that only later rows fill must not be passed over
     if kinds <= {list, dict}:
         return "list" if list in kinds else "struct"
     if str in kinds:
         return "string"
     if kinds == {bool}:
         return "bool"
-    if kinds == {int} and all(cell is None or cell in _INT64 for cell in cells):
+    if all(cell is None or _is_int64(cell) for cell in cells):
         return "int64"
-    if kinds <= {int, float}:
+    if kinds <= {int, _MinusZero, float}:
         return "double"
     return "mixed"

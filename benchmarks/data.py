@@ -1,0 +1,135 @@
+"""Makes the benchmark's inputs, and keeps them: ``python benchmarks/data.py KIND SIZE FILE``.
+
+The rows look like a reasoning data set: a question of about 300 characters (line breaks in a third
+of the rows, letters beyond ASCII in a tenth), a reasoning of about 1,600, and an id column that
+nobody reads.  400,000 of them are about 308 MB of Parquet and 1.6 GB of Arrow after preparation.
+Everything follows from one seed, so an input that is already there need not be made again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+GROUP_ROWS = 10_000
+"""Rows in a row group, and in one step of the generator."""
+
+_SEED = 7
+_WORDS, _SENTENCES = 900, 50_000
+_BEYOND_ASCII = ("naïve", "Größe", "São", "π≈3.14", "數學", "δx", "café", "Ωm", "🙂", "Łódź")
+
+
+def rows(start: int, count: int) -> pa.Table:
+    """Rows ``start`` to ``start + count``; each step of ``GROUP_ROWS`` has a seed of its own."""
+    random = np.random.default_rng((_SEED, start))
+    plain, special = _SPOKEN
+    numbers = pa.array([f"[{n}]" for n in range(start, start + count)])
+    opening = pc.if_else(
+        pa.array(random.random(count) < 0.1),
+        special.take(pa.array(random.integers(0, len(special), count))),
+        plain.take(pa.array(random.integers(0, len(plain), count))),
+    )
+    breaks = pc.if_else(pa.array(random.random(count) < 1 / 3), "\n", " ")
+    question = pc.binary_join_element_wise(
+        opening, _joined(random, plain, 1, 5, breaks), numbers, breaks
+    )
+    reasoning = _joined(random, plain, 13, 27, pa.array(random.choice(["\n\n", " "], count)))
+    return pa.table(
+        {
+            "id": pa.array([f"row-{n:09d}" for n in range(start, start + count)]),
+            "question": question,
+            "reasoning": reasoning,
+        }
+    )
+
+
+def _joined(
+    random: np.random.Generator, sentences: pa.Array, low: int, high: int, breaks: pa.Array
+) -> pa.Array:
+    """For each break, ``low`` to ``high - 1`` sentences with it between them."""
+    lengths = random.integers(low, high, len(breaks))
+    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+    chosen = sentences.take(pa.array(random.integers(0, len(sentences), int(offsets[-1]))))
+    return pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), chosen), breaks)
+
+
+def _sentences() -> tuple[pa.Array, pa.Array]:
+    """Plain sentences, and sentences with letters beyond ASCII."""
+    random = np.random.default_rng(_SEED)
+    letters = np.array(list("etaoinshrdlucmfw"))
+    # As in a language, few words are most of the text: it compresses about as prose does.
+    words = ["".join(random.choice(letters, n)) for n in random.integers(2, 10, _WORDS)]
+    weights = 1 / np.arange(1, _WORDS + 1)
+    spoken = iter(random.choice(words, _SENTENCES * 14, p=weights / weights.sum()).tolist())
+    made = []
+    for length in random.integers(8, 15, _SENTENCES):
+        made.append(" ".join(next(spoken) for _ in range(length)).capitalize() + ".")
+    special = [f"{made[n]} {word}?" for n, word in enumerate(_BEYOND_ASCII * 100)]
+    return pa.array(made), pa.array(special)
+
+
+_SPOKEN = _sentences()
+
+
+def parquet_of_rows(count: int, path: Path) -> None:
+    """A Parquet file of ``count`` rows."""
+    with pq.ParquetWriter(path, rows(0, 1).schema) as writer:
+        for start in range(0, count, GROUP_ROWS):
+            writer.write_table(rows(start, min(GROUP_ROWS, count - start)))
+
+
+def parquet_of_bytes(size: int, path: Path) -> None:
+    """A Parquet file of at least ``size`` bytes."""
+    with open(path, "wb") as file, pq.ParquetWriter(file, rows(0, 1).schema) as writer:
+        for table in _endless():
+            writer.write_table(table)
+            if file.tell() >= size:
+                return
+
+
+def json_lines_of_bytes(size: int, path: Path) -> None:
+    """A JSON Lines file of at least ``size`` bytes."""
+    with open(path, "wb") as file:
+        for table in _endless():
+            lines = (json.dumps(row, ensure_ascii=False) for row in table.to_pylist())
+            file.write("".join(f"{line}\n" for line in lines).encode())
+            if file.tell() >= size:
+                return
+
+
+def _endless() -> Iterator[pa.Table]:
+    start = 0
+    while True:
+        yield rows(start, GROUP_ROWS)
+        start += GROUP_ROWS
+
+
+KINDS = {
+    "parquet-rows": parquet_of_rows,
+    "parquet-bytes": parquet_of_bytes,
+    "jsonl-bytes": json_lines_of_bytes,
+}
+
+
+def main() -> None:
+    """Makes one input; it appears whole or not at all."""
+    kind, size, path = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    growing = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        KINDS[kind](size, growing)
+        growing.replace(path)
+    finally:
+        growing.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
