@@ -112,7 +112,9 @@ def assemble(
 
 def output_folder(request: Request) -> LocalFolder:
     """The folder that a request writes."""
-    return LocalFolder(str(Path(request.output).absolute()))
+    path = Path(request.output)
+    # A link is written where it points: renaming the set over it would replace the link.
+    return LocalFolder(str(path.resolve() if path.is_symlink() else path.absolute()))
 
 
 def _options(plan: Plan, request: Request) -> PipelineOptions:

@@ -82,10 +82,7 @@ class Plan:
 def make_plan(request: Request) -> Plan:
     """Resolves the source, looks at its first rows, chooses the fields, cuts the units."""
     source = resolve(request)
-    first = next((name for name, size in source.files if size), None)
-    if first is None:
-        raise BadInput(f"{request.dataset} is empty: its files hold no bytes")
-    found = formats.peek(source.root + first, source.form)
+    found = _first_rows(source, request.dataset)
     source = replace(source, form=found.form)  # a .json file may hold an array
     choice = _choose_fields(request, found.columns, found.sample)
     key = None
@@ -109,6 +106,16 @@ def make_plan(request: Request) -> Plan:
         units=units,
         sample=found.sample,
     )
+
+
+def _first_rows(source: SourceFiles, dataset: str) -> formats.Peek:
+    """The columns and sample of the first file that has rows; of the first one where none has."""
+    filled = [name for name, size in source.files if size]
+    if not filled:
+        raise BadInput(f"{dataset} is empty: its files hold no bytes")
+    peeks = (formats.peek(source.root + name, source.form) for name in filled)
+    first = next(peeks)
+    return first if first.sample else next((peek for peek in peeks if peek.sample), first)
 
 
 def _choose_fields(request: Request, columns: Sequence[Column], sample: Sample) -> FieldChoice:

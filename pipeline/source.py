@@ -165,18 +165,24 @@ def _saved(path: Path, request: Request) -> SourceFiles:
     folder = path
     if (path / "dataset_dict.json").is_file():
         splits = _json(path / "dataset_dict.json").get("splits") or []
-        if not splits or not all(isinstance(s, str) and _is_name(s) for s in splits):
+        if (
+            not splits
+            or not isinstance(splits, list)
+            or not all(isinstance(s, str) and _is_name(s) for s in splits)
+        ):
             raise BadInput(f"{path / 'dataset_dict.json'} names no splits, or bad ones: {splits}")
     split = choose_split(splits, request.split, request.dataset)
     if (path / "dataset_dict.json").is_file():
         folder = path / split
     entries = _json(folder / "state.json").get("_data_files") or []
+    if not isinstance(entries, list):
+        raise BadInput(f"{folder / 'state.json'} holds no list of files; save the data set again")
     found = [entry.get("filename") for entry in entries if isinstance(entry, dict)]
     names = [name for name in found if isinstance(name, str) and _is_name(name)]
     if not names or len(names) != len(entries):
         raise BadInput(
-            f"{folder / 'state.json'} names {found or 'no files'}; expected plain names of files "
-            "that lie beside it"
+            f"{folder / 'state.json'} names {found or 'no files'}; expected file names in its "
+            "folder"
         )
     paths = [folder / name for name in names]
     for file in paths:

@@ -47,7 +47,8 @@ def peek(path: str, form: Format) -> Peek:
     """Columns from the header; the sample's cells are text."""
     names = _header(path, form)
     columns = tuple(Column(name, "string") for name in names)
-    first = next(read(path, form, Piece("", 0, 0), columns, _BLOCK), None)
+    batches = read(path, form, Piece("", 0, 0), columns, _BLOCK)
+    first = next((rows for rows in batches if rows.read), None)
     if first is None:
         return Peek(form, columns, [])
     if first.rejects is not None and not first.table.num_rows:
@@ -121,10 +122,11 @@ class _Utf8(io.RawIOBase):
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        while not self._ready and not self._ended:
+        # Filled up, for Arrow expects a whole line in its first block.
+        while len(self._ready) < max(size, 1) and not self._ended:
             data = self._file.read(size)
             self._ended = not data
-            self._ready = self._valid(self._carry + data) + (self._end if self._ended else b"")
+            self._ready += self._valid(self._carry + data) + (self._end if self._ended else b"")
         taken = self._ready if size < 0 else self._ready[:size]
         self._ready = self._ready[len(taken) :]
         return taken

@@ -152,7 +152,17 @@ def text_rows(table: pa.Table) -> list[dict[str, Any]]:
         for f in table.schema
         if type_name(f.type) in ("string", "int64", "double", "bool")
     ]
-    return cast(list[dict[str, Any]], as_text(table, columns).to_pylist())
+    text = as_text(table, columns)
+    try:
+        return cast(list[dict[str, Any]], text.to_pylist())
+    except UnicodeDecodeError:  # a bad cell is a bad row of the job; the sample shows it mended
+        raw = [c.cast(pa.binary()) if pa.types.is_string(c.type) else c for c in text.columns]
+        rows = pa.table(raw, names=text.column_names).to_pylist()
+        return [{name: _mended(cell) for name, cell in row.items()} for row in rows]
+
+
+def _mended(cell: object) -> object:
+    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell
 
 
 def whole_file(form: Format, name: str, size: int) -> Iterator[Cut]:
