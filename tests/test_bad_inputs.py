@@ -770,13 +770,15 @@ class TestJsonLines:
     ) -> None:  # fmt: skip
         if code == "row-too-large":
             monkeypatch.setattr(json_lines, "MAX_ROW_BYTES", 2000)
-        if line.startswith(b"[") and not before:
-            pytest.skip("a file that starts with a bracket is an array")
         parts = GOOD.splitlines(keepends=True)
         data = b"".join([*parts[:before], b"\n", line + b"\n", *parts[before:]])
         name = "a.jsonl.gz" if compressed else "a.jsonl"
         path = put(tmp_path / name, gzip.compress(data) if compressed else data)
         ended = prepare("--dataset", path)
+        if line.startswith(b"[") and not before:  # then the whole file must be one array
+            assert ended.code == 3
+            assert has(ended.err, name, "more text after the closing bracket after 2 elements")
+            return
         assert ended.code == 0, ended.err
         assert ended.rejects == [(name, before + 2, code)]
         pairs = [(row["instruction"], row["response"]) for row in ended.rows()]
@@ -1383,10 +1385,8 @@ class TestRows:
         assert has(ended.err, "--fields", "'answer'", kind, "text or number column is needed")
 
     def test_42_every_row_rejected(self, prepare: Prepare, tmp_path: Path) -> None:
-        path = lines(tmp_path / "a.jsonl", *[{"question": f"What {i}?"} for i in range(30)])
-        words = ("--dataset", path, "--fields", "instruction=question,response=answer")
-        # The column must be there to be named.
-        lines(path, *[{"question": f"What {i}?", "answer": ""} for i in range(30)])
+        rows = [{"question": f"What {i}?", "answer": ""} for i in range(30)]
+        words = ("--dataset", lines(tmp_path / "a.jsonl", *rows), *NAMED)
         ended = prepare(*words)
         assert ended.code == 3
         assert has(ended.err, "30 of 30 rows", "100.0%", "empty-response 30", "--max-reject-rate")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import BinaryIO
@@ -37,6 +38,8 @@ from transforms.units import Cut
 
 _STEP = 2**20
 _SPACE = " \t\r\n"
+# Behind a value at the end of a step: a number could go on there in the next one.
+_MAY_GO_ON = re.compile(r"\.?|[eE][+-]?")
 
 
 def peek(path: str, form: Format) -> Peek:
@@ -133,8 +136,7 @@ def _elements(file: BinaryIO, path: str) -> Iterator[tuple[object, str]]:
         while True:
             try:
                 value, end = parse(text, at)
-                # A number that touches the end of the text could go on in the next step.
-                if end < len(text) or not more():
+                if not _MAY_GO_ON.fullmatch(text, end) or not more():
                     break
             except (ValueError, RecursionError) as error:
                 if len(text) - at > MAX_ROW_BYTES:
