@@ -16,6 +16,8 @@ setup(
     package_data={"pipeline": ["sample/*.jsonl", "py.typed"], "transforms": ["py.typed"]},
     install_requires=[
         "apache-beam>=2.77,<2.78",  # the job; runners are tested with one minor version
+        # S3: requests, retries, transfers in parts, checksums; below the botocore that s3fs needs
+        "boto3>=1.43,<1.44",
         "datasets>=5.2,<6",  # hub names, folders and configurations; the guide's step API
         "filelock>=3.16,<4",  # one run at an output at a time
         "huggingface-hub>=2.4,<3",  # pins the revision of a hub data set
@@ -23,6 +25,8 @@ setup(
         "numpy>=2,<3",  # hashes of a batch as one array
         "pyarrow>=25,<26",  # the data; readers and the shard format are tested with one version
         "rich>=14,<16",  # live progress line
+        # load_from_disk("s3://…") of a published set; without a floor pip takes one of 2020
+        "s3fs>=2026.4,<2027",
         "xxhash>=3.5,<5",  # the split's hash; XXH3-64 is the same in all versions
     ],
     extras_require={

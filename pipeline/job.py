@@ -102,8 +102,8 @@ def assemble(
     )
     shards = (
         rows.kept
-        | "Render" >> Render(plan.template)
         | "Partition" >> Partition(plan.split)
+        | "Render" >> Render(plan.template)
         | "Write" >> Write(folder, count)
     )
     rejects = rows[REJECTED] | "WriteRejects" >> WriteRejects(folder, count, source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,8 +42,12 @@ def prepare_with_story(request: Request, console: Console) -> Prepared:
 
     with runner_output_aside():
         # Beam takes a second to import; most that can be wrong with a request was found before.
+        # What it makes is there to stay: the collector need not walk it again and again.
+        gc.disable()
         from pipeline.job import output_folder, run
 
+        gc.freeze()
+        gc.enable()
         with console.progress(len(plan.units), output_folder(request).reports):
             outcome = run(plan, request)
     _tell(plan, request, outcome, console)

@@ -12,6 +12,7 @@ from hypothesis import settings
 
 ON_CI = os.environ.get("CI") == "true"
 REPOSITORY = Path(__file__).resolve().parent.parent
+pytest_plugins = ["s3_servers"]  # its servers run once for all modules, not once for each
 
 # No deadline: the machine is shared.  In CI the same examples are tried every time.
 settings.register_profile("shared-machine", deadline=None, derandomize=ON_CI)

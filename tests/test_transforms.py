@@ -27,6 +27,7 @@ from transforms.errors import (
     AccessDenied,
     BadInput,
     DataPrepError,
+    StorageError,
     VerificationFailed,
     from_worker,
 )
@@ -262,15 +263,18 @@ class TestRender:
 class TestPartition:
     PROMPTS = tuple(f" prompt\n{n} é" for n in range(200))
 
-    def partition(self, rule: SplitRule, **columns: Sequence[str]) -> pa.Table:
-        cells = {"text": ["T"] * 200, "instruction": self.PROMPTS, "response": ["R"] * 200}
+    def partition(self, rule: SplitRule, **columns: Sequence[str]) -> list[bool]:
+        """Each prompt's mark, in the prompts' order."""
+        cells = {"instruction": self.PROMPTS, "response": [f"R{n}" for n in range(200)]}
         batch = a_batch(pa.table({**cells, **columns}))
         (found,) = run(lambda p: {"x": p | given_batches([batch]) | Partition(rule)})["x"]
-        assert found.table.column_names == [*COLUMNS, VALIDATION]
-        assert found.table.drop_columns(VALIDATION).to_pydict() == {
-            name: list(column) for name, column in cells.items()
-        }
-        return found.table[VALIDATION].to_pylist()
+        assert found.table.column_names == ["instruction", "response", VALIDATION]
+        places = [int(response[1:]) for response in found.table["response"].to_pylist()]
+        assert found.table["instruction"].to_pylist() == [self.PROMPTS[n] for n in places]
+        marks = found.table[VALIDATION].to_pylist()
+        # Training rows first, each split's in the order of the source.
+        assert list(zip(marks, places, strict=True)) == sorted(zip(marks, places, strict=True))
+        return [mark for _, mark in sorted(zip(places, marks, strict=True))]
 
     def test_the_normalised_instruction_decides(self) -> None:
         rule = SplitRule(0.3, 42)
@@ -294,7 +298,7 @@ class TestWrite:
         return run(lambda p: {"x": p | given_batches(batches) | Write(folder, of)})["x"]
 
     BATCHES = (
-        marked(["a", "b", "c"], [False, True, False], index=0, unit=1),
+        marked(["a", "c", "b"], [False, False, True], index=0, unit=1),
         replace(marked(["d"], [False], index=1, unit=1), read=3),
         marked([], [], index=2, unit=1, last=True),
         marked(["x"], [True], index=0, unit=0),
@@ -328,6 +332,40 @@ class TestWrite:
         files = {s.path: (folder.staging / s.path).read_bytes() for s in first}
         assert self.write(folder, self.BATCHES) == first
         assert {s.path: (folder.staging / s.path).read_bytes() for s in first} == files
+
+    def test_validation_rows_among_training_rows_are_an_error(self, folder: LocalFolder) -> None:
+        batch = marked(["a", "b", "c"], [False, True, False])
+        error = error_of(lambda p: p | given_batches([batch]) | Write(folder, 2))
+        assert isinstance(error, VerificationFailed)
+        assert "training rows first" in str(error)
+
+    def test_units_are_published_beside_the_next_ones_work_but_reported_at_the_end(
+        self, folder: LocalFolder
+    ) -> None:
+        batches = [
+            batch
+            for unit in range(7)
+            for batch in (
+                marked([f"text {unit}"], [False], unit=unit),
+                marked([], [], index=1, unit=unit, last=True),
+            )
+        ]
+        shards = self.write(folder, batches, of=7)
+        assert sorted((s.unit, s.split, s.rows) for s in shards) == [
+            (unit, split, rows)
+            for unit in range(7)
+            for split, rows in (("train", 1), ("validation", 0))
+        ]
+
+    def test_a_file_that_cannot_be_published_fails_the_bundle(
+        self, folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> None:
+            raise StorageError("no space left")
+
+        monkeypatch.setattr(LocalFolder, "publish", full)
+        error = error_of(lambda p: p | given_batches(self.BATCHES) | Write(folder, 2))
+        assert isinstance(error, StorageError)
 
     @pytest.mark.parametrize(
         ("places", "message"),

@@ -2,7 +2,7 @@
 
 The data's way, one module a step:
 
-    read.py -> normalize.py -> render.py -> partition.py -> write.py -> commit.py
+    read.py -> normalize.py -> partition.py -> render.py -> write.py -> commit.py
 
 Pure rules (they import neither Beam nor the network): ``fields`` (which columns are the
 instruction and the response), ``chat`` (which text), ``split`` (which split), ``layout`` (which

@@ -9,6 +9,7 @@ two of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +17,8 @@ import pyarrow.compute as pc
 DEFAULT_SYSTEM_PROMPT = (
     "You are a helpful assistant that provides detailed reasoning and explanations."
 )
+
+_Texts = TypeVar("_Texts", pa.StringArray, pa.ChunkedArray)
 
 TURN_END = "<|im_end|>"
 CONTROL_TOKENS = ("<|im_start|>", TURN_END)
@@ -34,10 +37,10 @@ class ChatTemplate:
         """The text of one row."""
         return f"{self.before}{instruction}{self.between}{response}{self.end}"
 
-    def render_arrays(
-        self, instruction: pa.StringArray, response: pa.StringArray
-    ) -> pa.StringArray:
-        """The texts of many rows, as ``render`` gives them, in one vectorised join."""
+    def render_arrays(self, instruction: _Texts, response: _Texts) -> _Texts:
+        """The texts of many rows, as ``render`` gives them, in one vectorised join; the chunks of
+        the result are those of the arguments.
+        """
         return pc.binary_join_element_wise(
             self.before, instruction, self.between, response, self.end, ""
         )

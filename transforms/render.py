@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import apache_beam as beam
 
 from transforms.chat import ChatTemplate
-from transforms.records import Batch, one_array
+from transforms.records import Batch
 
 
 @dataclass
@@ -23,5 +23,5 @@ class Render(beam.PTransform):
 def render(batch: Batch, template: ChatTemplate) -> Batch:
     """The batch with its texts."""
     pairs = batch.table
-    text = template.render_arrays(one_array(pairs["instruction"]), one_array(pairs["response"]))
+    text = template.render_arrays(pairs["instruction"], pairs["response"])
     return replace(batch, table=pairs.add_column(0, "text", text))

@@ -25,11 +25,8 @@ from xxhash import xxh3_64_intdigest
 VERSION = 1
 SPLITS = ("train", "validation")
 
-# Printable ASCII with single spaces inside is its own normal form; everything else is worked on.
-_NOT_NORMAL = r"[^ -~]|  |^ | $"
-
-# Arrow's own white space in ASCII text is that of str.split, but for these four separators.
-_NOT_PLAIN = r"[^\x00-\x1b\x20-\x7f]"
+# Each byte of ASCII white space, as str.split takes it, becomes a space.
+_SPACES = bytes(32 if chr(byte).isspace() and byte < 128 else byte for byte in range(256))
 
 
 @dataclass(frozen=True)
@@ -74,25 +71,44 @@ def hash64(seed: int, keys: pa.StringArray) -> np.ndarray:
 
 
 def normalise_keys(values: pa.StringArray) -> pa.StringArray:
-    """NFC, trimmed, runs of white space folded to one space; of each value alone.
+    """NFC, trimmed, runs of white space folded to one space; of each value (none null) alone.
 
     That is ``" ".join(unicodedata.normalize("NFC", value).split())``, faster.
     """
-    odd = pc.match_substring_regex(values, _NOT_NORMAL)
-    if not pc.any(odd).as_py():
-        return values
-    rows = values.filter(odd)
-    other = pc.match_substring_regex(rows, _NOT_PLAIN)
-    # Which of the two ways a row takes depends on the row alone, never on its neighbours.
-    plain = pc.ascii_trim_whitespace(rows.filter(pc.invert(other)))
-    folded = pc.binary_join(pc.ascii_split_whitespace(plain), " ")
-    rows = pc.replace_with_mask(rows, pc.invert(other), folded)
-    rows = pc.replace_with_mask(rows, other, _normalise_text(rows.filter(other)))
-    return pc.replace_with_mask(values, odd, rows)
-
-
-def _normalise_text(values: pa.StringArray) -> pa.StringArray:
+    folded, uneven = _fold(values)
+    # Which of the ways a row takes depends on the row alone, never on its neighbours.
+    ascii_only = pc.string_is_ascii(values)
+    uneven = pc.and_(uneven, ascii_only)
+    if pc.any(uneven).as_py():
+        trimmed = pc.ascii_trim_whitespace(folded.filter(uneven))
+        words = pc.binary_join(pc.ascii_split_whitespace(trimmed), " ")
+        folded = pc.replace_with_mask(folded, uneven, words)
+    if pc.all(ascii_only).as_py():
+        return folded
+    other = pc.invert(ascii_only)
     # Not pc.utf8_normalize: up to pyarrow 25 its NFC does not compose (apache/arrow#51225), so
     # that rows would change their split with the release that mends it; it is slower, too.
-    texts = (unicodedata.normalize("NFC", value) for value in values.to_pylist())
-    return pa.array([" ".join(text.split()) for text in texts], pa.string())
+    texts = (unicodedata.normalize("NFC", text) for text in values.filter(other).to_pylist())
+    composed = pa.array([" ".join(text.split()) for text in texts], pa.string())
+    return pc.replace_with_mask(folded, other, composed)
+
+
+def _fold(values: pa.StringArray) -> tuple[pa.StringArray, pa.BooleanArray]:
+    """The values with a space for each ASCII white space, and which of them still hold spaces at
+    an end or next to each other.
+    """
+    _, offsets, data = values.buffers()
+    edges = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
+    start, end = (int(edges[0]), int(edges[-1])) if len(values) else (0, 0)
+    edges = edges - start
+    text = bytes(memoryview(data)[start:end]).translate(_SPACES) if end > start else b""
+    folded = pa.StringArray.from_buffers(len(values), pa.py_buffer(edges), pa.py_buffer(text))
+    uneven = np.zeros(len(values), bool)
+    space = np.frombuffer(text, np.uint8) == ord(" ")
+    if space.any():
+        # A pair that crosses from one row to the next marks a row that ends with a space anyway.
+        pairs = np.flatnonzero(space[1:] & space[:-1])
+        uneven[np.searchsorted(edges, pairs, "right") - 1] = True
+        filled = np.flatnonzero(edges[1:] > edges[:-1])
+        uneven[filled] |= space[edges[filled]] | space[edges[filled + 1] - 1]
+    return folded, pa.array(uneven)

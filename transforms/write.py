@@ -2,6 +2,9 @@
 
 A batch belongs to the file that its unit has open.  Fused stages hand batches over in order on
 every runner that was tried; a runner that would not is caught here, loudly, by unit and index.
+
+A unit that is whole is flushed and published beside the work on the next one, for that is waiting,
+not work; its records leave at the end of the bundle, once the storage has confirmed its files.
 """
 
 from __future__ import annotations
@@ -9,12 +12,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 import apache_beam as beam
 import pyarrow.compute as pc
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import formats
 from transforms.errors import VerificationFailed
@@ -34,7 +40,8 @@ class Write(beam.PTransform):
     of: int
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Shard]:
-        return batches | beam.ParDo(_WriteFn(partial(_SplitFiles, self.folder, self.of)))
+        write = beam.ParDo(_WriteFn(partial(_SplitFiles, self.folder, self.of)))
+        return batches | write.with_output_types(Shard)
 
 
 @dataclass
@@ -50,7 +57,7 @@ class WriteRejects(beam.PTransform):
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Shard]:
         files = partial(_RejectsFile, self.folder, self.of, self.source)
-        return batches | beam.ParDo(_WriteFn(files))
+        return batches | beam.ParDo(_WriteFn(files)).with_output_types(Shard)
 
 
 class _UnitFiles(Protocol):
@@ -63,6 +70,10 @@ class _UnitFiles(Protocol):
     def abandon(self) -> None: ...
 
 
+_MOST_CLOSING = 2
+"""Whole units whose files are being published at a time: they take room until they are."""
+
+
 class _WriteFn(beam.DoFn):
     """Batches of a unit, in order -> its Shards, after the batch that closes it."""
 
@@ -70,8 +81,14 @@ class _WriteFn(beam.DoFn):
         self._files = files
         self._open: _UnitFiles | None = None
         self._next = (-1, 0)
+        self._publisher: ThreadPoolExecutor | None = None
+        self._closing: list[Future[list[Shard]]] = []
 
-    def process(self, batch: Batch) -> Iterator[Shard]:
+    def start_bundle(self) -> None:
+        self._publisher = self._publisher or ThreadPoolExecutor(1)
+        self._closing = []
+
+    def process(self, batch: Batch) -> None:
         if self._open is None:
             self._open = self._files(batch.unit)
             self._next = (batch.unit, 0)
@@ -83,16 +100,24 @@ class _WriteFn(beam.DoFn):
         self._open.append(batch)
         self._next = (batch.unit, batch.index + 1)
         if batch.last:
-            finished, self._open = self._open.close(), None
-            yield from finished
+            if len(self._closing) >= _MOST_CLOSING:
+                self._closing[-_MOST_CLOSING].result()
+            self._closing.append(cast(ThreadPoolExecutor, self._publisher).submit(self._open.close))
+            self._open = None
 
-    def finish_bundle(self) -> None:
+    def finish_bundle(self) -> Iterator[WindowedValue]:
         if self._open is not None:
             raise VerificationFailed(
                 f"the runner ended a bundle inside unit {self._next[0]}; this runner cannot be used"
             )
+        window = GlobalWindow()
+        for closed in self._closing:
+            for shard in closed.result():
+                yield WindowedValue(shard, window.max_timestamp(), [window])
 
     def teardown(self) -> None:
+        if self._publisher is not None:
+            self._publisher.shutdown(cancel_futures=True)
         if self._open is not None:
             self._open.abandon()
 
@@ -107,10 +132,14 @@ class _SplitFiles:
 
     def append(self, batch: Batch) -> None:
         self._read += batch.read
-        validation = batch.table[VALIDATION]
-        rows = batch.table.select(COLUMNS)
-        self._writers["train"].append(rows.filter(pc.invert(validation)))
-        self._writers["validation"].append(rows.filter(validation))
+        marks, rows = batch.table[VALIDATION], batch.table.select(COLUMNS)
+        trained = len(marks) - (pc.sum(marks).as_py() or 0)
+        if pc.any(marks.slice(0, trained)).as_py():
+            raise VerificationFailed(
+                "a batch does not hold its training rows first, as Partition does"
+            )
+        self._writers["train"].append(rows.slice(0, trained))
+        self._writers["validation"].append(rows.slice(trained))
 
     def close(self) -> list[Shard]:
         shards = []

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -83,7 +84,7 @@ class Rows:
 
 def numbered(table: pa.Table, first: int) -> pa.Table:
     """The table with a ``ROW`` column that counts from ``first``."""
-    return table.append_column(ROW, pa.array(range(first, first + table.num_rows), pa.int64()))
+    return table.append_column(ROW, pa.array(np.arange(first, first + table.num_rows)))
 
 
 def type_name(kind: pa.DataType) -> str:
