@@ -2,8 +2,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 PURE := transforms/chat.py transforms/errors.py transforms/fields.py transforms/layout.py \
 	transforms/pairs.py transforms/records.py transforms/shards.py transforms/split.py \
-	transforms/units.py transforms/storage.py transforms/formats \
-	pipeline/request.py pipeline/source.py pipeline/plan.py pipeline/explain.py
+	transforms/units.py transforms/storage.py transforms/local_folder.py transforms/manifest.py \
+	transforms/s3.py transforms/s3_claim.py transforms/s3_errors.py transforms/s3_folder.py transforms/formats \
+	pipeline/request.py pipeline/source.py pipeline/plan.py pipeline/explain.py pipeline/flags.py \
+	pipeline/output.py pipeline/upload.py pipeline/download.py pipeline/verify.py pipeline/catalog.py
 SAMPLE := pipeline/sample/reasoning.jsonl
 OUTPUT := data_cache/processed_reasoning
 

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any, TextIO
 
 from pipeline import signals
@@ -51,6 +51,50 @@ class Console:
         finally:
             done.set()
             thread.join()
+
+    @contextmanager
+    def transfer(self, total: int | None) -> Iterator[Callable[[int], None]]:
+        """Shows bytes that the body tells to the yielded function; ``total`` of None is unknown."""
+        if self.quiet:
+            yield lambda count: None
+            return
+        moved, lock, done = [0], Lock(), Event()
+
+        def heard(count: int) -> None:
+            with lock:
+                moved[0] += count
+
+        watch = self._watch_bytes if self._out.isatty() else self._log_bytes
+        thread = Thread(target=watch, args=(total, moved, done), daemon=True)
+        thread.start()
+        try:
+            yield heard
+        finally:
+            done.set()
+            thread.join()
+
+    def _watch_bytes(self, total: int | None, moved: list[int], done: Event) -> None:
+        from rich.console import Console as Terminal
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Terminal(file=self._out), transient=True) as live:
+            task = live.add_task("", total=total)
+            while not done.wait(_TERMINAL_SECONDS):
+                live.update(task, completed=moved[0])
+
+    def _log_bytes(self, total: int | None, moved: list[int], done: Event) -> None:
+        started = time.monotonic()
+        while not done.wait(_LOG_SECONDS):
+            of = f" of {total / 1e6:,.0f}" if total else ""
+            speed = moved[0] / 1e6 / (time.monotonic() - started)
+            self.say(f"  {moved[0] / 1e6:,.0f}{of} MB, {speed:,.1f} MB/s")
 
     def _watch_terminal(self, units: int, reports: Reports, done: Event) -> None:
         from rich.console import Console as Terminal

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -15,28 +16,40 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import create_runner
 
+from pipeline.output import finished_units, output_folders
 from pipeline.plan import Plan, make_plan
 from pipeline.request import Request
 from transforms.commit import PLAN_FILE, Commit, Contents
-from transforms.errors import UsageError, VerificationFailed, from_worker
+from transforms.errors import OutputTaken, UsageError, VerificationFailed, from_worker
 from transforms.formats import BATCH_BYTES
 from transforms.normalize import REJECTED, Normalize
 from transforms.partition import Partition
 from transforms.read import Read
+from transforms.recall import Recall
 from transforms.records import Unit
 from transforms.render import Render
-from transforms.storage import LocalFolder
+from transforms.storage import Folder
 from transforms.stored_units import MAX_INLINE, StoredUnits
 from transforms.write import Write, WriteRejects
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The outcome of a run: the manifest of the set at ``path``."""
+    """The outcome of a run: the manifest of the set at ``path`` (a folder or an S3 address).
+
+    ``resumed`` counts the units that an earlier run had finished; ``warnings`` are sentences about
+    what could not be tidied up.
+    """
 
     path: str
     manifest: dict[str, Any]
     already_complete: bool = False
+    resumed: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+Watch = Callable[[int, Folder], AbstractContextManager[None]]
+"""Shows the progress of so many units, which the folder reports, while its body runs."""
 
 
 def prepare(request: Request, batch_bytes: int = BATCH_BYTES) -> dict[str, Any]:
@@ -50,50 +63,81 @@ def prepare(request: Request, batch_bytes: int = BATCH_BYTES) -> dict[str, Any]:
     return run(plan, request, batch_bytes=batch_bytes).manifest
 
 
-def run(plan: Plan, request: Request, batch_bytes: int = BATCH_BYTES) -> Prepared:
+def run(
+    plan: Plan, request: Request, batch_bytes: int = BATCH_BYTES, watch: Watch | None = None
+) -> Prepared:
     """Runs a plan, unless its set is at the output already."""
-    folder = output_folder(request)
-    with folder.claimed():
+    with ExitStack() as held:
+        folder = _claim(plan, request, held)
         present = folder.manifest()
         if present is not None and present.get("plan_digest") == plan.digest:
             return Prepared(folder.path, present, already_complete=True)
         folder.check_free(plan.digest, request.overwrite)
-        options = _options(plan, request)
-        runner = _runner(options)
-        contents = _contents(plan, request, type(runner).__name__)
-        units: tuple[Unit, ...] | StoredUnits = plan.units
-        if len(plan.units) > MAX_INLINE:
-            units = StoredUnits.store(folder, plan.units)
-            folder.put_work(PLAN_FILE, json.dumps(plan.to_json()).encode())
-            contents = replace(contents, plan=None)
-        pipeline = beam.Pipeline(runner=runner, options=options)
-        assemble(pipeline, plan, units, folder, contents, batch_bytes)
-        try:
-            pipeline.run().wait_until_finish()
-        except Exception as error:
-            kind = type(error)
-            known = from_worker(f"{kind.__module__}.{kind.__name__}: {error}")
-            if known is None:
-                raise
-            raise known from error
+        finished = finished_units(folder, len(plan.units)) if request.resume else ()
+        pipeline = _pipeline(plan, request, folder, finished, batch_bytes)
+        with watch(len(plan.units), folder) if watch else nullcontext():
+            _run_to_the_end(pipeline)
         manifest = folder.manifest()
         if manifest is None or manifest["plan_digest"] != plan.digest:
             raise VerificationFailed(
                 f"the runner reports success, but {folder.path} does not hold the set of plan "
                 f"{plan.digest[:12]}; run again"
             )
-        return Prepared(folder.path, manifest)
+        warnings = tuple(folder.sweep())
+        return Prepared(folder.path, manifest, resumed=len(finished), warnings=warnings)
+
+
+def _claim(plan: Plan, request: Request, held: ExitStack) -> Folder:
+    """The first of the output's possible places that no other run holds."""
+    *others, last = output_folders(request)
+    for folder in others:
+        try:
+            held.enter_context(folder.claimed(plan.digest, request.resume))
+        except OutputTaken:
+            continue
+        return folder
+    held.enter_context(last.claimed(plan.digest, request.resume))
+    return last
+
+
+def _pipeline(
+    plan: Plan, request: Request, folder: Folder, finished: Sequence[int], batch_bytes: int
+) -> beam.Pipeline:
+    options = _options(plan, request)
+    runner = _runner(options)
+    contents = _contents(plan, request, type(runner).__name__)
+    left = tuple(unit for unit in plan.units if unit.number not in set(finished))
+    units: tuple[Unit, ...] | StoredUnits = left
+    if len(plan.units) > MAX_INLINE:
+        units = StoredUnits.store(folder, left)
+        folder.put_work(PLAN_FILE, json.dumps(plan.to_json()).encode())
+        contents = replace(contents, plan=None)
+    pipeline = beam.Pipeline(runner=runner, options=options)
+    assemble(pipeline, plan, units, folder, contents, finished, batch_bytes)
+    return pipeline
+
+
+def _run_to_the_end(pipeline: beam.Pipeline) -> None:
+    try:
+        pipeline.run().wait_until_finish()
+    except Exception as error:
+        kind = type(error)
+        known = from_worker(f"{kind.__module__}.{kind.__name__}: {error}")
+        if known is None:
+            raise
+        raise known from error
 
 
 def assemble(
     pipeline: beam.Pipeline,
     plan: Plan,
     units: tuple[Unit, ...] | StoredUnits,
-    folder: LocalFolder,
+    folder: Folder,
     contents: Contents,
+    finished: Sequence[int] = (),
     batch_bytes: int = BATCH_BYTES,
 ) -> None:
-    """The whole job in one sentence."""
+    """The whole job in one sentence; ``finished`` are units whose shards the folder has already."""
     source, count = plan.reading(), len(plan.units)
     rows = (
         pipeline
@@ -107,14 +151,8 @@ def assemble(
         | "Write" >> Write(folder, count)
     )
     rejects = rows[REJECTED] | "WriteRejects" >> WriteRejects(folder, count, source)
-    _ = (shards, rejects) | beam.Flatten() | "Commit" >> Commit(folder, count, contents)
-
-
-def output_folder(request: Request) -> LocalFolder:
-    """The folder that a request writes."""
-    path = Path(request.output)
-    # A link is written where it points: renaming the set over it would replace the link.
-    return LocalFolder(str(path.resolve() if path.is_symlink() else path.absolute()))
+    earlier = pipeline | "Recall" >> Recall(folder, finished)
+    _ = (shards, rejects, earlier) | beam.Flatten() | "Commit" >> Commit(folder, count, contents)
 
 
 def _options(plan: Plan, request: Request) -> PipelineOptions:

@@ -5,6 +5,7 @@
     data = processor.format_dataset_for_training(data)
     data = processor.create_train_val_split(data, val_size=0.1, seed=42)
     path = processor.save_dataset_locally(data)
+    uri = processor.upload_to_s3(path)
 
 The same rows get the same text and land in the same split as with ``pipeline.prepare``.
 """
@@ -12,26 +13,31 @@ The same rows get the same text and land in the same split as with ``pipeline.pr
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, Features, Value, load_dataset
 
+from pipeline.download import download
+from pipeline.output import dated_folders
 from pipeline.request import DEFAULT_BUCKET, DEFAULT_DATASET, check_output
 from pipeline.source import choose_split
+from pipeline.upload import claimed, kept, local_manifest, send, write_metadata
 from transforms import layout
 from transforms.chat import chatml
-from transforms.commit import fingerprint
+from transforms.commit import fingerprint, put_file
 from transforms.errors import BadInput, UsageError
 from transforms.fields import FieldMapping, detect
 from transforms.formats.rows import numbered, text_rows, typed_columns
+from transforms.local_folder import LocalFolder
 from transforms.pairs import to_pairs
 from transforms.records import one_array
+from transforms.s3 import S3Options, S3Place
 from transforms.shards import ShardWriter
 from transforms.split import SPLITS, SplitRule, normalise_keys
-from transforms.storage import LocalFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,8 +142,8 @@ class DatasetProcessor:
     def save_dataset_locally(self, dataset: DatasetDict, name: str = "processed_reasoning") -> Path:
         """Saves ``train`` and ``validation`` under the cache folder; returns the folder.
 
-        The layout is the job's, without a manifest.  Raises ``OutputTaken`` where the folder holds
-        anything already.
+        The layout is the job's; its manifest has no plan.  Raises ``OutputTaken`` where the folder
+        holds anything already.
         """
         if set(dataset) != set(SPLITS):
             raise UsageError(
@@ -150,15 +156,44 @@ class DatasetProcessor:
         folder = LocalFolder(str(path.absolute()))
         with folder.claimed():
             folder.check_free("", overwrite=False)
-            for split in SPLITS:
-                _save_split(folder, split, dataset[split])
+            files = [_save_split(folder, split, dataset[split]) for split in SPLITS]
             filled = [split for split in SPLITS if len(dataset[split])]
             card = layout.card(f"Made from `{self.dataset_name}`.", filled or SPLITS)
-            folder.put(layout.CARD, card)
+            files.append([put_file(folder, layout.CARD, card)])
+            manifest = _manifest(self.dataset_name, dataset, sum(files, []))
+            folder.put(layout.MANIFEST, layout.to_json(manifest))
             folder.put(layout.DATASET_DICT, layout.dataset_dict())
             folder.finish("")
         print(f"✓ Dataset saved to {path}")
         return path
+
+    def upload_to_s3(self, local_path: str | Path, s3_prefix: str = "datasets") -> str:
+        """Sends a saved set to ``s3://BUCKET/PREFIX/NAME_TIMESTAMP``; returns that address.
+
+        Writes ``upload_metadata_TIMESTAMP.json`` into the cache folder.  Raises
+        ``transforms.errors.DataPrepError`` (credentials, bucket, network); the set is then kept
+        where it is, and nothing that loads is at the address.
+        """
+        local = Path(local_path)
+        place = S3Place.parse(f"s3://{self.s3_bucket}/{s3_prefix.strip('/')}", "s3_prefix")
+        digest = local_manifest(local)["plan_digest"]
+        folders = dated_folders(place, local.absolute().name, self._s3)
+        with claimed(folders, digest, resume=False) as folder, kept(local, folder):
+            done = send(local, folder, lambda count: None, lambda name: print(f"  ✓ {name}"))
+        write_metadata(self.local_cache_dir, done, self.dataset_name)
+        print(f"✓ Upload complete: {done.uri}")
+        return done.uri
+
+    def download_from_s3(self, s3_uri: str, local_path: str | Path) -> Path:
+        """Fetches a set from S3 into ``local_path``, every file checked; returns the folder.
+
+        Raises ``transforms.errors.DataPrepError``; ``local_path`` is then as it was.
+        """
+        return Path(download(s3_uri, Path(local_path), self._s3).path)
+
+    @property
+    def _s3(self) -> S3Options:
+        return S3Options(region=self.aws_region)
 
 
 def _format_batch(batch: pa.Table, fields: FieldMapping, rejected: Counter[str]) -> pa.Table:
@@ -169,16 +204,34 @@ def _format_batch(batch: pa.Table, fields: FieldMapping, rejected: Counter[str])
     return pa.table([text, *columns], schema=pa.schema(layout.SCHEMA).remove_metadata())
 
 
-def _save_split(folder: LocalFolder, split: str, data: Dataset) -> None:
+def _save_split(folder: LocalFolder, split: str, data: Dataset) -> list[dict[str, Any]]:
     path = layout.shard_path(split, 0, 1)
     writer = ShardWriter(folder.scratch_file())
     for table in _tables(data):
         writer.append(table)
     done = writer.close()
-    folder.publish(writer.path, path)
-    file = {"path": path, "rows": done.rows, "bytes": done.bytes}
-    for name, content in layout.split_files(split, [file], fingerprint(done.sha256, split)).items():
-        folder.put(name, content)
+    folder.publish(writer.path, path, done)
+    file = {"path": path, "rows": done.rows, "bytes": done.bytes, "sha256": done.sha256}
+    small = layout.split_files(split, [file], fingerprint(done.sha256, split))
+    return [file, *(put_file(folder, name, content) for name, content in small.items())]
+
+
+def _manifest(
+    dataset_name: str, dataset: DatasetDict, files: list[dict[str, Any]]
+) -> dict[str, Any]:
+    digests = [file["sha256"] for file in files]
+    rows = {split: len(dataset[split]) for split in SPLITS}
+    rejected = {"total": 0, "by_reason": {}}
+    return {
+        "format_version": layout.FORMAT_VERSION,
+        "dataset": dataset_name,
+        "revision": "",
+        "plan_digest": fingerprint("".join(digests), "steps"),
+        "plan": None,
+        "counts": {"read": sum(rows.values()), **rows, "rejected": rejected, "duplicates": 0},
+        "files": sorted(files, key=lambda file: str(file["path"])),
+        "run": {"finished": datetime.now(timezone.utc).isoformat(timespec="seconds")},
+    }
 
 
 def _tables(data: Dataset) -> Iterator[pa.Table]:

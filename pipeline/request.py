@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from transforms.errors import AccessDenied, UsageError
+from transforms.s3 import S3Options, S3Place, check_bucket_name, is_s3
 
 DEFAULT_DATASET = "TuringEnterprises/Turing-Open-Reasoning"
 DEFAULT_BUCKET = "reasonforge-datasets-dev-071909720457"
@@ -17,7 +18,6 @@ MIN_SHARD_BYTES = 2**20
 MAX_SHARD_BYTES = 2**30
 
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMG]?)(?:i?B)?", re.IGNORECASE)
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Request:
 
     Attributes:
         dataset: hub name, or a local file, folder or glob.
-        output: the folder to make.
+        output: the folder to make, or ``s3://bucket/prefix``; with a closing slash the set gets a
+            name with the time below that address.
         config: the hub data set's configuration; None takes the only or default one.
         split: the source split; None takes ``train``, else the only or first one.
         revision: branch, tag or commit on the hub; None takes ``main``.
@@ -38,9 +39,11 @@ class Request:
         system_prompt: None takes the guide's, "" leaves the system turn out.
         shard_size: text bytes of a work unit, which becomes a shard; None takes 64 MiB.
         max_reject_rate: share of rows, 0 to 1, above which rejects fail the job.
-        overwrite: replace a set that is at the output already.
-        s3_bucket: the guide's bucket for uploads.
+        overwrite: replace a set that is at the output already; never on S3.
+        resume: go on with what an earlier run of the same plan finished at the output.
+        s3_bucket: the guide's bucket for uploads of a local output.
         skip_upload: do not upload.
+        s3: how S3 is reached.
         beam_args: options for Beam, as on a command line.
 
     Raises ``UsageError`` for values that can never work.
@@ -60,8 +63,10 @@ class Request:
     shard_size: int | None = None
     max_reject_rate: float = 0.05
     overwrite: bool = False
+    resume: bool = False
     s3_bucket: str = DEFAULT_BUCKET
     skip_upload: bool = False
+    s3: S3Options = S3Options()
     beam_args: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -78,22 +83,28 @@ class Request:
         if "<|im_" in (self.system_prompt or ""):
             raise UsageError("--system-prompt must not hold control tokens such as <|im_end|>")
         check_output(self.output)
-        if not self.skip_upload and not _BUCKET.fullmatch(self.s3_bucket):
+        if self.uploads:
+            check_bucket_name(self.s3_bucket, "--s3-bucket", self.s3_bucket)
+        if self.overwrite and is_s3(self.output):
             raise UsageError(
-                f"--s3-bucket {self.s3_bucket!r} is no bucket name: expected 3 to 63 lower-case "
-                "letters, digits, dots and hyphens, without s3://"
+                "--overwrite does not apply to S3: a set there may be in use and is never "
+                "replaced; give another --output (with a closing slash a new name is made)"
             )
+
+    @property
+    def uploads(self) -> bool:
+        """Is the prepared folder to be sent to ``s3_bucket``?"""
+        return not self.skip_upload and not is_s3(self.output)
 
 
 def check_output(output: str) -> None:
     """``UsageError`` where an output can never be written."""
-    if output.startswith("s3:"):
-        raise UsageError(
-            f"--output {output} is on S3, which this version does not write; give a local folder "
-            "and upload it with your own tools"
-        )
+    if is_s3(output):
+        if not S3Place.parse(output, "--output").prefix:
+            raise UsageError(f"--output {output} is a whole bucket; give a prefix in it")
+        return
     if "://" in output:
-        raise UsageError(f"--output {output} is an address, expected a local folder")
+        raise UsageError(f"--output {output} is an address, expected a local folder or s3://…")
     if not output.strip() or "\0" in output:
         raise UsageError("--output is empty or holds a NUL character; give a folder")
     home = Path(os.path.expanduser("~"))  # noqa: PTH111 (the other raises where there is none)

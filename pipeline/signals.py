@@ -36,7 +36,10 @@ def _stop(number: int, frame: object) -> None:
 
 def leave(number: int) -> NoReturn:
     """Ends the process at once: worker threads of a runner would keep the interpreter waiting."""
-    print("\nstopped: nothing was published; run again to start over", file=sys.stderr)
+    print(
+        "\nstopped: nothing was published; run again to start over, or with --resume to go on",
+        file=sys.stderr,
+    )
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(128 + number)

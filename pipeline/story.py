@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING
 
 from pipeline.console import Console, runner_output_aside
 from pipeline.explain import source_lines
+from pipeline.output import dated_folders
 from pipeline.plan import Plan, make_plan
 from pipeline.preview import first_rows
-from pipeline.request import Request
+from pipeline.request import DEFAULT_OUTPUT, Request
+from pipeline.upload import Uploaded, claimed, kept, send, write_metadata
+from transforms.layout import DATASET_DICT, MANIFEST
+from transforms.s3 import S3Place, is_s3
+from transforms.s3_folder import S3Folder
 
 if TYPE_CHECKING:
     from pipeline.job import Prepared
@@ -18,19 +23,24 @@ if TYPE_CHECKING:
 _RULE = "=" * 70
 
 
-def prepare_with_story(request: Request, console: Console) -> Prepared:
-    """Plans and runs a request, telling the story on ``console``."""
+def prepare_with_story(request: Request, console: Console) -> tuple[Prepared, Uploaded | None]:
+    """Plans and runs a request and sends its set, telling the story on ``console``."""
     say = console.say
     say(f"{_RULE}\nDATA PREPARATION PIPELINE\n{_RULE}")
     say("✓ Initialized DatasetProcessor")
     say(f"  Dataset: {request.dataset}")
-    say(f"  S3 Bucket: {request.s3_bucket if not request.skip_upload else '(upload skipped)'}")
-    say(f"  Local Cache: {Path(request.output).parent}")
+    on_s3 = is_s3(request.output)
+    bucket = S3Place.parse(request.output).bucket if on_s3 else request.s3_bucket
+    say(f"  S3 Bucket: {bucket if on_s3 or request.uploads else '(upload skipped)'}")
+    say(f"  Local Cache: {_cache(request)}")
 
     say("\n📥 Loading dataset...")
     plan = make_plan(request)
     for line in source_lines(plan):
         say(line)
+    targets = _targets(request)
+    if targets:
+        targets[0].manifest()  # credentials, bucket and region, before the work rather than after
 
     say("\n🔄 Formatting dataset for training...")
     say(f"  Fields: {plan.fields.mapping.describe()} ({plan.fields.rule})")
@@ -40,32 +50,57 @@ def prepare_with_story(request: Request, console: Console) -> Prepared:
         say("  Sample formatted text (first 200 chars):")
         say(f"  {row.text(plan)[:200]}...")
 
+    outcome = _run(plan, request, console)
+    _tell(plan, request, outcome, console)
+    uploaded = _upload(request, outcome, targets, console) if targets else None
+    address = uploaded.uri if uploaded else outcome.path if on_s3 else None
+    say(f"\n{_RULE}\n✅ DATA PREPARATION COMPLETE!\n{_RULE}")
+    if not on_s3:
+        say(f"Local Path: {Path(request.output)}")
+    if address:
+        say(f"S3 URI: {address}")
+    say("\nTo use this dataset in training, set:")
+    say(f"  --dataset-path '{address or Path(request.output)}'\n{_RULE}")
+    return outcome, uploaded
+
+
+def _cache(request: Request) -> Path:
+    return Path(DEFAULT_OUTPUT if is_s3(request.output) else request.output).parent
+
+
+def _targets(request: Request) -> list[S3Folder]:
+    if not request.uploads:
+        return []
+    place = S3Place(request.s3_bucket, "datasets")
+    return list(dated_folders(place, Path(request.output).absolute().name, request.s3))
+
+
+def _run(plan: Plan, request: Request, console: Console) -> Prepared:
     with runner_output_aside():
         # Beam takes a second to import; most that can be wrong with a request was found before.
         # What it makes is there to stay: the collector need not walk it again and again.
         gc.disable()
-        from pipeline.job import output_folder, run
+        from pipeline.job import run
 
         gc.freeze()
         gc.enable()
-        with console.progress(len(plan.units), output_folder(request).reports):
-            outcome = run(plan, request)
-    _tell(plan, request, outcome, console)
-    return outcome
+        return run(plan, request, watch=lambda n, folder: console.progress(n, folder.reports))
 
 
 def _tell(plan: Plan, request: Request, outcome: Prepared, console: Console) -> None:
     say = console.say
     counts = outcome.manifest["counts"]
     kept = counts["train"] + counts["validation"]
-    output = Path(request.output)
+    output = outcome.path if is_s3(request.output) else str(Path(request.output))
     if outcome.already_complete:
         say(f"\n✓ Already complete: {output} holds this very plan ({plan.digest[:12]})")
+    if outcome.resumed:
+        say(f"✓ Resumed: {outcome.resumed:,} of {len(plan.units):,} shards were there already")
     say(f"✓ Formatted {kept:,} examples of {counts['read']:,} rows read")
     rejected = counts["rejected"]
     if rejected["total"]:
         reasons = ", ".join(f"{code} {n:,}" for code, n in rejected["by_reason"].items())
-        say(f"  Rejected {rejected['total']:,} rows: {reasons} (see {output / 'rejects'})")
+        say(f"  Rejected {rejected['total']:,} rows: {reasons} (see {output}/rejects)")
 
     say(f"\n✂️  Creating train/validation split (val_size={request.val_size})...")
     say("✓ Split created:")
@@ -76,9 +111,44 @@ def _tell(plan: Plan, request: Request, outcome: Prepared, console: Console) -> 
 
     files = outcome.manifest["files"]
     size = sum(file["bytes"] for file in files)
-    say(f"\n💾 Saving dataset locally to {output}...")
-    say(f"✓ Dataset saved successfully: {len(files)} files, {size / 1e6:,.1f} MB")
-    done = "DATA PREPARATION COMPLETE!" if request.skip_upload else "LOCAL PREPARATION COMPLETE"
-    say(f"\n{_RULE}\n✅ {done}\n{_RULE}\nLocal Path: {output}\n")
-    say("To use this dataset in training, set:")
-    say(f"  --dataset-path '{output}'\n{_RULE}")
+    if is_s3(request.output):
+        say(f"\n☁️  Saving dataset to {output}...")
+        metadata = write_metadata(_cache(request), _straight(outcome), request.dataset)
+        say(f"✓ Dataset saved successfully: {len(files)} files, {size / 1e6:,.1f} MB")
+        say(f"  Metadata saved to: {metadata}")
+    else:
+        say(f"\n💾 Saving dataset locally to {output}...")
+        say(f"✓ Dataset saved successfully: {len(files)} files, {size / 1e6:,.1f} MB")
+    for warning in outcome.warnings:
+        say(f"  Warning: {warning}")
+
+
+def _straight(outcome: Prepared) -> Uploaded:
+    """What the workers wrote to S3 themselves, as an upload."""
+    prefix = S3Place.parse(outcome.path)
+    paths = [file["path"] for file in outcome.manifest["files"]]
+    keys = [prefix.key(name) for name in (*paths, MANIFEST, DATASET_DICT)]
+    return Uploaded(outcome.path, outcome.manifest, tuple(keys), len(keys))
+
+
+def _upload(
+    request: Request, outcome: Prepared, targets: list[S3Folder], console: Console
+) -> Uploaded:
+    say = console.say
+    local = Path(request.output)
+    size = sum(file["bytes"] for file in outcome.manifest["files"])
+    say("\n☁️  Uploading dataset to S3...")
+    with (
+        kept(local, targets[0]),
+        claimed(targets, outcome.manifest["plan_digest"], resume=False) as folder,
+        kept(local, folder),
+    ):
+        say(f"  Bucket: {folder.path}")
+        with console.transfer(size) as heard:
+            uploaded = send(local, folder, heard, lambda name: say(f"  ✓ Uploaded: {name}"))
+    metadata = write_metadata(_cache(request), uploaded, request.dataset)
+    for warning in uploaded.warnings:
+        say(f"  Warning: {warning}")
+    say(f"\n✓ Upload complete! Total files: {len(uploaded.keys)}")
+    say(f"  S3 URI: {uploaded.uri}\n  Metadata saved to: {metadata}")
+    return uploaded

@@ -15,9 +15,9 @@ from datasets import load_from_disk
 from transforms.commit import Contents, account, check_rejects, commit, complete, fingerprint
 from transforms.errors import BadInput, VerificationFailed
 from transforms.layout import SCHEMA, shard_path
+from transforms.local_folder import LocalFolder
 from transforms.records import Shard
 from transforms.shards import ShardWriter
-from transforms.storage import LocalFolder
 
 CONTENTS = Contents(
     dataset="some/set",
@@ -174,7 +174,7 @@ def written(folder: LocalFolder, units: int = 2) -> list[Shard]:
             writer.append(pa.table([cells] * 3, schema=SCHEMA))
             done = writer.close()
             path = shard_path(split, number, units)
-            folder.publish(writer.path, path)
+            folder.publish(writer.path, path, done)
             shards.append(Shard(number, split, path, count, 5, done.bytes, done.sha256))
         path = shard_path("rejects", number, units)
         folder.put(path, b"{}\n")

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from transforms.errors import AccessDenied, OutputTaken, StorageError
-from transforms.storage import LocalFolder
+from transforms.local_folder import LocalFolder
+from transforms.records import Shard
+from transforms.shards import Written
+from transforms.storage import SPLITS_RECORD, record
 
 HOLD = """
 import sys
-from transforms.storage import LocalFolder
+from transforms.local_folder import LocalFolder
 with LocalFolder(sys.argv[1]).claimed():
     print("held", flush=True)
     sys.stdin.read()
@@ -37,6 +41,12 @@ def fill(folder: LocalFolder, digest: str, text: bytes) -> None:
     folder.put("train/data", text)
     folder.put("manifest.json", json.dumps({"plan_digest": digest}).encode())
     folder.put("dataset_dict.json", b"{}")
+
+
+def note(folder: LocalFolder, unit: int, rows: int) -> None:
+    """What Write records of a finished unit."""
+    train = Shard(unit, "train", f"train/{unit}", rows, rows, 1, "")
+    record(folder, unit, SPLITS_RECORD, [train, replace(train, split="validation", rows=0)])
 
 
 def data(folder: LocalFolder) -> bytes:
@@ -165,7 +175,7 @@ class TestAppearance:
         with folder.claimed():
             scratch = folder.scratch_file()
             scratch.write_bytes(b"shard")
-            folder.publish(scratch, "train/data")
+            folder.publish(scratch, "train/data", Written(0, 5, ""))
             assert (folder.staging / "train/data").read_bytes() == b"shard"
             assert not scratch.exists()
 
@@ -311,15 +321,15 @@ class TestReports:
     def test_the_launcher_sees_finished_units(self, folder: LocalFolder) -> None:
         with folder.claimed():
             assert folder.reports() == []
-            folder.report(0, {"rows": 5})
-            folder.report(1, {"rows": 7})
-            folder.report(1, {"rows": 7})  # a repeated bundle
+            note(folder, 0, rows=5)
+            note(folder, 1, rows=7)
+            note(folder, 1, rows=7)  # a repeated bundle
             folder.scratch_file().write_bytes(b"half a shard")
             assert sorted(report["rows"] for report in folder.reports()) == [5, 7]
 
     def test_reports_are_no_part_of_the_set(self, folder: LocalFolder) -> None:
         with folder.claimed():
-            folder.report(0, {"rows": 5})
+            note(folder, 0, rows=5)
             fill(folder, "plan-one", b"one")
             folder.finish("plan-one")
             assert folder.reports() == []

@@ -17,11 +17,11 @@ from typing import Any
 import apache_beam as beam
 
 from transforms import layout
-from transforms.errors import BadInput, VerificationFailed
+from transforms.errors import BadInput, StorageError, VerificationFailed
 from transforms.layout import REJECTS_FOLDER
 from transforms.records import Shard
 from transforms.split import SPLITS
-from transforms.storage import LocalFolder
+from transforms.storage import Folder
 
 PLAN_FILE = "plan.json"
 """Work file of a plan that is too large for the pipeline's graph."""
@@ -48,7 +48,7 @@ class Contents:
 class Commit(beam.PTransform):
     """``Shard -> dict``: the manifest, once, after the folder is in place."""
 
-    folder: LocalFolder
+    folder: Folder
     units: int
     contents: Contents
 
@@ -65,7 +65,7 @@ class Commit(beam.PTransform):
 
 
 def commit(
-    folder: LocalFolder, units: int, contents: Contents, shards: Iterable[Shard]
+    folder: Folder, units: int, contents: Contents, shards: Iterable[Shard]
 ) -> dict[str, Any]:
     """Checks the shards, writes the rest of the folder, puts it in place; returns the manifest.
 
@@ -76,8 +76,9 @@ def commit(
     counts = account(ordered)
     check_rejects(ordered, counts, contents.max_reject_rate)
     present = folder.manifest()
-    if present and not folder.staging.exists() and present["plan_digest"] == contents.plan_digest:
+    if present and present["plan_digest"] == contents.plan_digest:
         return present  # an earlier attempt got this far, but its runner did not hear of it
+    folder.confirm(ordered)
 
     files = [shard.to_json() for shard in ordered if shard.path]
     for split in SPLITS:
@@ -85,9 +86,11 @@ def commit(
         for path, data in layout.split_files(
             split, own, fingerprint(contents.plan_digest, split)
         ).items():
-            files.append(_put(folder, path, data))
+            files.append(put_file(folder, path, data))
     filled = [split for split in SPLITS if counts[split]]
-    files.append(_put(folder, layout.CARD, layout.card(_facts(contents, counts), filled or SPLITS)))
+    files.append(
+        put_file(folder, layout.CARD, layout.card(_facts(contents, counts), filled or SPLITS))
+    )
 
     now = datetime.now(timezone.utc)
     seconds = (now - datetime.fromisoformat(contents.run["started"])).total_seconds()
@@ -197,11 +200,17 @@ def fingerprint(plan_digest: str, split: str) -> str:
     return hashlib.blake2b(f"{plan_digest}/{split}".encode(), digest_size=8).hexdigest()
 
 
-def _plan(folder: LocalFolder, contents: Contents) -> Any:
-    return json.loads(folder.get_work(PLAN_FILE)) if contents.plan is None else contents.plan
+def _plan(folder: Folder, contents: Contents) -> Any:
+    if contents.plan is not None:
+        return contents.plan
+    data = folder.get_work(PLAN_FILE)
+    if data is None:
+        raise StorageError(f"the file {PLAN_FILE} of {folder.path} is gone; run again")
+    return json.loads(data)
 
 
-def _put(folder: LocalFolder, path: str, data: bytes) -> dict[str, Any]:
+def put_file(folder: Folder, path: str, data: bytes) -> dict[str, Any]:
+    """Writes a small file of the set; returns its entry in the manifest."""
     folder.put(path, data)
     digest = hashlib.sha256(data).hexdigest()
     return {"path": path, "bytes": len(data), "sha256": digest, "rows": 0}

@@ -6,8 +6,7 @@
     |-- AccessDenied           4  credentials are missing, wrong or not enough
     |-- StorageError           5  storage or network failed after retries; a rerun is safe
     |-- OutputTaken            6  the output holds something else, or another run writes it
-    |-- VerificationFailed     7  the result does not add up and was not published
-    `-- UploadUnavailable      9  the set is prepared, but this version cannot upload it
+    `-- VerificationFailed     7  a result does not add up, or a set is not what it was
 
 Every message says what was expected, what was found and what to do.  A bad *row* is not an error:
 it leaves the job as a reject (see ``normalize``).
@@ -55,15 +54,9 @@ class OutputTaken(DataPrepError):
 
 
 class VerificationFailed(DataPrepError):
-    """The result does not add up; nothing was published."""
+    """A result does not add up and was not published, or a set is not what was published."""
 
     exit_code = 7
-
-
-class UploadUnavailable(DataPrepError):
-    """The set is prepared locally, but this version cannot upload it."""
-
-    exit_code = 9
 
 
 _ALL: list[type[DataPrepError]] = [DataPrepError, *DataPrepError.__subclasses__()]

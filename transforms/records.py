@@ -84,6 +84,19 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class SetFile:
+    """A file of a finished set, as its manifest tells it; ``path`` is relative to the set's root.
+
+    ``sha256`` is in hex; ``rows`` is 0 for files that hold no rows.
+    """
+
+    path: str
+    bytes: int
+    sha256: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Shard:
     """A finished file of one unit: what Write saw with its own eyes.
 

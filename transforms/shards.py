@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from transforms.errors import StorageError
 from transforms.layout import RECORD_BATCH_ROWS, SCHEMA
 
 
@@ -42,14 +43,27 @@ class HashingFile(io.RawIOBase):
         """Writes all of ``data``, a bytes-like object."""
         view = memoryview(data)  # type: ignore[arg-type]
         self._hash.update(view)
-        self._file.write(view)
+        try:
+            self._file.write(view)
+        except OSError as error:
+            raise self._failed(error, view.nbytes) from error
         self.size += view.nbytes
         return view.nbytes
 
     def close(self) -> None:
         if not self.closed:
-            self._file.close()
+            try:
+                self._file.close()
+            except OSError as error:
+                raise self._failed(error, 0) from error
         super().close()
+
+    def _failed(self, error: OSError, size: int) -> StorageError:
+        return StorageError(
+            f"cannot write the temporary file {self._file.name} ({error.strerror}): "
+            f"{self.size + size:,} bytes or more are needed there; make room, or choose another "
+            "disk with TMPDIR (for S3) or --output, then run again"
+        )
 
     def hexdigest(self) -> str:
         """SHA-256 of everything written so far."""

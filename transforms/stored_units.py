@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 
+from transforms.errors import StorageError
 from transforms.records import Piece, Unit
-from transforms.storage import LocalFolder
+from transforms.storage import Folder
 
 MAX_INLINE = 1000
 """More units than this travel as files: runners limit the size of a graph (Flink to 10 MB)."""
@@ -17,11 +18,11 @@ MAX_INLINE = 1000
 class StoredUnits:
     """``count`` units in files of ``MAX_INLINE`` units each."""
 
-    folder: LocalFolder
+    folder: Folder
     count: int
 
     @classmethod
-    def store(cls, folder: LocalFolder, units: Sequence[Unit]) -> StoredUnits:
+    def store(cls, folder: Folder, units: Sequence[Unit]) -> StoredUnits:
         """Writes the units where the workers can read them."""
         stored = cls(folder, len(units))
         for part in stored.parts:
@@ -37,7 +38,10 @@ class StoredUnits:
 
     def load(self, part: int) -> Iterator[Unit]:
         """The units of one file."""
-        for number, pieces in json.loads(self.folder.get_work(_name(part))):
+        data = self.folder.get_work(_name(part))
+        if data is None:
+            raise StorageError(f"the file {_name(part)} of {self.folder.path} is gone; run again")
+        for number, pieces in json.loads(data):
             yield Unit(number, tuple(Piece(*piece) for piece in pieces))
 
 

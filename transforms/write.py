@@ -27,16 +27,16 @@ from transforms.errors import VerificationFailed
 from transforms.layout import COLUMNS, REJECTS_FOLDER, shard_path
 from transforms.partition import VALIDATION
 from transforms.records import Batch, Shard
-from transforms.shards import HashingFile, ShardWriter
+from transforms.shards import HashingFile, ShardWriter, Written
 from transforms.split import SPLITS
-from transforms.storage import LocalFolder
+from transforms.storage import REJECTS_RECORD, SPLITS_RECORD, Folder, record
 
 
 @dataclass
 class Write(beam.PTransform):
     """``Batch -> Shard``: one Arrow file a unit and split, empty ones too; ``of`` counts units."""
 
-    folder: LocalFolder
+    folder: Folder
     of: int
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Shard]:
@@ -51,7 +51,7 @@ class WriteRejects(beam.PTransform):
     Each line has ``file``, ``row`` (from 1; the line in JSON Lines), ``code`` and ``excerpt``.
     """
 
-    folder: LocalFolder
+    folder: Folder
     of: int
     source: formats.Source
 
@@ -125,7 +125,7 @@ class _WriteFn(beam.DoFn):
 class _SplitFiles:
     """The Arrow file of each split."""
 
-    def __init__(self, folder: LocalFolder, of: int, unit: int) -> None:
+    def __init__(self, folder: Folder, of: int, unit: int) -> None:
         self._folder, self._of, self._unit = folder, of, unit
         self._read = 0
         self._writers = {split: ShardWriter(folder.scratch_file()) for split in SPLITS}
@@ -146,13 +146,11 @@ class _SplitFiles:
         for split, writer in self._writers.items():
             path = shard_path(split, self._unit, self._of)
             done = writer.close()
-            self._folder.publish(writer.path, path)
+            self._folder.publish(writer.path, path, done)
             shards.append(
                 Shard(self._unit, split, path, done.rows, self._read, done.bytes, done.sha256)
             )
-        self._folder.report(
-            self._unit, {"rows": self._read, "bytes": sum(shard.bytes for shard in shards)}
-        )
+        record(self._folder, self._unit, SPLITS_RECORD, shards)
         return shards
 
     def abandon(self) -> None:
@@ -163,7 +161,7 @@ class _SplitFiles:
 class _RejectsFile:
     """The JSON Lines file of a unit's rejects; made only when there is one."""
 
-    def __init__(self, folder: LocalFolder, of: int, source: formats.Source, unit: int) -> None:
+    def __init__(self, folder: Folder, of: int, source: formats.Source, unit: int) -> None:
         self._folder, self._of, self._source, self._unit = folder, of, source, unit
         self._path = folder.scratch_file()
         self._file: HashingFile | None = None
@@ -186,25 +184,26 @@ class _RejectsFile:
             self._examples.setdefault(reject["code"], f"{piece.file} row {row:,}")
 
     def close(self) -> list[Shard]:
-        path, size, digest = "", 0, ""
+        path, rows = "", self._codes.total()
+        done = Written(rows, 0, "")
         if self._file is not None:
             self._file.close()
             path = shard_path(REJECTS_FOLDER, self._unit, self._of)
-            size, digest = self._file.size, self._file.hexdigest()
-            self._folder.publish(self._path, path)
-        return [
-            Shard(
-                self._unit,
-                REJECTS_FOLDER,
-                path,
-                self._codes.total(),
-                self._read,
-                size,
-                digest,
-                dict(self._codes),
-                self._examples,
-            )
-        ]
+            done = Written(rows, self._file.size, self._file.hexdigest())
+            self._folder.publish(self._path, path, done)
+        shard = Shard(
+            self._unit,
+            REJECTS_FOLDER,
+            path,
+            rows,
+            self._read,
+            done.bytes,
+            done.sha256,
+            dict(self._codes),
+            self._examples,
+        )
+        record(self._folder, self._unit, REJECTS_RECORD, [shard])
+        return [shard]
 
     def abandon(self) -> None:
         if self._file is not None:

@@ -1,0 +1,202 @@
+"""The sets below an S3 address: what is there, what of it is old, and how a set is deleted.
+
+A listing trusts each set's manifest; whether its bytes are those of the manifest ``verify`` tells.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from transforms.errors import UsageError, VerificationFailed
+from transforms.layout import DATASET_DICT, MANIFEST
+from transforms.manifest import files as files_of
+from transforms.manifest import parse
+from transforms.s3 import Bucket, S3Options, S3Place, Stored
+from transforms.s3_claim import COMPLETE, LEASE_SECONDS, WRITING
+from transforms.s3_folder import REQUESTS_AT_ONCE
+from transforms.split import SPLITS
+from transforms.storage import CLAIM
+
+_FROM_ENVIRONMENT = S3Options()
+_SOURCE_CHARS = 40
+_MARKS = (DATASET_DICT, MANIFEST, CLAIM)  # one of them tells that a folder is a set
+
+
+@dataclass(frozen=True)
+class ListedSet:
+    """A set on S3, or what there is of one; ``note`` says why it is not complete.
+
+    ``when`` is the time it was finished; begun or last changed, if it was not.  ``dataset``,
+    ``rows`` and ``bytes`` are its manifest's, None without one.
+    """
+
+    name: str
+    uri: str
+    when: datetime
+    dataset: str | None
+    rows: int | None
+    bytes: int | None
+    complete: bool
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        return {**asdict(self), "when": self.when.isoformat(timespec="seconds")}
+
+
+def list_sets(address: str, options: S3Options = _FROM_ENVIRONMENT) -> list[ListedSet]:
+    """The sets right below an address, newest first; folders that hold something else are not."""
+    place = S3Place.parse(address)
+    bucket = Bucket(place.bucket, options)
+    names = bucket.folders(place.key(""))
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        found = pool.map(lambda name: _look(bucket, place, name), names)
+        return _newest_first([one for one in found if one])
+
+
+def _newest_first(sets: Sequence[ListedSet]) -> list[ListedSet]:
+    return sorted(sets, key=lambda one: (one.when, one.name), reverse=True)
+
+
+def _look(bucket: Bucket, parent: S3Place, name: str) -> ListedSet | None:
+    try:
+        place = S3Place.parse(f"s3://{parent.bucket}/{parent.key(name)}")
+    except UsageError:
+        return None  # no address that this tool would write to
+    last = bucket.head(place.key(DATASET_DICT))
+    manifest, manifest_stored, damage = _read(
+        bucket, place.key(MANIFEST), lambda data: parse(data, place.uri)
+    )
+    claim, claim_stored, _ = _read(bucket, place.key(CLAIM), _claim)
+    newest = max((s.modified for s in (last, manifest_stored, claim_stored) if s), default=None)
+    if newest is None:
+        return None
+    complete = last is not None and manifest is not None
+    files = files_of(manifest, place.uri) if manifest else []
+    rows = sum(file.rows for file in files if file.path.partition("/")[0] in SPLITS)
+    run = (manifest or {}).get("run")
+    finished = _time(run.get("finished")) if isinstance(run, Mapping) else None
+    return ListedSet(
+        name=name,
+        uri=place.uri,
+        when=finished or _time((claim or {}).get("started")) or newest,
+        dataset=str(manifest.get("dataset")) if manifest else None,
+        rows=rows if manifest else None,
+        bytes=sum(file.bytes for file in files) if manifest else None,
+        complete=complete,
+        note="" if complete else damage or _unfinished(last, claim, claim_stored),
+    )
+
+
+def _read(
+    bucket: Bucket, key: str, parsed: Callable[[bytes], dict[str, Any]]
+) -> tuple[dict[str, Any] | None, Stored | None, str]:
+    """A JSON file of a set, what the store knows of it, and what is wrong with it."""
+    stored = None
+    try:
+        found = bucket.get(key)
+        if found is None:
+            return None, None, ""
+        stored = found[1]
+        return parsed(found[0]), stored, ""
+    except VerificationFailed:
+        stored = stored or bucket.head(key)
+        return None, stored, f"{key.rpartition('/')[2]} is damaged or of another version"
+
+
+def _claim(data: bytes) -> dict[str, Any]:
+    try:
+        claim = json.loads(data)
+    except ValueError:
+        claim = None
+    return claim if isinstance(claim, dict) else {}
+
+
+def _time(told: object) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(str(told))
+        return time.astimezone(timezone.utc) if time.tzinfo else time.replace(tzinfo=timezone.utc)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _unfinished(last: Stored | None, claim: Mapping[str, Any] | None, stored: Stored | None) -> str:
+    if last is not None:
+        return f"{MANIFEST} is missing"
+    if claim is None or stored is None:
+        return "being written or broken off"
+    if claim.get("state") == COMPLETE:
+        return "deleted in part"  # whoever ends well has written the last file
+    lively = (stored.now - stored.modified).total_seconds() < LEASE_SECONDS
+    return "being written" if lively and claim.get("state") == WRITING else "broken off"
+
+
+def plan_prune(sets: Sequence[ListedSet], keep: int) -> list[ListedSet]:
+    """The complete sets beyond the newest ``keep``; a set that is not complete is left alone."""
+    if keep < 1:
+        raise UsageError(f"--keep must be 1 or more, found {keep}: prune never deletes every set")
+    return _newest_first([one for one in sets if one.complete])[keep:]
+
+
+def prune(uri: str, options: S3Options = _FROM_ENVIRONMENT) -> int:
+    """Deletes the set at an address; how many objects that were.
+
+    The file that makes it load goes first, so no reader ever meets half of it, and what tells that
+    this was a set goes last, so that a deletion that broke off can be repeated.
+    """
+    place = S3Place.parse(uri)
+    bucket = Bucket(place.bucket, options)
+    # With the closing slash: a sibling whose name is longer starts with the same characters.
+    keys = [key for key, _, _ in bucket.keys(place.key(""))] if place.prefix else []
+    first, *last = (place.key(name) for name in _MARKS)
+    if not {first, *last}.intersection(keys):
+        raise UsageError(
+            f"{uri} holds no set (expected {', '.join(_MARKS)} right below it), so nothing was "
+            "deleted; give the address of one set, as list shows it"
+        )
+    for key in keys:
+        if key.rpartition("/")[2] in _MARKS and key not in (first, *last):
+            raise UsageError(
+                f"{uri} holds other sets too, such as {key.rpartition('/')[0]}, so nothing was "
+                "deleted; move them elsewhere first"
+            )
+    bucket.delete([key for key in keys if key == first])
+    between = [key for key in keys if key not in (first, *last)]
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        list(pool.map(lambda key: bucket.delete([key]), between))
+    bucket.delete([key for key in last if key in keys])
+    return len(keys)
+
+
+def table(sets: Sequence[ListedSet], address: str) -> str:
+    """The sets as lines for the console."""
+    if not sets:
+        return f"no data sets at {address}"
+    rows = [("name", "when (UTC)", "source", "rows", "size", "state"), *(map(_cells, sets))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if column in (3, 4) else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _cells(one: ListedSet) -> tuple[str, ...]:
+    # A manifest may come from anywhere: nothing in it may steer the terminal.
+    source = "".join(c if c.isprintable() else "?" for c in one.dataset or "-")
+    return (
+        one.name,
+        f"{one.when.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}",
+        source if len(source) <= _SOURCE_CHARS else f"{source[: _SOURCE_CHARS - 1]}…",
+        "-" if one.rows is None else f"{one.rows:,}",
+        "-" if one.bytes is None else f"{one.bytes / 1e6:,.1f} MB",
+        "complete" if one.complete else one.note,
+    )

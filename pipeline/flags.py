@@ -1,0 +1,256 @@
+"""The flags of every verb, as argparse parsers; nothing heavy is imported for ``--help``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from pipeline.request import DEFAULT_BUCKET, DEFAULT_DATASET, DEFAULT_OUTPUT, parse_size
+from transforms.errors import UsageError
+from transforms.s3 import S3Options
+
+PREPARING = ("prepare", "plan", "preview")
+MOVING = ("upload", "download", "verify", "list", "prune")
+
+_EPILOG = """\
+verbs:
+  prepare   (the default) write the data set
+  plan      show source, files, units and fields, and why; write nothing
+  preview   show rendered rows, with white space visible; write nothing
+  upload    send a prepared folder to S3; goes on where an earlier try broke off
+  download  fetch a set from S3, checked; goes on where an earlier try broke off
+  verify    check every file of a set, in a folder or on S3
+  list      show the sets below an S3 address
+  prune     delete all but the newest sets below an S3 address
+
+exit codes:
+  0 ok   2 request   3 input   4 credentials   5 storage or network   6 output taken
+  7 verification   1 anything else   130, 143 stopped by a signal
+
+Other flags of prepare go to Apache Beam, for example --direct_num_workers=4 or
+--direct_running_mode=multi_processing.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises ``UsageError`` instead of leaving the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see --help)")
+
+
+def preparing(verb: str) -> Parser:
+    """The parser of ``prepare``, ``plan`` and ``preview``."""
+    verbs = "|".join((*PREPARING, *MOVING))
+    parser = Parser(
+        prog=f"python -m pipeline [{verbs}]" if verb == "prepare" else f"python -m pipeline {verb}",
+        usage="%(prog)s [flags]",
+        description="Turns an instruction data set into training text: finds the fields, renders "
+        "the chat format, splits train and validation, saves as Arrow, shares through S3.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _source(parser)
+    _text_and_split(parser)
+    _output(parser)
+    _s3(parser)
+    console = _console(parser)
+    if verb == "preview":
+        console.add_argument("-n", type=int, default=3, metavar="N", help="rows to show (3)")
+    return parser
+
+
+def moving(verb: str) -> Parser:
+    """The parser of a verb that works on a prepared set."""
+    describe, arguments = _MOVING[verb]
+    parser = Parser(
+        prog=f"python -m pipeline {verb}",
+        description=describe,
+        allow_abbrev=False,
+    )
+    for name, options in arguments.items():
+        parser.add_argument(name, **options)
+    _s3(parser)
+    _console(parser)
+    return parser
+
+
+_MOVING: dict[str, tuple[str, dict[str, dict[str, object]]]] = {
+    "upload": (
+        "Sends a prepared folder to S3: data first, the file that makes it load last. What is "
+        "there already is not sent again.",
+        {
+            "local": {"metavar": "LOCAL", "help": "the prepared folder"},
+            "address": {
+                "metavar": "S3-URI",
+                "help": "s3://BUCKET/PREFIX; with a closing slash the set gets a dated name below",
+            },
+            "--resume": {
+                "action": "store_true",
+                "help": "take over at once from an upload of this set that died",
+            },
+        },
+    ),
+    "download": (
+        "Fetches a set from S3 into a folder, which appears when every file is checked.",
+        {
+            "address": {"metavar": "S3-URI", "help": "s3://BUCKET/PREFIX"},
+            "local": {
+                "metavar": "LOCAL",
+                "nargs": "?",
+                "help": "the folder to make (default: data_cache/ and the set's name)",
+            },
+        },
+    ),
+    "verify": (
+        "Checks a set: every file there with its size and SHA-256, the rows counted, loadable.",
+        {
+            "address": {"metavar": "PATH-OR-URI", "help": "a local folder, or s3://BUCKET/PREFIX"},
+            "--quick": {
+                "action": "store_true",
+                "help": "sizes and the checksums that the store knows, without reading the data",
+            },
+        },
+    ),
+    "list": (
+        "Shows the sets below an S3 address: name, when, source, rows, bytes, complete or not.",
+        {"address": {"metavar": "S3-URI", "help": "s3://BUCKET/datasets/"}},
+    ),
+    "prune": (
+        "Deletes all complete sets below an S3 address but the newest; shows them, and deletes "
+        "with --yes only. Needs s3:DeleteObject.",
+        {
+            "address": {"metavar": "S3-URI", "help": "s3://BUCKET/datasets/"},
+            "--keep": {"type": int, "required": True, "metavar": "N", "help": "sets to keep"},
+            "--yes": {"action": "store_true", "help": "delete what is shown"},
+        },
+    ),
+}
+
+
+def _source(parser: Parser) -> None:
+    source = parser.add_argument_group("source")
+    source.add_argument(
+        "--dataset",
+        default=DEFAULT_DATASET,
+        metavar="NAME|PATH",
+        help="hub name, or local file, folder or glob: Parquet, JSON Lines, JSON, CSV, TSV, Arrow "
+        f"(text ones also .gz or .zst), or a save_to_disk folder (default {DEFAULT_DATASET})",
+    )
+    source.add_argument("--config", help="configuration of the hub data set")
+    source.add_argument("--split", help="source split (default train, else the only or first one)")
+    source.add_argument("--revision", help="branch, tag or commit on the hub (default main)")
+    source.add_argument(
+        "--max-samples", type=int, metavar="N", help="take only the first N rows, in source order"
+    )
+
+
+def _text_and_split(parser: Parser) -> None:
+    text = parser.add_argument_group("text")
+    text.add_argument(
+        "--fields",
+        metavar="instruction=A,response=B+C",
+        help="the columns to use; + joins columns with a blank line (default: detected)",
+    )
+    text.add_argument(
+        "--system-prompt",
+        metavar="TEXT",
+        help='system turn of every text; "" leaves the turn out (default: the guide\'s)',
+    )
+    split = parser.add_argument_group("split")
+    split.add_argument(
+        "--val-size", type=float, default=0.1, metavar="F", help="validation share, 0 to 1 (0.1)"
+    )
+    split.add_argument("--seed", type=int, default=42, help="seed of the split (42)")
+    split.add_argument(
+        "--split-key",
+        metavar="COLUMN",
+        help="rows with equal values stay in one split (default: the instruction)",
+    )
+
+
+def _output(parser: Parser) -> None:
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--output",
+        metavar="DIR|S3-URI",
+        help=f"folder (default {DEFAULT_OUTPUT}), or s3://BUCKET/PREFIX, which workers write "
+        "themselves; with a closing slash the set gets a dated name below that address",
+    )
+    output.add_argument(
+        "--resume",
+        metavar="DIR|S3-URI",
+        help="as --output, going on with what an earlier run with the same flags finished there",
+    )
+    output.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the data set in the output folder, once the new one is complete",
+    )
+    output.add_argument(
+        "--shard-size",
+        type=_size,
+        metavar="SIZE",
+        help="text in a work unit, which becomes one shard a split (64MiB)",
+    )
+    output.add_argument(
+        "--max-reject-rate",
+        type=float,
+        default=0.05,
+        metavar="F",
+        help="fail when a larger share of the rows is rejected, 0 to 1 (0.05)",
+    )
+    output.add_argument(
+        "--s3-bucket",
+        default=DEFAULT_BUCKET,
+        metavar="NAME",
+        help="where a prepared folder is sent, below datasets/ (default the guide's)",
+    )
+    output.add_argument("--skip-upload", action="store_true", help="prepare the local folder only")
+
+
+def _s3(parser: Parser) -> None:
+    s3 = parser.add_argument_group("S3", "credentials come from the AWS environment only")
+    s3.add_argument("--endpoint-url", metavar="URL", help="another store that speaks S3")
+    s3.add_argument("--region", help="the bucket's region (default: the AWS environment's)")
+    s3.add_argument("--profile", help="a profile of the AWS configuration files")
+    s3.add_argument(
+        "--expected-bucket-owner",
+        metavar="ACCOUNT",
+        help="refuse a bucket that is not this account's",
+    )
+    s3.add_argument("--sse", metavar="KIND", help="encryption at rest: AES256 or aws:kms")
+    s3.add_argument("--sse-kms-key-id", metavar="KEY", help="the key for --sse aws:kms")
+    s3.add_argument(
+        "--request-checksum-calculation",
+        default="when_supported",
+        metavar="WHEN",
+        help="when_required for stores that know no checksums (when_supported)",
+    )
+
+
+def s3_options(flags: argparse.Namespace) -> S3Options:
+    """What the S3 flags say."""
+    return S3Options(
+        endpoint_url=flags.endpoint_url,
+        region=flags.region,
+        profile=flags.profile,
+        expected_owner=flags.expected_bucket_owner,
+        sse=flags.sse,
+        sse_key=flags.sse_kms_key_id,
+        checksums=flags.request_checksum_calculation,
+    )
+
+
+def _console(parser: Parser) -> argparse._ArgumentGroup:
+    console = parser.add_argument_group("console")
+    console.add_argument(
+        "--json", action="store_true", help="one JSON object on stdout, the story on stderr"
+    )
+    console.add_argument("--quiet", action="store_true", help="print errors only")
+    return console
+
+
+def _size(text: str) -> int:
+    return parse_size(text)

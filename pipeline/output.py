@@ -1,0 +1,53 @@
+"""Where a request's set goes, and what of it is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pipeline.request import Request
+from transforms.local_folder import LocalFolder
+from transforms.s3 import S3Options, S3Place, is_s3
+from transforms.s3_folder import REQUESTS_AT_ONCE, S3Folder
+from transforms.storage import Folder, recall
+
+SET_NAME = "processed_reasoning"
+"""What the guide calls a prepared set."""
+
+_SAME_SECOND = 20  # runs that may want a name of one second
+
+
+def output_folders(request: Request) -> list[Folder]:
+    """The places where the set may go, the best first; more than one where the name is made."""
+    if not is_s3(request.output):
+        path = Path(request.output)
+        # A link is written where it points: renaming the set over it would replace the link.
+        absolute = path.resolve() if path.is_symlink() else path.absolute()
+        return [LocalFolder(str(absolute))]
+    place = S3Place.parse(request.output, "--output")
+    if not request.output.endswith("/"):
+        return [S3Folder(place, request.s3)]
+    return list(dated_folders(place, SET_NAME, request.s3))
+
+
+def dated_folders(place: S3Place, name: str, options: S3Options) -> Iterator[S3Folder]:
+    """``NAME_YYYYMMDD_HHMMSS`` (UTC) below a place; with ``_2``, ``_3``… for more in one second."""
+    stamp = f"{datetime.now(timezone.utc):%Y%m%d_%H%M%S}"
+    for number in range(1, _SAME_SECOND + 1):
+        suffix = f"_{number}" if number > 1 else ""
+        key = place.key(f"{name}_{stamp}{suffix}")
+        yield S3Folder(S3Place(place.bucket, key), options)
+
+
+def finished_units(folder: Folder, units: int) -> tuple[int, ...]:
+    """The units whose files an earlier run finished, each checked by size and SHA-256."""
+
+    def is_finished(unit: int) -> bool:
+        shards = recall(folder, unit)
+        return shards is not None and all(folder.present(shards))
+
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        answers = pool.map(is_finished, range(units))
+        return tuple(unit for unit, finished in enumerate(answers) if finished)

@@ -1,0 +1,199 @@
+"""Sends a prepared local set to S3: data first, ``dataset_dict.json`` last, so it never half loads.
+
+What lies at the address already with the right size and SHA-256 is not sent again, so an upload
+that broke off goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from transforms import layout
+from transforms.errors import DataPrepError, OutputTaken, UsageError, VerificationFailed
+from transforms.manifest import files as files_of
+from transforms.manifest import parse
+from transforms.records import SetFile
+from transforms.s3_folder import S3Folder
+
+_FILES_AT_ONCE = 4
+_DATED = re.compile(r"\d{8}_\d{6}(_\d+)?$")
+_KEPT = "The prepared set is kept at"
+
+Heard = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """A set at ``uri``: its manifest, the keys of its files in the order of sending, warnings.
+
+    ``sent`` counts the files that were not there before.
+    """
+
+    uri: str
+    manifest: dict[str, Any]
+    keys: tuple[str, ...]
+    sent: int
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        return {
+            "s3_uri": self.uri,
+            "files": list(self.keys),
+            "sent": self.sent,
+            "counts": self.manifest["counts"],
+            "warnings": list(self.warnings),
+        }
+
+
+def local_manifest(local: Path) -> dict[str, Any]:
+    """The manifest of a complete local set; ``UsageError`` where there is none."""
+    if not (local / layout.DATASET_DICT).is_file() or not (local / layout.MANIFEST).is_file():
+        raise UsageError(
+            f"{local} holds no complete set ({layout.DATASET_DICT} and {layout.MANIFEST} are "
+            "expected there); prepare it first"
+        )
+    return parse((local / layout.MANIFEST).read_bytes(), str(local))
+
+
+@contextmanager
+def claimed(folders: Iterable[S3Folder], plan_digest: str, resume: bool) -> Iterator[S3Folder]:
+    """Holds the first of these places that no other run holds."""
+    with ExitStack() as held:
+        taken: OutputTaken | None = None
+        for folder in folders:
+            try:
+                held.enter_context(folder.claimed(plan_digest, resume))
+            except OutputTaken as error:
+                taken = error
+                continue
+            yield folder
+            return
+        raise taken or UsageError("no place to upload to")
+
+
+def send(local: Path, folder: S3Folder, heard: Heard, told: Callable[[str], None]) -> Uploaded:
+    """Sends the set at ``local`` to a place that is held.
+
+    ``heard`` is told of bytes, ``told`` of each file that is there.  Raises ``VerificationFailed``
+    where a local file is not what its manifest says.
+    """
+    manifest = local_manifest(local)
+    steps = _in_order(local, files_of(manifest, str(local)))
+    sent = 0
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        for files in steps:  # one step is whole before the next begins
+            there = folder.present(files)
+            work = [
+                pool.submit(_send_one, local, folder, file, is_there, heard, told)
+                for file, is_there in zip(files, there, strict=True)
+            ]
+            try:
+                for one in work:
+                    one.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+            sent += there.count(False)
+    return Uploaded(
+        uri=folder.path,
+        manifest=manifest,
+        keys=tuple(folder.place.key(file.path) for files in steps for file in files),
+        sent=sent,
+        warnings=tuple(folder.sweep()),
+    )
+
+
+def _in_order(local: Path, files: Sequence[SetFile]) -> list[list[SetFile]]:
+    """What may be sent side by side, and what only when all before it is there."""
+    data = [file for file in files if file.path.endswith((".arrow", ".jsonl"))]
+    small = [file for file in files if file not in data]
+    last = [[_described(local, name)] for name in (layout.MANIFEST, layout.DATASET_DICT)]
+    return [data, small, *last]
+
+
+def _described(local: Path, name: str) -> SetFile:
+    content = (local / name).read_bytes()
+    return SetFile(name, len(content), hashlib.sha256(content).hexdigest(), 0)
+
+
+def _send_one(
+    local: Path,
+    folder: S3Folder,
+    file: SetFile,
+    is_there: bool,
+    heard: Heard,
+    told: Callable[[str], None],
+) -> None:
+    if is_there:
+        heard(file.bytes)
+    else:
+        key = folder.place.key(file.path)
+        folder.bucket.upload(_inside(local, file), key, file.bytes, file.sha256, heard)
+    told(file.path)
+
+
+def _inside(local: Path, file: SetFile) -> Path:
+    path = local / file.path
+    if not path.is_file() or not path.resolve().is_relative_to(local.resolve()):
+        raise VerificationFailed(
+            f"{path} is missing, or a link out of the set, but the manifest names it; prepare the "
+            "set again"
+        )
+    return path
+
+
+@contextmanager
+def kept(local: Path, folder: S3Folder) -> Iterator[None]:
+    """Adds to an error of an upload where the set is kept, and how to send it later."""
+    try:
+        yield
+    except DataPrepError as error:
+        if _KEPT in str(error):
+            raise
+        raise type(error)(
+            f"{error}. {_KEPT} {local}; send it later with: python -m pipeline upload {local} "
+            f"{folder.path}"
+        ) from error
+
+
+def write_metadata(cache: Path, uploaded: Uploaded, dataset: str) -> Path:
+    """The guide's ``upload_metadata_TIMESTAMP.json`` in the local cache; returns its path.
+
+    The guide's four fields, and what the manifest at the address says.
+    """
+    dated = _DATED.search(uploaded.uri)  # the time that the address names, where it names one
+    stamp = dated[0] if dated else f"{datetime.now(timezone.utc):%Y%m%d_%H%M%S}"
+    manifest = uploaded.manifest
+    content = {
+        "dataset_name": dataset,
+        "s3_uri": uploaded.uri,
+        "timestamp": stamp,
+        "files": list(uploaded.keys),
+        "counts": manifest["counts"],
+        "bytes": sum(file["bytes"] for file in manifest["files"]),
+        "sha256": {file["path"]: file["sha256"] for file in manifest["files"]},
+        "revision": manifest.get("revision"),
+        "plan_digest": manifest["plan_digest"],
+        "versions": manifest.get("run", {}).get("versions", {}),
+    }
+    cache.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 1000):
+        suffix = f"_{number}" if number > 1 else ""
+        path = cache / f"upload_metadata_{stamp}{suffix}.json"
+        try:
+            with open(path, "xb") as file:
+                file.write(json.dumps(content, indent=2, ensure_ascii=False).encode())
+        except FileExistsError:
+            continue
+        return path
+    raise UsageError(f"{cache} holds a thousand upload records of this second")

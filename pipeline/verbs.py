@@ -1,0 +1,97 @@
+"""The verbs that work on a prepared set: upload, download, verify, list, prune.
+
+Each takes its flags, how S3 is reached and a console; returns what ``--json`` prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pipeline.console import Console
+from pipeline.output import dated_folders
+from pipeline.request import DEFAULT_OUTPUT
+from pipeline.upload import claimed, local_manifest, send, write_metadata
+from transforms.errors import UsageError
+from transforms.s3 import S3Options, S3Place
+from transforms.s3_folder import S3Folder
+
+
+def upload(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:
+    """Sends a local set to an address, or to a dated name below it."""
+    local = Path(flags.local)
+    manifest = local_manifest(local)
+    place = S3Place.parse(flags.address, "the address")
+    folders: Iterable[S3Folder] = [S3Folder(place, options)]
+    if flags.address.endswith("/"):
+        folders = dated_folders(place, local.absolute().name, options)
+    elif not place.prefix:
+        raise UsageError(f"{flags.address} is a whole bucket; give a prefix in it")
+    size = sum(file["bytes"] for file in manifest["files"])
+    with claimed(folders, manifest["plan_digest"], flags.resume) as folder:
+        console.say(f"☁️  Uploading {local} to {folder.path}...")
+        with console.transfer(size) as heard:
+            done = send(local, folder, heard, lambda name: console.say(f"  ✓ Uploaded: {name}"))
+    metadata = write_metadata(local.absolute().parent, done, manifest.get("dataset", ""))
+    for warning in done.warnings:
+        console.say(f"  Warning: {warning}")
+    console.say(f"✓ Upload complete! Total files: {len(done.keys)} ({done.sent} sent now)")
+    console.say(f"  S3 URI: {done.uri}\n  Metadata saved to: {metadata}")
+    return {**done.to_json(), "metadata": str(metadata)}
+
+
+def download(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:
+    """Fetches a set into a local folder."""
+    from pipeline.download import download as fetch
+
+    place = S3Place.parse(flags.address, "the address")
+    name = place.prefix.rpartition("/")[2] or place.bucket
+    target = Path(flags.local or Path(DEFAULT_OUTPUT).parent / name)
+    console.say(f"📥 Downloading {place.uri} to {target}...")
+    with console.transfer(None) as heard:
+        done = fetch(place.uri, target, options, heard)
+    counts = done.manifest["counts"]
+    console.say(
+        f"✓ Download complete and checked: {counts['train']:,} training and "
+        f"{counts['validation']:,} validation examples"
+    )
+    console.say(f"  Local Path: {done.path}")
+    return done.to_json()
+
+
+def verify(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:
+    """Checks a set."""
+    from pipeline.verify import verify as check
+
+    console.say(f"🔍 Verifying {flags.address}{' (quick)' if flags.quick else ''}...")
+    with console.transfer(None) as heard:
+        done = check(flags.address, options, quick=flags.quick, heard=heard)
+    found = done.to_json()
+    console.say(f"✓ Whole: {done.files:,} files, {done.bytes / 1e6:,.1f} MB")
+    return found
+
+
+def list(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:
+    """Shows the sets below an address."""
+    from pipeline.catalog import list_sets, table
+
+    sets = list_sets(flags.address, options)
+    console.say(table(sets, flags.address))
+    return {"sets": [one.to_json() for one in sets]}
+
+
+def prune(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:
+    """Deletes all complete sets below an address but the newest; only shows them without --yes."""
+    from pipeline import catalog
+
+    sets = catalog.list_sets(flags.address, options)
+    old = catalog.plan_prune(sets, flags.keep)
+    console.say(catalog.table(old, flags.address) if old else "✓ Nothing to delete")
+    for one in old if flags.yes else ():
+        catalog.prune(one.uri, options)
+        console.say(f"✓ Deleted: {one.uri}")
+    if old and not flags.yes:
+        console.say(f"These {len(old)} would be deleted; add --yes to delete them")
+    return {"deleted" if flags.yes else "would_delete": [one.to_json() for one in old]}

@@ -1,0 +1,305 @@
+"""Checks a finished set, in a folder or on S3, against its manifest: every file, byte and row.
+
+``datasets`` notices neither a flipped byte nor a shard that was cut between two record batches, and
+it follows whatever file name ``state.json`` holds; so this is the only check that a copy is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from threading import Event, Lock
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.set_place import SetPlace, set_place
+from transforms.errors import VerificationFailed
+from transforms.layout import DATASET_DICT, MANIFEST, REJECTS_FOLDER, SCHEMA
+from transforms.manifest import files as files_of
+from transforms.manifest import parse
+from transforms.records import SetFile
+from transforms.s3 import S3Options
+from transforms.split import SPLITS
+
+_FILES_AT_ONCE = 8
+_NAMED_PROBLEMS = 5
+_FROM_ENVIRONMENT = S3Options()
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A set that is what its manifest says.
+
+    ``files`` and ``bytes`` are those of the manifest's files; with ``quick`` they were not read.
+    """
+
+    path: str
+    counts: Mapping[str, Any]
+    files: int
+    bytes: int
+    quick: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        return asdict(self)
+
+
+def verify(
+    place: str,
+    options: S3Options = _FROM_ENVIRONMENT,
+    quick: bool = False,
+    heard: Callable[[int], None] | None = None,
+) -> Verified:
+    """Checks the set at a local path or an ``s3://`` address; ``heard`` is told of bytes checked.
+
+    ``quick`` reads no data: it compares sizes, and on S3 the SHA-256 that the store keeps.  Raises
+    ``VerificationFailed`` with what is wrong, once every file was checked.
+    """
+    at = set_place(place, options)
+    manifest, counts, problems = _begin(at)
+    files = files_of(manifest, at.path)
+    problems += _sums(counts, files)
+    for split in SPLITS:
+        problems += _folder_of(at, split, files)
+    problems += _Files(at, quick, heard).problems(files)
+    if problems:
+        # state.json is read twice: for the names in it, and as one of the files
+        raise VerificationFailed(_told(at.path, list(dict.fromkeys(problems))))
+    size = sum(file.bytes for file in files)
+    return Verified(at.path, manifest["counts"], len(files), size, quick)
+
+
+def _told(path: str, problems: Sequence[str]) -> str:
+    what = "1 problem" if len(problems) == 1 else f"{len(problems):,} problems"
+    lines = [f"  {problem}" for problem in problems[:_NAMED_PROBLEMS]]
+    if more := len(problems) - len(lines):
+        lines.append(f"  and {more:,} more")
+    return "\n".join(
+        (
+            f"{path} is not the set that its {MANIFEST} describes ({what}):",
+            *lines,
+            "do not train on it: mend what is named, or fetch or make the set again",
+        )
+    )
+
+
+# ---- the set as a whole
+
+
+def _begin(at: SetPlace) -> tuple[dict[str, Any], dict[str, int], list[str]]:
+    """The manifest, its counts, and what is wrong with the file that makes the set load."""
+    last = _small(at, DATASET_DICT)
+    if last is None:
+        raise VerificationFailed(
+            f"{at.path} holds no complete set: {DATASET_DICT} is missing, a run broke off or is "
+            "still writing; run it again, or wait for it"
+        )
+    data = _small(at, MANIFEST)
+    if data is None:
+        raise VerificationFailed(
+            f"{at.path} holds no complete set of this tool: {MANIFEST}, which names its files, is "
+            "missing; prepare or fetch the set again"
+        )
+    manifest = parse(data, at.path)
+    counts = {name: _count(manifest, name) for name in ("read", *SPLITS, "duplicates")}
+    counts["rejected"] = _count(manifest, "rejected", "total")
+    if min(counts.values()) < 0:
+        raise VerificationFailed(
+            f"{MANIFEST} of {at.path} does not count its rows ({str(manifest.get('counts'))[:200]})"
+            "; the manifest is damaged or foreign: prepare or fetch the set again"
+        )
+    named = _json(last)
+    right = isinstance(named, dict) and named.get("splits") == list(SPLITS)
+    problem = f"{DATASET_DICT} does not name the splits {' and '.join(SPLITS)}"
+    return manifest, counts, [] if right else [problem]
+
+
+def _small(at: SetPlace, name: str) -> bytes | None:
+    try:
+        return at.read(name)
+    except VerificationFailed as error:
+        raise VerificationFailed(f"{at.path}: {error}; prepare or fetch the set again") from error
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _count(manifest: Mapping[str, Any], *names: str) -> int:
+    """A number below ``counts``; -1 where it holds none."""
+    value = manifest.get("counts")
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value if type(value) is int else -1
+
+
+def _sums(counts: Mapping[str, int], files: Sequence[SetFile]) -> list[str]:
+    """What does not add up in the manifest itself."""
+    problems = []
+    parts = {name: count for name, count in counts.items() if name != "read"}
+    if counts["read"] != sum(parts.values()):
+        told = " + ".join(f"{count:,} {name}" for name, count in parts.items())
+        problems.append(f"{MANIFEST} counts {counts['read']:,} rows read, but {told}")
+    for folder, name in (*zip(SPLITS, SPLITS, strict=True), (REJECTS_FOLDER, "rejected")):
+        rows = sum(file.rows for file in files if file.path.startswith(f"{folder}/"))
+        if rows != counts[name]:
+            problems.append(
+                f"{MANIFEST} counts {counts[name]:,} rows {name}, but the files that it names in "
+                f"{folder}/ have {rows:,}"
+            )
+    return problems
+
+
+def _folder_of(at: SetPlace, split: str, files: Sequence[SetFile]) -> list[str]:
+    """What is wrong with the names in a split's folder and in its ``state.json``."""
+    named = [file.path.removeprefix(f"{split}/") for file in files]
+    named = [name for name, file in zip(named, files, strict=True) if name != file.path]
+    # Sorted by number: from the 100,000th on their numbers are longer.
+    shards = sorted((n for n in named if n.endswith(".arrow")), key=lambda n: (len(n), n))
+    problems = [] if shards else [f"{split}/ has no shard in {MANIFEST}: the set cannot be loaded"]
+    problems += [
+        f"{MANIFEST} does not name {split}/{name}"
+        for name in ("state.json", "dataset_info.json")
+        if name not in named
+    ]
+    for extra in sorted(set(at.names(split)) - set(named)):
+        whose = "left by map() or filter() of datasets" if extra.startswith("cache-") else "extra"
+        problems.append(
+            f"{f'{split}/{extra}'[:200]!r} is not part of the set ({whose}), but load_dataset "
+            "would read it: remove it"
+        )
+    try:
+        state = at.read(f"{split}/state.json")
+    except VerificationFailed as error:
+        return [*problems, str(error)]
+    return problems + ([] if state is None else _state(f"{split}/state.json", state, shards))
+
+
+def _state(path: str, data: bytes, shards: list[str]) -> list[str]:
+    state = _json(data)
+    entries = state.get("_data_files") if isinstance(state, dict) else None
+    if not isinstance(entries, list):
+        return [f"{path} is damaged: it lists no shards"]
+    found = [entry.get("filename") if isinstance(entry, dict) else None for entry in entries]
+    if found == shards:
+        return []
+    pairs = enumerate(zip(found, shards, strict=False))
+    number = next((n for n, (name, shard) in pairs if name != shard), min(len(found), len(shards)))
+    told, expected = (
+        repr(names[number])[:200] if number < len(names) else "nothing" for names in (found, shards)
+    )
+    return [f"{path} names {told} as shard {number}, expected {expected}"]
+
+
+# ---- its files
+
+
+class _Files:
+    """Checks files side by side."""
+
+    def __init__(self, at: SetPlace, quick: bool, heard: Callable[[int], None] | None) -> None:
+        self._at, self._quick, self._told = at, quick, heard
+        self._one_at_a_time = Lock()
+        self._stopped = Event()
+
+    def problems(self, files: Sequence[SetFile]) -> list[str]:
+        """What is wrong, in the order of ``files``."""
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            try:
+                return [problem for problem in pool.map(self._problem, files) if problem]
+            except BaseException:
+                self._stopped.set()  # else leaving the pool would wait for whole files
+                raise
+
+    def _heard(self, size: int) -> None:
+        if self._stopped.is_set():
+            raise CancelledError
+        if self._told:
+            with self._one_at_a_time:
+                self._told(size)
+
+    def _problem(self, file: SetFile) -> str | None:
+        try:
+            wrong = self._wrong(file)
+        except VerificationFailed as error:
+            return str(error)
+        return f"{file.path} {wrong}" if wrong else None
+
+    def _wrong(self, file: SetFile) -> str | None:
+        seen = self._at.look(file.path)
+        if seen is None:
+            return "is missing"
+        if seen.size != file.bytes:
+            return f"has {seen.size:,} bytes, expected {file.bytes:,}"
+        if self._quick:
+            self._heard(file.bytes)
+            if self._at.keeps_checksums and seen.sha256 is None:
+                return "has no checksum at the store: verify without --quick"
+            return None if seen.sha256 in (None, file.sha256) else _other(seen.sha256, file)
+        stream = _Stream(self._at.chunks(file.path), self._heard)
+        wrong = _rows(stream, file) if file.path.endswith(".arrow") else None
+        found = stream.end()
+        return wrong if found == file.sha256 else _other(found, file)
+
+
+def _other(found: str | None, file: SetFile) -> str:
+    return (
+        f"holds other bytes than were written (SHA-256 {str(found)[:12]}…, expected "
+        f"{file.sha256[:12]}…)"
+    )
+
+
+def _rows(stream: _Stream, file: SetFile) -> str | None:
+    """What is wrong with a shard's schema or number of rows; one record batch is in memory."""
+    try:
+        with pa.ipc.open_stream(stream) as reader:
+            if not reader.schema.equals(SCHEMA, check_metadata=True):
+                return "has other columns than text, instruction and response, all text"
+            rows = sum(batch.num_rows for batch in reader)
+    except (pa.ArrowException, OSError) as error:
+        return f"is no Arrow stream ({str(error)[:200]})"
+    return None if rows == file.rows else f"holds {rows:,} rows, expected {file.rows:,}"
+
+
+class _Stream(io.RawIOBase):
+    """A file that comes in chunks, as Arrow reads it; whatever passes is hashed."""
+
+    def __init__(self, chunks: Iterator[bytes], heard: Callable[[int], None]) -> None:
+        super().__init__()
+        self._chunks, self._heard = chunks, heard
+        self._rest = memoryview(b"")
+        self._hash = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes; fewer than ``size`` only at the end."""
+        parts = []
+        while size and (self._rest or self._next()):
+            part = self._rest[:size] if size > 0 else self._rest
+            self._rest = self._rest[len(part) :]
+            size -= len(part) if size > 0 else 0
+            parts.append(part)
+        return b"".join(parts)
+
+    def _next(self) -> bool:
+        chunk = next(self._chunks, b"")
+        self._hash.update(chunk)
+        self._heard(len(chunk))
+        self._rest = memoryview(chunk)
+        return bool(chunk)
+
+    def end(self) -> str:
+        """Takes what is left; the SHA-256 of the whole file."""
+        while self._next():
+            pass
+        return self._hash.hexdigest()

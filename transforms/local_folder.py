@@ -1,0 +1,271 @@
+"""A set in a local folder, or one that launcher and workers share: it appears whole or not at all.
+
+Everything is written into a staging folder beside the target and flushed to disk; one rename puts
+it in place.
+
+    data_cache/.processed_reasoning.partial/   staging
+    data_cache/.processed_reasoning.work/      temporary files, claim, records of finished units
+    data_cache/.processed_reasoning.lock       held by the run that writes
+    data_cache/.processed_reasoning.replaced   the old set, between two renames of an overwrite
+
+A run that was stopped, or lost its disk, leaves staging and work where it had finished a unit, for
+``--resume``; the next run without it starts by emptying them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from transforms.errors import (
+    AccessDenied,
+    DataPrepError,
+    OutputTaken,
+    StorageError,
+    VerificationFailed,
+)
+from transforms.layout import DATASET_DICT, MANIFEST
+from transforms.records import SetFile, Shard
+from transforms.shards import Written
+from transforms.storage import CLAIM, SPLITS_RECORD, report
+
+
+@dataclass(frozen=True)
+class LocalFolder:
+    """An output folder on a disk that launcher and workers share; ``path`` is absolute."""
+
+    path: str
+
+    @property
+    def staging(self) -> Path:
+        """Where the set grows until it is whole."""
+        return self._beside("partial")
+
+    @property
+    def work(self) -> Path:
+        """Where temporary files and records lie, on the same file system."""
+        return self._beside("work")
+
+    def _beside(self, what: str) -> Path:
+        target = Path(self.path)
+        return target.with_name(f".{target.name}.{what}")
+
+    # ---- the launcher's side
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest of the finished set at the target; None where there is none."""
+        if not (Path(self.path) / DATASET_DICT).is_file():
+            return None
+        try:
+            found = json.loads((Path(self.path) / MANIFEST).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        ours = isinstance(found, dict) and isinstance(found.get("plan_digest"), str)
+        return found if ours else None
+
+    def check_free(self, plan_digest: str, overwrite: bool) -> None:
+        """``OutputTaken`` where the target holds anything but nothing, with what to do about it."""
+        target = Path(self.path)
+        if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+            return
+        manifest = self.manifest()
+        if manifest is None and not (target / DATASET_DICT).is_file():
+            raise OutputTaken(
+                f"{self.path} exists and holds no prepared data set, so it is left alone even with "
+                "--overwrite; give another --output"
+            )
+        if not overwrite:
+            made = f" of plan {manifest['plan_digest'][:12]}" if manifest else ""
+            raise OutputTaken(
+                f"{self.path} already holds a data set{made}, but this request's plan is "
+                f"{plan_digest[:12]}; add --overwrite to replace it, or give another --output"
+            )
+
+    @contextmanager
+    def claimed(self, plan_digest: str = "", resume: bool = False) -> Iterator[None]:
+        """Holds the target for this run, with an empty staging folder or the one to resume."""
+        with explained(self.path):
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self._beside("lock"))
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise OutputTaken(
+                    f"another run is writing {self.path}; wait for it, or give another --output"
+                ) from error
+        try:
+            with explained(self.path):
+                self._prepare(plan_digest, resume)
+            with self._kept_for_resume():
+                yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _kept_for_resume(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            # Other errors of ours are about the rows or the request; going on would not mend them.
+            may_pass = not isinstance(error, DataPrepError) or isinstance(error, StorageError)
+            if not (may_pass and self.reports()):
+                self._clear()
+            raise
+        self._clear()
+
+    def _prepare(self, plan_digest: str, resume: bool) -> None:
+        replaced = self._beside("replaced")
+        if replaced.exists() and not Path(self.path).exists():
+            replaced.rename(self.path)  # an overwrite was stopped between its two renames
+        if resume and self.work.exists() and self.staging.exists():
+            begun = (self.get_work(CLAIM) or b"").decode()
+            if begun != plan_digest:
+                raise OutputTaken(
+                    f"what was begun at {self.path} is of plan {begun[:12]}, but this request's "
+                    f"plan is {plan_digest[:12]}; repeat the flags of that run, or leave out "
+                    "--resume to start over"
+                )
+            return
+        self._clear()
+        try:
+            self.staging.mkdir()
+            self.work.mkdir()
+            self.put_work(CLAIM, plan_digest.encode())
+        except BaseException:
+            self._clear()
+            raise
+
+    def _clear(self) -> None:
+        shutil.rmtree(self.staging, ignore_errors=True)
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def reports(self) -> list[dict[str, Any]]:
+        """What workers recorded of finished units so far."""
+        found = []
+        for path in self.work.glob(f"*-{SPLITS_RECORD}.json"):
+            try:
+                found.append(report(json.loads(path.read_bytes())))
+            except FileNotFoundError:
+                return []  # the set was put in place meanwhile
+        return found
+
+    def sweep(self) -> list[str]:
+        """Nothing: the rename took everything along."""
+        return []
+
+    # ---- the workers' side; every call may be repeated
+
+    def scratch_file(self) -> Path:
+        """A new path for a temporary file, on the same file system as the target."""
+        return self.work / uuid.uuid4().hex
+
+    def publish(self, temporary: Path, name: str, written: Written) -> None:
+        """Flushes a finished temporary file and moves it to its name in the set."""
+        self._publish(temporary, name)
+
+    def _publish(self, temporary: Path, name: str) -> None:
+        with explained(self.path):
+            target = self.staging / name
+            target.parent.mkdir(exist_ok=True)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(target)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Writes a small file whole."""
+        with explained(self.path):
+            temporary = self.scratch_file()
+            temporary.write_bytes(data)
+            self._publish(temporary, name)
+
+    def put_work(self, name: str, data: bytes) -> None:
+        """Writes a file that is needed while the set is made, and is no part of it."""
+        with explained(self.path):
+            temporary = self.scratch_file()
+            temporary.write_bytes(data)
+            temporary.replace(self.work / name)
+
+    def get_work(self, name: str) -> bytes | None:
+        """Reads what ``put_work`` wrote; None where it did not."""
+        with explained(self.path):
+            try:
+                return (self.work / name).read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def confirm(self, shards: Sequence[Shard]) -> None:
+        """``VerificationFailed`` unless each shard's file is staged with its size."""
+        for shard in shards:
+            if shard.path and _size(self.staging / shard.path) != shard.bytes:
+                raise VerificationFailed(
+                    f"{self.staging / shard.path} is gone or has changed since it was written; "
+                    "nothing was published, run again"
+                )
+
+    def present(self, files: Iterable[Shard | SetFile]) -> list[bool]:
+        """Which of these files are staged with their bytes, read and hashed again."""
+        return [not s.path or _sha256(self.staging / s.path) == s.sha256 for s in files]
+
+    def finish(self, plan_digest: str) -> None:
+        """Puts the whole set in place; doing it again for the same plan changes nothing."""
+        with explained(self.path):
+            if not self.staging.exists():
+                manifest = self.manifest()
+                if manifest is None or manifest["plan_digest"] != plan_digest:
+                    raise StorageError(f"the staging folder {self.staging} is gone; run again")
+                return
+            target, replaced = Path(self.path), self._beside("replaced")
+            if target.exists():
+                shutil.rmtree(replaced, ignore_errors=True)
+                target.rename(replaced)
+            self.staging.rename(target)
+            _sync_folder(target.parent)
+            shutil.rmtree(replaced, ignore_errors=True)
+            shutil.rmtree(self.work, ignore_errors=True)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def explained(path: str) -> Iterator[None]:
+    """Turns what a disk refuses into an error that names it."""
+    try:
+        yield
+    except PermissionError as error:
+        raise AccessDenied(f"no permission to write {error.filename or path}") from error
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path} ({error.strerror or error}); nothing was published: make room or "
+            "repair the disk, then run again"
+        ) from error

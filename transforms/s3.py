@@ -1,0 +1,437 @@
+"""S3 as this project uses it: few operations, checked by the server, errors that say the remedy.
+
+boto3 does the requests, the only retries, and the transfers in parts.  Credentials come from each
+process's own environment, so nothing secret is ever in an ``S3Options``, a plan or a pickled DoFn.
+Needed are ``s3:PutObject``, ``s3:GetObject`` and ``s3:ListBucket``, and ``s3:DeleteObject`` for
+``Bucket.delete`` alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from transforms.errors import UsageError, VerificationFailed
+
+PART_BYTES = 16 * 2**20
+"""Every part of a transfer but the last: some stores (R2) want them equal, S3 takes 10,000."""
+
+_WHOLE_BYTES = 32 * 2**20  # up to here one request, whose SHA-256 the server checks and keeps
+_THREADS = 8
+_ATTEMPTS, _CONNECT_SECONDS, _READ_SECONDS = 8, 5, 60
+_SHA256 = "sha256"  # the metadata key; S3 keeps no SHA-256 of an object that came in parts
+
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_PREFIX = re.compile(r"[A-Za-z0-9._=+@,()!*'/-]*")
+
+
+def is_s3(path: str) -> bool:
+    """Is this meant as an S3 address rather than a local path?"""
+    return path.lower().startswith("s3:")
+
+
+@dataclass(frozen=True, slots=True)
+class S3Place:
+    """``s3://BUCKET/PREFIX``; the prefix has no slash at an end, and is "" for the whole bucket."""
+
+    bucket: str
+    prefix: str
+
+    @classmethod
+    def parse(cls, uri: str, flag: str = "the address") -> S3Place:
+        """The place of an address; ``UsageError``, naming ``flag``, for one that asks for trouble.
+
+        Refused are keys that URLs, shells or local paths would take for something else.
+        """
+        if not uri.startswith("s3://"):
+            raise UsageError(f"{flag} {uri!r} is no S3 address; expected s3://BUCKET/PREFIX")
+        bucket, _, prefix = uri[len("s3://") :].partition("/")
+        check_bucket_name(bucket, flag, uri)
+        prefix = prefix.removesuffix("/")
+        parts = prefix.split("/") if prefix else []
+        if not _PREFIX.fullmatch(prefix) or any(part in ("", ".", "..") for part in parts):
+            raise UsageError(
+                f"{flag} {uri!r} holds an empty part, '..', a space or another character that "
+                "addresses cannot hold everywhere; use letters, digits and - _ . = /"
+            )
+        return cls(bucket, prefix)
+
+    @property
+    def uri(self) -> str:
+        """The address, without a closing slash."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def key(self, name: str) -> str:
+        """The key of a file below this place."""
+        return f"{self.prefix}/{name}" if self.prefix else name
+
+
+def check_bucket_name(name: str, flag: str, given: str) -> None:
+    """``UsageError`` for a name that no bucket can have."""
+    if not _BUCKET_NAME.fullmatch(name) or ".." in name:
+        raise UsageError(
+            f"{flag} {given!r} names no bucket: expected 3 to 63 lower-case letters, digits, dots "
+            "and hyphens"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class S3Options:
+    """How S3 is reached and written to; None takes what the AWS environment says.
+
+    Attributes:
+        endpoint_url: another store that speaks S3 (MinIO, R2, …).
+        region: the bucket's region.
+        profile: a profile of the AWS configuration files.
+        expected_owner: the account that must own the bucket, on every request.
+        sse: ``AES256`` or ``aws:kms``: encryption at rest.
+        sse_key: the KMS key for ``aws:kms``.
+        checksums: ``when_supported``, or ``when_required`` for stores that know no checksums.
+    """
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    expected_owner: str | None = None
+    sse: str | None = None
+    sse_key: str | None = None
+    checksums: str = "when_supported"
+
+    def __post_init__(self) -> None:
+        if self.expected_owner is not None and not re.fullmatch(r"\w{1,64}", self.expected_owner):
+            raise UsageError(
+                f"--expected-bucket-owner {self.expected_owner!r} is no account number"
+            )
+        if self.sse not in (None, "AES256", "aws:kms"):
+            raise UsageError(f"--sse must be AES256 or aws:kms, found {self.sse!r}")
+        if self.sse_key and self.sse != "aws:kms":
+            raise UsageError("--sse-kms-key-id goes with --sse aws:kms")
+        if self.checksums not in ("when_supported", "when_required"):
+            raise UsageError(
+                "--request-checksum-calculation must be when_supported or when_required, found "
+                f"{self.checksums!r}"
+            )
+        if self.endpoint_url and not re.match(r"https?://[^/@]+(/|$)", self.endpoint_url):
+            raise UsageError(
+                f"--endpoint-url {self.endpoint_url!r} is no address; expected "
+                "https://HOST or http://HOST:PORT, without a user or password"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as the store tells it: bytes, SHA-256 in hex (None: it knows none), times."""
+
+    size: int
+    sha256: str | None
+    etag: str
+    modified: datetime
+    now: datetime
+    """The store's own clock when it answered."""
+
+
+class Conflict(Exception):
+    """A condition of a write did not hold: the object is there, or is another one."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """One bucket, reached in one way.  Every method may be called from many threads.
+
+    Raises ``transforms.errors.DataPrepError`` with bucket and key, and what to do.
+    """
+
+    name: str
+    options: S3Options = S3Options()
+
+    @cached_property
+    def _client(self) -> Any:
+        return _client(self.options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"name": self.name, "options": self.options}  # a client stays in its process
+
+    @property
+    def _owner(self) -> dict[str, str]:
+        owner = self.options.expected_owner
+        return {"ExpectedBucketOwner": owner} if owner else {}
+
+    @property
+    def _writing(self) -> dict[str, str]:
+        more = {"ServerSideEncryption": self.options.sse, "SSEKMSKeyId": self.options.sse_key}
+        return {**self._owner, **{name: value for name, value in more.items() if value}}
+
+    def head(self, key: str) -> Stored | None:
+        """What the store knows of an object; None where there is none."""
+        with self._explained(key):
+            answer = _or_none(
+                lambda: self._client.head_object(
+                    Bucket=self.name, Key=key, ChecksumMode="ENABLED", **self._owner
+                )
+            )
+        return _stored(answer) if answer else None
+
+    def get(self, key: str) -> tuple[bytes, Stored] | None:
+        """A small object whole; None where there is none."""
+        with self._explained(key):
+            answer = _or_none(
+                lambda: self._client.get_object(Bucket=self.name, Key=key, **self._owner)
+            )
+            return (answer["Body"].read(), _stored(answer)) if answer else None
+
+    def chunks(self, key: str, size: int = 2**20) -> Iterator[bytes]:
+        """The bytes of an object, as they come; a reply that is cut is an error."""
+        with self._explained(key):
+            answer = self._client.get_object(Bucket=self.name, Key=key, **self._owner)
+            yield from answer["Body"].iter_chunks(size)
+
+    def put(self, key: str, data: bytes, match: str | None = None) -> str:
+        """Writes a small object; returns its ETag.
+
+        With ``match`` only over the object of that ETag, with ``match=""`` only where there is
+        none, else ``Conflict``.  A lost reply may also end as ``Conflict`` or ``StorageError``
+        although the object was written: read it back.
+        """
+        digest = sha256(data)
+        condition = {} if match is None else {"IfMatch": match} if match else {"IfNoneMatch": "*"}
+        from botocore.exceptions import ClientError
+
+        with self._explained(key):
+            try:
+                answer = self._client.put_object(
+                    Bucket=self.name,
+                    Key=key,
+                    Body=data,
+                    Metadata={_SHA256: digest.hexdigest()},
+                    **self._whole_checksum(digest.digest()),
+                    **self._writing,
+                    **condition,
+                )
+            except ClientError as error:
+                status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+                if match is not None and status in (404, 409, 412):
+                    raise Conflict from error
+                raise
+        return str(answer["ETag"])
+
+    def upload(
+        self,
+        path: Path,
+        key: str,
+        size: int,
+        digest: str,
+        sent: Callable[[int], None] | None = None,
+    ) -> None:
+        """Sends a local file, in parts if it is large; returns once the store has checked it.
+
+        ``digest`` is the SHA-256 in hex that its bytes must have, ``sent`` hears of bytes that were
+        sent.  An upload that fails is aborted, where the permission allows.
+        """
+        checksum = self._checked(path, size, digest)
+        extra = {"Metadata": {_SHA256: digest}, **checksum, **self._writing}
+        with self._explained(key), self._transfers() as transfers:
+            heard = [_Heard(sent)] if sent else None
+            transfers.upload(str(path), self.name, key, extra, heard).result()
+
+    def _checked(self, path: Path, size: int, digest: str) -> dict[str, str]:
+        """Reads the file once more: what is sent must be what was hashed when it was made."""
+        found, crc, length = sha256(), 0, 0
+        with open(path, "rb", buffering=0) as file:
+            while block := file.read(2**20):
+                found.update(block)
+                length += len(block)
+                if size > _WHOLE_BYTES:
+                    crc = zlib.crc32(block, crc)
+        if (length, found.hexdigest()) != (size, digest):
+            raise VerificationFailed(
+                f"{path} is not what was written ({length:,} of {size:,} bytes, SHA-256 "
+                f"{found.hexdigest()[:12]} for {digest[:12]}): the disk or memory is faulty, or "
+                "the file was changed; make the set again"
+            )
+        if self.options.checksums == "when_required":
+            return {}
+        if size <= _WHOLE_BYTES:
+            return self._whole_checksum(found.digest())
+        return {"ChecksumCRC32": base64.b64encode(crc.to_bytes(4, "big")).decode()}
+
+    def _whole_checksum(self, digest: bytes) -> dict[str, str]:
+        if self.options.checksums == "when_required":
+            return {}
+        return {"ChecksumSHA256": base64.b64encode(digest).decode()}
+
+    def download(self, key: str, path: Path, received: Callable[[int], None] | None = None) -> None:
+        """Fetches an object into a local file, which appears whole; in parts if it is large."""
+        with self._explained(key), self._transfers() as transfers:
+            heard = [_Heard(received)] if received else None
+            transfers.download(self.name, key, str(path), self._owner, heard).result()
+
+    @contextmanager
+    def _transfers(self) -> Iterator[Any]:
+        from boto3.s3.transfer import TransferConfig, create_transfer_manager
+
+        config = TransferConfig(
+            multipart_threshold=_WHOLE_BYTES + 1,
+            multipart_chunksize=PART_BYTES,
+            max_concurrency=_THREADS,
+            preferred_transfer_client="classic",
+        )
+        with create_transfer_manager(self._client, config) as manager:
+            yield manager
+
+    def keys(self, prefix: str) -> Iterator[tuple[str, int, datetime]]:
+        """(key, bytes, last change) of every object whose key starts with ``prefix``, in order."""
+        with self._explained(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.name, Prefix=prefix, **self._owner
+            )
+            for page in pages:
+                for found in page.get("Contents", ()):
+                    yield found["Key"], found["Size"], found["LastModified"]
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The names right below ``prefix`` (which ends with a slash or is "") that hold keys."""
+        with self._explained(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.name, Prefix=prefix, Delimiter="/", **self._owner
+            )
+            for page in pages:
+                for found in page.get("CommonPrefixes", ()):
+                    yield found["Prefix"][len(prefix) :].rstrip("/")
+
+    def abort_uploads(self, prefix: str) -> int:
+        """Ends uploads that were begun below ``prefix`` and never completed; how many."""
+        count = 0
+        with self._explained(prefix):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self.name, Prefix=prefix, **self._owner
+            )
+            for page in pages:
+                for found in page.get("Uploads", ()):
+                    where = {"Key": found["Key"], "UploadId": found["UploadId"]}
+                    self._client.abort_multipart_upload(Bucket=self.name, **where, **self._owner)
+                    count += 1
+        return count
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Removes objects, each by a request of its own, in this order."""
+        for key in keys:
+            with self._explained(key):
+                self._client.delete_object(Bucket=self.name, Key=key, **self._owner)
+
+    def _is_anothers(self) -> bool:
+        """Is the bucket there, but not the expected owner's?"""
+        from botocore.exceptions import ClientError
+
+        if not self.options.expected_owner:
+            return False
+        try:
+            self._client.head_bucket(Bucket=self.name)
+        except ClientError:
+            return False
+        return True
+
+    @contextmanager
+    def _explained(self, key: str) -> Iterator[None]:
+        from transforms.s3_errors import explain
+
+        try:
+            yield
+        except Exception as error:
+            named = explain(error, self.name, key, self.options, self._is_anothers)
+            if named is None:
+                raise
+            raise named from error
+
+
+def _or_none(ask: Callable[[], Any]) -> Any:
+    """The answer, or None where the object is not there."""
+    from botocore.exceptions import ClientError
+
+    try:
+        return ask()
+    except ClientError as error:
+        missing = error.response["ResponseMetadata"]["HTTPStatusCode"] == 404
+        if missing and error.response["Error"]["Code"] in ("NoSuchKey", "404", "NotFound"):
+            return None
+        raise
+
+
+def _stored(answer: Mapping[str, Any]) -> Stored:
+    known = answer.get("ChecksumSHA256", "")
+    whole = known and "-" not in known  # else it is a checksum of the parts' checksums
+    return Stored(
+        size=answer["ContentLength"],
+        sha256=base64.b64decode(known).hex() if whole else answer["Metadata"].get(_SHA256),
+        etag=answer["ETag"],
+        modified=answer["LastModified"],
+        now=parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]),
+    )
+
+
+class _Heard:
+    """What the transfer manager calls a subscriber, for a plain function."""
+
+    def __init__(self, heard: Callable[[int], None]) -> None:
+        self._heard = heard
+
+    def on_queued(self, **_: object) -> None:
+        """A transfer waits."""
+
+    def on_progress(self, bytes_transferred: int, **_: object) -> None:
+        """Bytes went over; negative where they must go again."""
+        self._heard(bytes_transferred)
+
+    def on_done(self, **_: object) -> None:
+        """A transfer ended."""
+
+
+_clients: dict[S3Options, Any] = {}
+_making = threading.Lock()
+
+
+def _client(options: S3Options) -> Any:
+    """This process's client for these options; clients may be shared by threads, not by forks."""
+    with _making:
+        if options not in _clients:
+            _clients[options] = _new_client(options)
+        return _clients[options]
+
+
+os.register_at_fork(after_in_child=_clients.clear)
+
+
+def _new_client(options: S3Options) -> Any:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ProfileNotFound
+
+    retries: dict[str, Any] = {"mode": "standard"}
+    if "AWS_MAX_ATTEMPTS" not in os.environ:
+        retries["total_max_attempts"] = _ATTEMPTS
+    config = Config(
+        retries=retries,
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        max_pool_connections=4 * _THREADS,
+        request_checksum_calculation=options.checksums,
+        response_checksum_validation=options.checksums,
+    )
+    try:
+        session = boto3.Session(profile_name=options.profile, region_name=options.region)
+        return session.client("s3", endpoint_url=options.endpoint_url, config=config)
+    except ProfileNotFound as error:
+        raise UsageError(f"--profile: {error}; see `aws configure list-profiles`") from error
+    except (ValueError, BotoCoreError) as error:
+        raise UsageError(f"S3 cannot be set up: {error}") from error

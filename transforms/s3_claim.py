@@ -1,0 +1,136 @@
+"""One run at a time at an S3 prefix, without a permission to delete: a claim with a lease.
+
+``_RUN.json`` is put where there is none, or over the very one that was read (``If-None-Match``,
+``If-Match``), so of many only one wins.  The run that holds it renews it now and then; a claim that
+was not renewed for ``LEASE_SECONDS`` on the store's own clock is a dead run's, and another run of
+the same plan takes it over.  That both may then write is no danger, for equal plans write equal
+bytes under equal names; a run of another plan never gets in.
+
+A reply that is lost looks like a conflict or an error although the claim was written: both are
+settled by reading it back.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from typing import Any
+
+from transforms.errors import DataPrepError, OutputTaken, StorageError
+from transforms.s3 import Bucket, Conflict
+
+LEASE_SECONDS = 90.0
+RENEW_SECONDS = 20.0
+
+WRITING, RELEASED, COMPLETE = "writing", "released", "complete"
+
+
+class Claim:
+    """A claim at ``key``; ``where`` is what a user would call the place."""
+
+    def __init__(self, bucket: Bucket, key: str, where: str, plan_digest: str) -> None:
+        self._bucket, self._key, self._where = bucket, key, where
+        self._body = {
+            "run": uuid.uuid4().hex,
+            "plan_digest": plan_digest,
+            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+        self._etag = ""
+
+    @contextmanager
+    def held(self, take_over: bool) -> Iterator[None]:
+        """Holds the claim; ``OutputTaken`` where another run does.
+
+        ``take_over`` does not wait for the lease of an earlier run of the same plan to end.
+        """
+        self._take(take_over)
+        ended = threading.Event()
+        renewing = threading.Thread(target=self._renew, args=(ended,), daemon=True)
+        renewing.start()
+        state = RELEASED
+        try:
+            yield
+            state = COMPLETE
+        finally:
+            ended.set()
+            renewing.join()
+            self._leave(state)
+
+    def _take(self, take_over: bool) -> None:
+        match = ""  # only where there is none
+        for _ in range(3):
+            if self._write(match, WRITING):
+                return
+            found = self._read()
+            if found is None:
+                match = ""
+                continue
+            claim, etag, age = found
+            self._check(claim, age, take_over)
+            match = etag
+        raise OutputTaken(f"{self._where} is being claimed by other runs; give another output")
+
+    def _check(self, claim: dict[str, Any], age: float, take_over: bool) -> None:
+        mine, theirs = self._body["plan_digest"], str(claim.get("plan_digest"))
+        if theirs != mine:
+            raise OutputTaken(
+                f"{self._where} was claimed by a run of plan {theirs[:12]} at "
+                f"{claim.get('started')}, but this request's plan is {mine[:12]}; give another "
+                "output"
+            )
+        if claim.get("state") == WRITING and age < LEASE_SECONDS and not take_over:
+            raise OutputTaken(
+                f"another run of this very plan writes {self._where} (begun {claim.get('started')},"
+                f" last sign of life {max(0, age):.0f} s ago); wait for it, or, if it is dead, go "
+                f"on with --resume {self._where}"
+            )
+
+    def _write(self, match: str, state: str) -> bool:
+        """Writes the claim under a condition; False where it did not hold."""
+        try:
+            data = json.dumps({**self._body, "state": state}).encode()
+            self._etag = self._bucket.put(self._key, data, match)
+        except (Conflict, StorageError) as error:
+            found = self._read()
+            if found is None or found[0].get("run") != self._body["run"]:
+                if isinstance(error, StorageError):
+                    raise
+                return False
+            self._etag = found[1]
+        return True
+
+    def _read(self) -> tuple[dict[str, Any], str, float] | None:
+        """(claim, ETag, seconds since it was written)."""
+        found = self._bucket.get(self._key)
+        if found is None:
+            return None
+        data, stored = found
+        try:
+            claim = json.loads(data)
+        except ValueError:
+            claim = None
+        if not isinstance(claim, dict):
+            raise OutputTaken(
+                f"{self._where} holds a {self._key.rpartition('/')[2]} that is not this tool's; "
+                "give another output"
+            )
+        return claim, stored.etag, (stored.now - stored.modified).total_seconds()
+
+    def _renew(self, ended: threading.Event) -> None:
+        while not ended.wait(RENEW_SECONDS):
+            try:
+                if not self._write(self._etag, WRITING):
+                    return  # taken over, by a run of the same plan
+            except DataPrepError:
+                continue  # an outage that lasts ends the work itself
+
+    def _leave(self, state: str) -> None:
+        """Says how the run ended, if it can: only how long the next run waits depends on it."""
+        try:
+            self._write(self._etag, state)
+        except DataPrepError:
+            return
