@@ -3,7 +3,8 @@ BIN := .venv/bin
 PURE := transforms/chat.py transforms/errors.py transforms/fields.py transforms/layout.py \
 	transforms/pairs.py transforms/records.py transforms/shards.py transforms/split.py \
 	transforms/units.py transforms/storage.py transforms/local_folder.py transforms/manifest.py \
-	transforms/s3.py transforms/s3_claim.py transforms/s3_errors.py transforms/s3_folder.py transforms/formats \
+	transforms/s3.py transforms/s3_claim.py transforms/s3_errors.py transforms/s3_folder.py \
+	transforms/s3_retries.py transforms/formats \
 	pipeline/request.py pipeline/source.py pipeline/plan.py pipeline/explain.py pipeline/flags.py \
 	pipeline/output.py pipeline/upload.py pipeline/download.py pipeline/verify.py pipeline/catalog.py
 SAMPLE := pipeline/sample/reasoning.jsonl
@@ -40,7 +41,7 @@ fix: install  ## Mend what lint and format can mend by themselves
 	$(BIN)/ruff format .
 
 bench: install  ## Time the job against its baselines; takes a while and some GB of disk
-	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/bench.py; status=$$?; $(BIN)/python benchmarks/s3.py && exit $$status
 
 clean:  ## Remove what the other targets made
 	rm -rf .venv data_cache build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,6 +2,7 @@
 
     from pipeline import DatasetProcessor           # the guide's steps, on datasets objects
     from pipeline import Request, prepare           # the whole job, on Beam
+    from pipeline import S3Handler                  # the guide's helper for trainers
 
 Names are imported when they are first used, so that ``--help`` does not wait for Beam.
 """
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from pipeline.job import prepare
     from pipeline.processor import DatasetProcessor
     from pipeline.request import Request
+    from pipeline.s3_handler import S3Handler
 
-__all__ = ["DatasetProcessor", "Request", "__version__", "prepare"]
+__all__ = ["DatasetProcessor", "Request", "S3Handler", "__version__", "prepare"]
 
 _HOME = {
     "DatasetProcessor": "pipeline.processor",
     "Request": "pipeline.request",
+    "S3Handler": "pipeline.s3_handler",
     "prepare": "pipeline.job",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pipeline.request import DEFAULT_BUCKET, DEFAULT_DATASET, DEFAULT_OUTPUT, parse_size
 from transforms.errors import UsageError
@@ -76,7 +76,7 @@ def moving(verb: str) -> Parser:
     return parser
 
 
-_MOVING: dict[str, tuple[str, dict[str, dict[str, object]]]] = {
+_MOVING: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "upload": (
         "Sends a prepared folder to S3: data first, the file that makes it load last. What is "
         "there already is not sent again.",

@@ -53,7 +53,9 @@ Watch = Callable[[int, Folder], AbstractContextManager[None]]
 
 
 def prepare(request: Request, batch_bytes: int = BATCH_BYTES) -> dict[str, Any]:
-    """Prepares the data set that ``request`` describes; returns its manifest.
+    """Prepares the data set that ``request`` describes at its output; returns its manifest.
+
+    Sends nothing elsewhere: for S3 give an ``s3://`` output, or call ``upload_to_s3`` afterwards.
 
     An output that already holds the set of the same plan is left as it is.  Raises
     ``transforms.errors.DataPrepError``; nothing that loads is then at the output, or what was
@@ -71,7 +73,8 @@ def run(
         folder = _claim(plan, request, held)
         present = folder.manifest()
         if present is not None and present.get("plan_digest") == plan.digest:
-            return Prepared(folder.path, present, already_complete=True)
+            # Swept here too: the run that completed the set may have ended before it came to that.
+            return Prepared(folder.path, present, True, warnings=tuple(folder.sweep()))
         folder.check_free(plan.digest, request.overwrite)
         finished = finished_units(folder, len(plan.units)) if request.resume else ()
         pipeline = _pipeline(plan, request, folder, finished, batch_bytes)

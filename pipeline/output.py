@@ -38,7 +38,7 @@ def dated_folders(place: S3Place, name: str, options: S3Options) -> Iterator[S3F
     for number in range(1, _SAME_SECOND + 1):
         suffix = f"_{number}" if number > 1 else ""
         key = place.key(f"{name}_{stamp}{suffix}")
-        yield S3Folder(S3Place(place.bucket, key), options)
+        yield S3Folder(S3Place(place.bucket, key), options, fresh=True)
 
 
 def finished_units(folder: Folder, units: int) -> tuple[int, ...]:

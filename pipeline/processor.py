@@ -179,7 +179,7 @@ class DatasetProcessor:
         digest = local_manifest(local)["plan_digest"]
         folders = dated_folders(place, local.absolute().name, self._s3)
         with claimed(folders, digest, resume=False) as folder, kept(local, folder):
-            done = send(local, folder, lambda count: None, lambda name: print(f"  ✓ {name}"))
+            done = send(local, folder, lambda count: None, lambda line: print(f"  {line}"))
         write_metadata(self.local_cache_dir, done, self.dataset_name)
         print(f"✓ Upload complete: {done.uri}")
         return done.uri

@@ -145,7 +145,7 @@ def _upload(
     ):
         say(f"  Bucket: {folder.path}")
         with console.transfer(size) as heard:
-            uploaded = send(local, folder, heard, lambda name: say(f"  ✓ Uploaded: {name}"))
+            uploaded = send(local, folder, heard, lambda line: say(f"  {line}"))
     metadata = write_metadata(_cache(request), uploaded, request.dataset)
     for warning in uploaded.warnings:
         say(f"  Warning: {warning}")

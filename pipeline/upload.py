@@ -29,6 +29,7 @@ _DATED = re.compile(r"\d{8}_\d{6}(_\d+)?$")
 _KEPT = "The prepared set is kept at"
 
 Heard = Callable[[int], None]
+Told = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,11 @@ def claimed(folders: Iterable[S3Folder], plan_digest: str, resume: bool) -> Iter
         raise taken or UsageError("no place to upload to")
 
 
-def send(local: Path, folder: S3Folder, heard: Heard, told: Callable[[str], None]) -> Uploaded:
+def send(local: Path, folder: S3Folder, heard: Heard, told: Told) -> Uploaded:
     """Sends the set at ``local`` to a place that is held.
 
-    ``heard`` is told of bytes, ``told`` of each file that is there.  Raises ``VerificationFailed``
-    where a local file is not what its manifest says.
+    ``heard`` is told of bytes, ``told`` a line for each file.  Raises ``VerificationFailed`` where
+    a local file is not what its manifest says.
     """
     manifest = local_manifest(local)
     steps = _in_order(local, files_of(manifest, str(local)))
@@ -132,14 +133,15 @@ def _send_one(
     file: SetFile,
     is_there: bool,
     heard: Heard,
-    told: Callable[[str], None],
+    told: Told,
 ) -> None:
     if is_there:
         heard(file.bytes)
+        told(f"✓ Already there: {file.path}")
     else:
         key = folder.place.key(file.path)
         folder.bucket.upload(_inside(local, file), key, file.bytes, file.sha256, heard)
-    told(file.path)
+        told(f"✓ Uploaded: {file.path}")
 
 
 def _inside(local: Path, file: SetFile) -> Path:

@@ -33,7 +33,7 @@ def upload(flags: argparse.Namespace, options: S3Options, console: Console) -> d
     with claimed(folders, manifest["plan_digest"], flags.resume) as folder:
         console.say(f"☁️  Uploading {local} to {folder.path}...")
         with console.transfer(size) as heard:
-            done = send(local, folder, heard, lambda name: console.say(f"  ✓ Uploaded: {name}"))
+            done = send(local, folder, heard, lambda line: console.say(f"  {line}"))
     metadata = write_metadata(local.absolute().parent, done, manifest.get("dataset", ""))
     for warning in done.warnings:
         console.say(f"  Warning: {warning}")
@@ -93,5 +93,6 @@ def prune(flags: argparse.Namespace, options: S3Options, console: Console) -> di
         catalog.prune(one.uri, options)
         console.say(f"✓ Deleted: {one.uri}")
     if old and not flags.yes:
-        console.say(f"These {len(old)} would be deleted; add --yes to delete them")
+        sets_ = "1 set" if len(old) == 1 else f"{len(old):,} sets"
+        console.say(f"{sets_} would be deleted; add --yes to delete")
     return {"deleted" if flags.yes else "would_delete": [one.to_json() for one in old]}

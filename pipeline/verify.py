@@ -223,8 +223,7 @@ class _Files:
         if self._stopped.is_set():
             raise CancelledError
         if self._told:
-            with self._one_at_a_time:
-                self._told(size)
+            self._told(size)
 
     def _problem(self, file: SetFile) -> str | None:
         try:

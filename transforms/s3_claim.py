@@ -30,10 +30,15 @@ WRITING, RELEASED, COMPLETE = "writing", "released", "complete"
 
 
 class Claim:
-    """A claim at ``key``; ``where`` is what a user would call the place."""
+    """A claim at ``key``; ``where`` is what a user would call the place.
 
-    def __init__(self, bucket: Bucket, key: str, where: str, plan_digest: str) -> None:
-        self._bucket, self._key, self._where = bucket, key, where
+    A ``fresh`` one is never put over an earlier claim, not even one of the same plan.
+    """
+
+    def __init__(
+        self, bucket: Bucket, key: str, where: str, plan_digest: str, fresh: bool = False
+    ) -> None:
+        self._bucket, self._key, self._where, self._fresh = bucket, key, where, fresh
         self._body = {
             "run": uuid.uuid4().hex,
             "plan_digest": plan_digest,
@@ -76,6 +81,8 @@ class Claim:
 
     def _check(self, claim: dict[str, Any], age: float, take_over: bool) -> None:
         mine, theirs = self._body["plan_digest"], str(claim.get("plan_digest"))
+        if self._fresh:
+            raise OutputTaken(f"{self._where} was made by another run; try again")
         if theirs != mine:
             raise OutputTaken(
                 f"{self._where} was claimed by a run of plan {theirs[:12]} at "

@@ -35,10 +35,11 @@ _LOOK_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class S3Folder:
-    """A prefix on S3 for one set."""
+    """A prefix on S3 for one set; a ``fresh`` one must not have been used before."""
 
     place: S3Place
     options: S3Options = S3Options()
+    fresh: bool = False
     _seen: _Seen = field(default_factory=lambda: _Seen(), compare=False, repr=False)
 
     @property
@@ -55,7 +56,8 @@ class S3Folder:
 
     def manifest(self) -> dict[str, Any] | None:
         """The manifest of the finished set that is here; None where there is none."""
-        if self.bucket.head(self.place.key(DATASET_DICT)) is None:
+        # Not a HEAD, whose reply does not tell a missing object from a missing bucket.
+        if self.bucket.get(self.place.key(DATASET_DICT)) is None:
             return None
         found = self.bucket.get(self.place.key(MANIFEST))
         try:
@@ -84,7 +86,7 @@ class S3Folder:
                     raise OutputTaken(
                         f"{self.path} holds other files, such as {key}; give another output"
                     )
-        claim = Claim(self.bucket, claim_key, self.path, plan_digest)
+        claim = Claim(self.bucket, claim_key, self.path, plan_digest, self.fresh)
         with claim.held(take_over=resume):
             yield
 
