@@ -58,6 +58,7 @@ def parse(argv: Sequence[str]) -> tuple[str, argparse.Namespace, Request]:
         s3_bucket=flags.s3_bucket,
         skip_upload=flags.skip_upload or verb != "prepare",
         s3=s3_options(flags),
+        shared_filesystem=flags.shared_filesystem,
         beam_args=tuple(rest),
     )
     return verb, flags, request

@@ -189,6 +189,11 @@ def _output(parser: Parser) -> None:
         help="replace the data set in the output folder, once the new one is complete",
     )
     output.add_argument(
+        "--shared-filesystem",
+        action="store_true",
+        help="a local output is on a file system that workers on other machines share",
+    )
+    output.add_argument(
         "--shard-size",
         type=_size,
         metavar="SIZE",

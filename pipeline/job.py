@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
@@ -12,15 +11,13 @@ from importlib.metadata import version
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.runners.runner import create_runner
 
 from pipeline.output import finished_units, output_folders
 from pipeline.plan import Plan, make_plan
 from pipeline.request import Request
+from pipeline.runners import check_place, options_for, runner_for
 from transforms.commit import PLAN_FILE, Commit, Contents
-from transforms.errors import OutputTaken, UsageError, VerificationFailed, from_worker
+from transforms.errors import OutputTaken, VerificationFailed, from_worker
 from transforms.formats import BATCH_BYTES
 from transforms.normalize import REJECTED, Normalize
 from transforms.partition import Partition
@@ -69,6 +66,9 @@ def run(
     plan: Plan, request: Request, batch_bytes: int = BATCH_BYTES, watch: Watch | None = None
 ) -> Prepared:
     """Runs a plan, unless its set is at the output already."""
+    options = options_for(request, len(plan.units))
+    pipeline = beam.Pipeline(runner=runner_for(options), options=options)
+    check_place(request, options)
     with ExitStack() as held:
         folder = _claim(plan, request, held)
         present = folder.manifest()
@@ -77,7 +77,7 @@ def run(
             return Prepared(folder.path, present, True, warnings=tuple(folder.sweep()))
         folder.check_free(plan.digest, request.overwrite)
         finished = finished_units(folder, len(plan.units)) if request.resume else ()
-        pipeline = _pipeline(plan, request, folder, finished, batch_bytes)
+        _fill(pipeline, plan, request, folder, finished, batch_bytes)
         with watch(len(plan.units), folder) if watch else nullcontext():
             _run_to_the_end(pipeline)
         manifest = folder.manifest()
@@ -103,21 +103,23 @@ def _claim(plan: Plan, request: Request, held: ExitStack) -> Folder:
     return last
 
 
-def _pipeline(
-    plan: Plan, request: Request, folder: Folder, finished: Sequence[int], batch_bytes: int
-) -> beam.Pipeline:
-    options = _options(plan, request)
-    runner = _runner(options)
-    contents = _contents(plan, request, type(runner).__name__)
+def _fill(
+    pipeline: beam.Pipeline,
+    plan: Plan,
+    request: Request,
+    folder: Folder,
+    finished: Sequence[int],
+    batch_bytes: int,
+) -> None:
+    """Puts the job into the pipeline; a large plan goes beside the output."""
+    contents = _contents(plan, request, type(pipeline.runner).__name__)
     left = tuple(unit for unit in plan.units if unit.number not in set(finished))
     units: tuple[Unit, ...] | StoredUnits = left
     if len(plan.units) > MAX_INLINE:
         units = StoredUnits.store(folder, left)
         folder.put_work(PLAN_FILE, json.dumps(plan.to_json()).encode())
         contents = replace(contents, plan=None)
-    pipeline = beam.Pipeline(runner=runner, options=options)
     assemble(pipeline, plan, units, folder, contents, finished, batch_bytes)
-    return pipeline
 
 
 def _run_to_the_end(pipeline: beam.Pipeline) -> None:
@@ -156,33 +158,6 @@ def assemble(
     rejects = rows[REJECTED] | "WriteRejects" >> WriteRejects(folder, count, source)
     earlier = pipeline | "Recall" >> Recall(folder, finished)
     _ = (shards, rejects, earlier) | beam.Flatten() | "Commit" >> Commit(folder, count, contents)
-
-
-def _options(plan: Plan, request: Request) -> PipelineOptions:
-    options = PipelineOptions(list(request.beam_args))
-    direct = options.view_as(DirectOptions)
-    asked = {word.split("=")[0] for word in request.beam_args}
-    if "--direct_num_workers" not in asked:
-        # in_memory has one worker by definition, and a single unit has nothing to share.
-        in_memory = "--direct_running_mode" in asked and direct.direct_running_mode == "in_memory"
-        alone = in_memory or len(plan.units) == 1
-        direct.direct_num_workers = 1 if alone else len(os.sched_getaffinity(0))
-    if "--direct_running_mode" not in asked:
-        # Arrow works outside the interpreter's lock, so threads beat processes here.
-        alone = direct.direct_num_workers == 1
-        direct.direct_running_mode = "in_memory" if alone else "multi_threading"
-    return options
-
-
-def _runner(options: PipelineOptions) -> Any:
-    name = options.view_as(StandardOptions).runner or "DirectRunner"
-    if name.lower() in ("directrunner", "direct", "fnapirunner"):
-        # DirectRunner itself would first try to download and start Prism.
-        return FnApiRunner()
-    try:
-        return create_runner(name)
-    except (ValueError, ImportError) as error:
-        raise UsageError(f"--runner {name} cannot be used: {error}") from error
 
 
 def _contents(plan: Plan, request: Request, runner: str) -> Contents:

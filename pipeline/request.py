@@ -44,6 +44,7 @@ class Request:
         s3_bucket: the guide's bucket for uploads of a local output.
         skip_upload: do not upload.
         s3: how S3 is reached.
+        shared_filesystem: a local output is one and the same for workers on other machines.
         beam_args: options for Beam, as on a command line.
 
     Raises ``UsageError`` for values that can never work.
@@ -67,6 +68,7 @@ class Request:
     s3_bucket: str = DEFAULT_BUCKET
     skip_upload: bool = False
     s3: S3Options = S3Options()
+    shared_filesystem: bool = False
     beam_args: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
