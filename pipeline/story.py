@@ -12,7 +12,7 @@ from pipeline.output import dated_folders
 from pipeline.plan import Plan, make_plan
 from pipeline.preview import first_rows
 from pipeline.request import DEFAULT_OUTPUT, Request
-from pipeline.upload import Uploaded, claimed, kept, send, write_metadata
+from pipeline.upload import Uploaded, claimed, kept, note, send
 from transforms.layout import DATASET_DICT, MANIFEST
 from transforms.s3 import S3Place, is_s3
 from transforms.s3_folder import S3Folder
@@ -39,8 +39,8 @@ def prepare_with_story(request: Request, console: Console) -> tuple[Prepared, Up
     for line in source_lines(plan):
         say(line)
     targets = _targets(request)
-    if targets:
-        targets[0].manifest()  # credentials, bucket and region, before the work rather than after
+    if targets:  # credentials, bucket and region, before the work rather than after
+        next(targets[0].bucket.keys(targets[0].place.key("")), None)
 
     say("\n🔄 Formatting dataset for training...")
     say(f"  Fields: {plan.fields.mapping.describe()} ({plan.fields.rule})")
@@ -113,9 +113,9 @@ def _tell(plan: Plan, request: Request, outcome: Prepared, console: Console) -> 
     size = sum(file["bytes"] for file in files)
     if is_s3(request.output):
         say(f"\n☁️  Saving dataset to {output}...")
-        metadata = write_metadata(_cache(request), _straight(outcome), request.dataset)
+        _, noted = note(_cache(request), _straight(outcome), request.dataset)
         say(f"✓ Dataset saved successfully: {len(files)} files, {size / 1e6:,.1f} MB")
-        say(f"  Metadata saved to: {metadata}")
+        say(f"  {noted}")
     else:
         say(f"\n💾 Saving dataset locally to {output}...")
         say(f"✓ Dataset saved successfully: {len(files)} files, {size / 1e6:,.1f} MB")
@@ -146,9 +146,9 @@ def _upload(
         say(f"  Bucket: {folder.path}")
         with console.transfer(size) as heard:
             uploaded = send(local, folder, heard, lambda line: say(f"  {line}"))
-    metadata = write_metadata(_cache(request), uploaded, request.dataset)
+    _, noted = note(_cache(request), uploaded, request.dataset)
     for warning in uploaded.warnings:
         say(f"  Warning: {warning}")
     say(f"\n✓ Upload complete! Total files: {len(uploaded.keys)}")
-    say(f"  S3 URI: {uploaded.uri}\n  Metadata saved to: {metadata}")
+    say(f"  S3 URI: {uploaded.uri}\n  {noted}")
     return uploaded

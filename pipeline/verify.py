@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from threading import Event, Lock
 from typing import Any
@@ -129,7 +129,7 @@ def _small(at: SetPlace, name: str) -> bytes | None:
 def _json(data: bytes) -> Any:
     try:
         return json.loads(data)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
 
 
@@ -213,17 +213,22 @@ class _Files:
     def problems(self, files: Sequence[SetFile]) -> list[str]:
         """What is wrong, in the order of ``files``."""
         with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            work = [pool.submit(self._problem, file) for file in files]
             try:
-                return [problem for problem in pool.map(self._problem, files) if problem]
+                for one in as_completed(work):
+                    one.result()
             except BaseException:
                 self._stopped.set()  # else leaving the pool would wait for whole files
+                pool.shutdown(cancel_futures=True)
                 raise
+        return [problem for problem in (one.result() for one in work) if problem]
 
     def _heard(self, size: int) -> None:
         if self._stopped.is_set():
             raise CancelledError
         if self._told:
-            self._told(size)
+            with self._one_at_a_time:
+                self._told(size)
 
     def _problem(self, file: SetFile) -> str | None:
         try:

@@ -22,7 +22,7 @@ def parse(data: bytes, where: str) -> dict[str, Any]:
     """The manifest in ``data``; ``VerificationFailed``, naming ``where``, if it is none of ours."""
     try:
         manifest = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise VerificationFailed(f"{MANIFEST} of {where} is no JSON ({error})") from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("plan_digest"), str):
         raise VerificationFailed(f"{MANIFEST} of {where} is not a manifest of this tool")

@@ -1,0 +1,141 @@
+"""Small finished sets, in a folder or on the real server, and ways to harm them, for tests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from s3_servers import ROOT_ACCESS, ROOT_SECRET, S3Server
+
+from transforms import s3
+from transforms.commit import Contents, commit
+from transforms.layout import SCHEMA, shard_path
+from transforms.local_folder import LocalFolder
+from transforms.records import Shard
+from transforms.s3 import Bucket, S3Options, S3Place
+from transforms.s3_folder import S3Folder
+from transforms.shards import ShardWriter, Written
+from transforms.storage import Folder
+
+CONTENTS = Contents(
+    dataset="some/set",
+    revision="abc",
+    plan_digest="0123456789abcdef",
+    plan={"seed": 42},
+    run={"started": "2024-01-31T10:00:00+00:00", "runner": "Test"},
+    max_reject_rate=0.5,
+    summary="Made from `some/set`.",
+)
+ROWS = {"train": 2500, "validation": 1200}  # of a unit; more than one record batch each
+UNITS = 2
+FILES = 11  # that the manifest names: 4 shards, 2 of rejects, 4 JSON files and the card
+
+_clients_of: dict[tuple[str, str], dict[S3Options, Any]] = {}  # each takes a while to make
+
+
+def use_server(
+    monkeypatch: pytest.MonkeyPatch,
+    server: S3Server,
+    access: str = ROOT_ACCESS,
+    secret: str = ROOT_SECRET,
+) -> None:
+    """Makes this process a user of the server, with no client that knows another user."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in server.environment({}, access, secret).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(s3, "_clients", _clients_of.setdefault((server.endpoint, access), {}))
+
+
+def make_set(folder: Folder, dataset: str = "some/set") -> None:
+    """A finished set of two units, each with 3,700 rows and a reject."""
+    with folder.claimed(CONTENTS.plan_digest):
+        shards = []
+        for number in range(UNITS):
+            read = sum(ROWS.values()) + 1
+            for split, count in ROWS.items():
+                writer = ShardWriter(folder.scratch_file())
+                cells = [f"{split} {number} {n}" for n in range(count)]
+                writer.append(pa.table([cells] * 3, schema=SCHEMA))
+                done = writer.close()
+                path = shard_path(split, number, UNITS)
+                folder.publish(writer.path, path, done)
+                shards.append(Shard(number, split, path, count, read, done.bytes, done.sha256))
+            path, line = shard_path("rejects", number, UNITS), b"{}\n"
+            file = folder.scratch_file()
+            file.write_bytes(line)
+            digest = hashlib.sha256(line).hexdigest()
+            folder.publish(file, path, Written(1, len(line), digest))
+            more = {"codes": {"broken-json": 1}, "examples": {"broken-json": "a.jsonl row 5"}}
+            shards.append(Shard(number, "rejects", path, 1, read, len(line), digest, **more))
+        commit(folder, UNITS, replace(CONTENTS, dataset=dataset), shards)
+
+
+@dataclass(frozen=True)
+class MadeSet:
+    """A set at ``place``; its files are below ``root``, also those of the server."""
+
+    place: str
+    root: Path
+
+    @property
+    def on_s3(self) -> bool:
+        return s3.is_s3(self.place)
+
+    def _object(self, name: str) -> tuple[Bucket, str]:
+        place = S3Place.parse(self.place)
+        return Bucket(place.bucket), place.key(name)
+
+    def read(self, name: str) -> bytes:
+        return (self.root / name).read_bytes()
+
+    def damage(self, name: str, data: bytes) -> None:
+        """Changes a file's bytes as a disk would: the store does not know."""
+        (self.root / name).write_bytes(data)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Writes a file as a user would: the store keeps the right checksum of it."""
+        if self.on_s3:
+            bucket, key = self._object(name)
+            bucket.put(key, data)
+        else:
+            (self.root / name).write_bytes(data)
+
+    def remove(self, name: str) -> None:
+        if self.on_s3:
+            bucket, key = self._object(name)
+            bucket.delete([key])
+        else:
+            (self.root / name).unlink()
+
+    def manifest(self) -> Any:
+        return json.loads(self.read("manifest.json"))
+
+    def put_manifest(self, manifest: object) -> None:
+        self.put("manifest.json", json.dumps(manifest).encode())
+
+    def forge(self, name: str, data: bytes, **changes: Any) -> None:
+        """Writes a file and what the manifest says of it: it is damaged but consistent."""
+        self.put(name, data)
+        manifest = self.manifest()
+        (entry,) = (file for file in manifest["files"] if file["path"] == name)
+        digest = hashlib.sha256(data).hexdigest()
+        entry.update({"bytes": len(data), "sha256": digest, **changes})
+        self.put_manifest(manifest)
+
+
+def local_set(tmp_path: Path) -> MadeSet:
+    root = tmp_path / "set"
+    make_set(LocalFolder(str(root)))
+    return MadeSet(str(root), root)
+
+
+def s3_set(server: S3Server, bucket: str, prefix: str = "datasets/set") -> MadeSet:
+    place = S3Place(bucket, prefix)
+    make_set(S3Folder(place))
+    return MadeSet(place.uri, server.data / bucket / prefix)
