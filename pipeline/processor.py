@@ -25,7 +25,7 @@ from pipeline.download import download
 from pipeline.output import dated_folders
 from pipeline.request import DEFAULT_BUCKET, DEFAULT_DATASET, check_output
 from pipeline.source import choose_split
-from pipeline.upload import claimed, kept, local_manifest, send, write_metadata
+from pipeline.upload import claimed, kept, local_manifest, note, send
 from transforms import layout
 from transforms.chat import chatml
 from transforms.commit import fingerprint, put_file
@@ -180,8 +180,8 @@ class DatasetProcessor:
         folders = dated_folders(place, local.absolute().name, self._s3)
         with claimed(folders, digest, resume=False) as folder, kept(local, folder):
             done = send(local, folder, lambda count: None, lambda line: print(f"  {line}"))
-        write_metadata(self.local_cache_dir, done, self.dataset_name)
-        print(f"✓ Upload complete: {done.uri}")
+        _, noted = note(self.local_cache_dir, done, self.dataset_name)
+        print(f"✓ Upload complete: {done.uri}\n  {noted}")
         return done.uri
 
     def download_from_s3(self, s3_uri: str, local_path: str | Path) -> Path:

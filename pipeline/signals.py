@@ -36,10 +36,14 @@ def _stop(number: int, frame: object) -> None:
 
 def leave(number: int) -> NoReturn:
     """Ends the process at once: worker threads of a runner would keep the interpreter waiting."""
+    from transforms.s3_folder import remove_scratch  # not for --help
+
     print(
         "\nstopped: nothing was published; run again to start over, or with --resume to go on",
         file=sys.stderr,
     )
     sys.stdout.flush()
     sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # threads will miss what is removed
+    remove_scratch()
     os._exit(128 + number)

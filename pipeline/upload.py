@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -86,10 +87,17 @@ def send(local: Path, folder: S3Folder, heard: Heard, told: Told) -> Uploaded:
     """Sends the set at ``local`` to a place that is held.
 
     ``heard`` is told of bytes, ``told`` a line for each file.  Raises ``VerificationFailed`` where
-    a local file is not what its manifest says.
+    a local file is not what its manifest says, ``OutputTaken`` where a set of other bytes is.
     """
     manifest = local_manifest(local)
     steps = _in_order(local, files_of(manifest, str(local)))
+    present = folder.manifest()
+    if present and present.get("files") != manifest["files"]:
+        raise OutputTaken(
+            f"{folder.path} already holds a set of this plan whose bytes are others (made by other "
+            "versions of this tool or its libraries), and a set in use is never changed; give "
+            "another address"
+        )
     sent = 0
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         for files in steps:  # one step is whole before the next begins
@@ -162,10 +170,21 @@ def kept(local: Path, folder: S3Folder) -> Iterator[None]:
     except DataPrepError as error:
         if _KEPT in str(error):
             raise
+        # With --resume, for this run may have died without the means to give its claim back.
+        words = [str(local), folder.path, "--resume", *folder.options.flags()]
         raise type(error)(
-            f"{error}. {_KEPT} {local}; send it later with: python -m pipeline upload {local} "
-            f"{folder.path}"
+            f"{error}. {_KEPT} {local}; send it later with: python -m pipeline upload "
+            f"{shlex.join(words)}"
         ) from error
+
+
+def note(cache: Path, uploaded: Uploaded, dataset: str) -> tuple[Path | None, str]:
+    """``write_metadata``, and the line to tell; a failure undoes nothing: the set is published."""
+    try:
+        path = write_metadata(cache, uploaded, dataset)
+    except (OSError, UsageError) as error:
+        return None, f"Warning: the set is published, but no record of it was written: {error}"
+    return path, f"Metadata saved to: {path}"
 
 
 def write_metadata(cache: Path, uploaded: Uploaded, dataset: str) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.console import Console
 from pipeline.output import dated_folders
 from pipeline.request import DEFAULT_OUTPUT
-from pipeline.upload import claimed, local_manifest, send, write_metadata
+from pipeline.upload import claimed, local_manifest, note, send
 from transforms.errors import UsageError
 from transforms.s3 import S3Options, S3Place
 from transforms.s3_folder import S3Folder
@@ -34,12 +34,12 @@ def upload(flags: argparse.Namespace, options: S3Options, console: Console) -> d
         console.say(f"☁️  Uploading {local} to {folder.path}...")
         with console.transfer(size) as heard:
             done = send(local, folder, heard, lambda line: console.say(f"  {line}"))
-    metadata = write_metadata(local.absolute().parent, done, manifest.get("dataset", ""))
+    metadata, noted = note(local.absolute().parent, done, manifest.get("dataset", ""))
     for warning in done.warnings:
         console.say(f"  Warning: {warning}")
     console.say(f"✓ Upload complete! Total files: {len(done.keys)} ({done.sent} sent now)")
-    console.say(f"  S3 URI: {done.uri}\n  Metadata saved to: {metadata}")
-    return {**done.to_json(), "metadata": str(metadata)}
+    console.say(f"  S3 URI: {done.uri}\n  {noted}")
+    return {**done.to_json(), "metadata": str(metadata) if metadata else None}
 
 
 def download(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:

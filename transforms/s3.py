@@ -23,7 +23,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from transforms.errors import UsageError, VerificationFailed
+from transforms.errors import BadInput, StorageError, UsageError, VerificationFailed
+from transforms.s3_retries import retry_more
 
 PART_BYTES = 16 * 2**20
 """Every part of a transfer but the last: some stores (R2) want them equal, S3 takes 10,000."""
@@ -129,6 +130,21 @@ class S3Options:
                 "https://HOST or http://HOST:PORT, without a user or password"
             )
 
+    def flags(self) -> list[str]:
+        """The command line's flags that give these options."""
+        given = {
+            "--endpoint-url": self.endpoint_url,
+            "--region": self.region,
+            "--profile": self.profile,
+            "--expected-bucket-owner": self.expected_owner,
+            "--sse": self.sse,
+            "--sse-kms-key-id": self.sse_key,
+        }
+        flags = [word for flag, value in given.items() if value for word in (flag, value)]
+        if self.checksums != "when_supported":
+            flags += ["--request-checksum-calculation", self.checksums]
+        return flags
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -175,12 +191,17 @@ class Bucket:
 
     def head(self, key: str) -> Stored | None:
         """What the store knows of an object; None where there is none."""
+        from botocore.exceptions import ClientError
+
+        where = {"Bucket": self.name, "Key": key, **self._owner}
         with self._explained(key):
-            answer = _or_none(
-                lambda: self._client.head_object(
-                    Bucket=self.name, Key=key, ChecksumMode="ENABLED", **self._owner
-                )
-            )
+            try:
+                answer = _or_none(lambda: self._client.head_object(ChecksumMode="ENABLED", **where))
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] in (400, 403):
+                    # The reply to a HEAD has no body, so it cannot say why; that to a GET can.
+                    self._client.get_object(Range="bytes=0-0", **where)["Body"].close()
+                raise
         return _stored(answer) if answer else None
 
     def get(self, key: str) -> tuple[bytes, Stored] | None:
@@ -241,9 +262,23 @@ class Bucket:
         """
         checksum = self._checked(path, size, digest)
         extra = {"Metadata": {_SHA256: digest}, **checksum, **self._writing}
-        with self._explained(key), self._transfers() as transfers:
-            heard = [_Heard(sent)] if sent else None
-            transfers.upload(str(path), self.name, key, extra, heard).result()
+        try:
+            with self._explained(key), self._transfers() as transfers:
+                heard = [_Heard(sent)] if sent else None
+                transfers.upload(str(path), self.name, key, extra, heard).result()
+        except BadInput as error:  # no such upload: a request whose reply was lost completed it?
+            found = self.head(key)
+            if found is None or (found.size, found.sha256) != (size, digest):
+                raise StorageError(
+                    f"the upload of s3://{self.name}/{key} was ended by something else: run again"
+                ) from error
+        except StorageError as error:
+            if size <= _WHOLE_BYTES:
+                raise
+            raise StorageError(
+                f"{error}. Parts of it may be left pending there, unseen but billed: a run that "
+                "completes removes them, as does a lifecycle rule that ends incomplete uploads"
+            ) from error
 
     def _checked(self, path: Path, size: int, digest: str) -> dict[str, str]:
         """Reads the file once more: what is sent must be what was hashed when it was made."""
@@ -430,8 +465,10 @@ def _new_client(options: S3Options) -> Any:
     )
     try:
         session = boto3.Session(profile_name=options.profile, region_name=options.region)
-        return session.client("s3", endpoint_url=options.endpoint_url, config=config)
+        client = session.client("s3", endpoint_url=options.endpoint_url, config=config)
     except ProfileNotFound as error:
         raise UsageError(f"--profile: {error}; see `aws configure list-profiles`") from error
     except (ValueError, BotoCoreError) as error:
         raise UsageError(f"S3 cannot be set up: {error}") from error
+    retry_more(client)
+    return client

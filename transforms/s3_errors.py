@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from transforms.s3 import S3Options
 
 _PERMISSIONS = {
-    "GetObject": "s3:GetObject",
-    "HeadObject": "s3:GetObject",
+    # S3 answers 403 for what is not there to those who may not list.
+    "GetObject": "s3:GetObject and s3:ListBucket",
+    "HeadObject": "s3:GetObject and s3:ListBucket",
     "ListObjectsV2": "s3:ListBucket",
     "DeleteObject": "s3:DeleteObject",
     "ListMultipartUploads": "s3:ListBucketMultipartUploads",
@@ -58,6 +59,7 @@ def explain(
     ``is_anothers`` tells, after a refusal, whether the bucket has another owner than expected.
     """
     from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
     from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
     where = f"s3://{bucket}/{key}"
@@ -90,6 +92,11 @@ def explain(
         return StorageError(
             f"{_store(options)} cannot be reached for {where} ({type(error).__name__}): check the "
             "network and --endpoint-url, then run again"
+        )
+    if isinstance(error, (ResponseParserError, ValueError)):
+        return StorageError(
+            f"{_store(options)} sent something for {where} that is no reply of S3: check "
+            "--endpoint-url, and whether a proxy or a sign-in page is between, then run again"
         )
     lost = (boto.BotoCoreError, RetriesExceededError, S3DownloadFailedError)
     if isinstance(error, (*lost, ConnectionError, TimeoutError)):
@@ -152,7 +159,9 @@ def _refused(
             "network or this machine's memory is faulty"
         )
     if 400 <= status < 500 and code not in _BUSY and status not in (408, 409, 425, 429):
-        return UsageError(f"{_store(options)} refused the request for {where}: {code} {text}")
+        plain = code == "400" and _store(options).startswith("http:")  # no error of S3's
+        hint = "; where it speaks TLS, give --endpoint-url https://…" if plain else ""
+        return UsageError(f"{_store(options)} refused the request for {where}: {code} {text}{hint}")
     full = " (its disk is full)" if "space" in text.lower() or status == 507 else ""
     return StorageError(
         f"{_store(options)} answered {status} {code} for {where}, also after retries{full}: "

@@ -11,6 +11,7 @@ written when the store has confirmed it.  A second attempt sends the same bytes 
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 import uuid
@@ -80,12 +81,13 @@ class S3Folder:
     def claimed(self, plan_digest: str, resume: bool = False) -> Iterator[None]:
         """Holds the prefix for this run; ``OutputTaken`` where others do, or it has other files."""
         claim_key = self.place.key(CLAIM)
-        if self.bucket.head(claim_key) is None:
-            for key, _, _ in self.bucket.keys(self.place.key("")):
-                if key != claim_key:
-                    raise OutputTaken(
-                        f"{self.path} holds other files, such as {key}; give another output"
-                    )
+        keys = (key for key, _, _ in self.bucket.keys(self.place.key("")))
+        other = next((key for key in keys if key != claim_key), None)
+        # Asked after the listing: a run that begins meanwhile writes its claim before all else.
+        if other and self.bucket.head(claim_key) is None:
+            raise OutputTaken(
+                f"{self.path} holds other files, such as {other}; give another output"
+            )
         claim = Claim(self.bucket, claim_key, self.path, plan_digest, self.fresh)
         with claim.held(take_over=resume):
             yield
@@ -111,7 +113,7 @@ class S3Folder:
 
     def scratch_file(self) -> Path:
         """A new path in the worker's own temporary folder."""
-        return Path(tempfile.gettempdir()) / f"reasonforge-{uuid.uuid4().hex}"
+        return Path(tempfile.gettempdir()) / f"{_scratch_prefix()}{uuid.uuid4().hex}"
 
     def publish(self, temporary: Path, name: str, written: Written) -> None:
         """Sends a finished temporary file and removes it."""
@@ -156,6 +158,16 @@ class S3Folder:
 
     def finish(self, plan_digest: str) -> None:
         """Nothing: the set is in place with its last file."""
+
+
+def remove_scratch() -> None:
+    """Removes this process's temporary files, before it ends without unwinding its threads."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_scratch_prefix()}*"):
+        path.unlink(missing_ok=True)
+
+
+def _scratch_prefix() -> str:
+    return f"reasonforge-{os.getpid()}-"
 
 
 class _Seen:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,12 @@ class HashingFile(io.RawIOBase):
                 raise self._failed(error, 0) from error
         super().close()
 
+    def abandon(self, path: Path) -> None:
+        """Closes and removes the file at ``path``, which may have no room for what is buffered."""
+        with suppress(StorageError):
+            self.close()
+        path.unlink(missing_ok=True)
+
     def _failed(self, error: OSError, size: int) -> StorageError:
         return StorageError(
             f"cannot write the temporary file {self._file.name} ({error.strerror}): "
@@ -97,14 +104,14 @@ class ShardWriter:
         """Writes what waits and the end of the stream."""
         if self._pending.num_rows:
             self._write(self._pending)
+        self._pending = SCHEMA.empty_table()  # a closed writer holds no rows
         self._stream.close()
         self._file.close()
         return Written(self._rows, self._file.size, self._file.hexdigest())
 
     def abandon(self) -> None:
         """Removes the unfinished file."""
-        self._file.close()
-        self.path.unlink(missing_ok=True)
+        self._file.abandon(self.path)
 
 
 def _exact(column: pa.ChunkedArray) -> pa.StringArray:

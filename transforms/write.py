@@ -82,7 +82,7 @@ class _WriteFn(beam.DoFn):
         self._open: _UnitFiles | None = None
         self._next = (-1, 0)
         self._publisher: ThreadPoolExecutor | None = None
-        self._closing: list[Future[list[Shard]]] = []
+        self._closing: list[tuple[_UnitFiles, Future[list[Shard]]]] = []
 
     def start_bundle(self) -> None:
         self._publisher = self._publisher or ThreadPoolExecutor(1)
@@ -101,8 +101,9 @@ class _WriteFn(beam.DoFn):
         self._next = (batch.unit, batch.index + 1)
         if batch.last:
             if len(self._closing) >= _MOST_CLOSING:
-                self._closing[-_MOST_CLOSING].result()
-            self._closing.append(cast(ThreadPoolExecutor, self._publisher).submit(self._open.close))
+                self._closing[-_MOST_CLOSING][1].result()
+            publisher = cast(ThreadPoolExecutor, self._publisher)
+            self._closing.append((self._open, publisher.submit(_close, self._open)))
             self._open = None
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
@@ -111,15 +112,24 @@ class _WriteFn(beam.DoFn):
                 f"the runner ended a bundle inside unit {self._next[0]}; this runner cannot be used"
             )
         window = GlobalWindow()
-        for closed in self._closing:
+        for _, closed in self._closing:
             for shard in closed.result():
                 yield WindowedValue(shard, window.max_timestamp(), [window])
 
     def teardown(self) -> None:
         if self._publisher is not None:
             self._publisher.shutdown(cancel_futures=True)
-        if self._open is not None:
-            self._open.abandon()
+        never_closed = [files for files, closed in self._closing if closed.cancelled()]
+        for files in (*never_closed, *([self._open] if self._open else [])):
+            files.abandon()
+
+
+def _close(files: _UnitFiles) -> list[Shard]:
+    try:
+        return files.close()
+    except BaseException:
+        files.abandon()  # else those that were not published yet would stay
+        raise
 
 
 class _SplitFiles:
@@ -207,5 +217,4 @@ class _RejectsFile:
 
     def abandon(self) -> None:
         if self._file is not None:
-            self._file.close()
-            self._path.unlink(missing_ok=True)
+            self._file.abandon(self._path)
