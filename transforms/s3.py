@@ -14,7 +14,7 @@ import re
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -213,10 +213,26 @@ class Bucket:
             return (answer["Body"].read(), _stored(answer)) if answer else None
 
     def chunks(self, key: str, size: int = 2**20) -> Iterator[bytes]:
-        """The bytes of an object, as they come; a reply that is cut is an error."""
+        """The bytes of an object, as they come; where a reply is cut, it goes on from there."""
+        at, left, onward = 0, _ATTEMPTS, {}
         with self._explained(key):
-            answer = self._client.get_object(Bucket=self.name, Key=key, **self._owner)
-            yield from answer["Body"].iter_chunks(size)
+            while True:
+                where = {"Bucket": self.name, "Key": key, **self._owner, **onward}
+                answer = self._client.get_object(**where)
+                end = at + answer["ContentLength"]
+                left -= 1
+                with suppress(*_cut_off()):
+                    for block in answer["Body"].iter_chunks(size):
+                        at += len(block)
+                        yield block
+                if at == end:
+                    return
+                if not left:
+                    raise StorageError(
+                        f"the connection broke off after {at:,} of {end:,} bytes of s3://"
+                        f"{self.name}/{key}, also after retries: run again later"
+                    )
+                onward = {"Range": f"bytes={at}-", "IfMatch": answer["ETag"]}
 
     def put(self, key: str, data: bytes, match: str | None = None) -> str:
         """Writes a small object; returns its ETag.
@@ -388,6 +404,12 @@ class Bucket:
             if named is None:
                 raise
             raise named from error
+
+
+def _cut_off() -> tuple[type[Exception], ...]:
+    from botocore import exceptions as boto
+
+    return boto.IncompleteReadError, boto.ReadTimeoutError, boto.ResponseStreamingError
 
 
 def _or_none(ask: Callable[[], Any]) -> Any:

@@ -6,6 +6,10 @@ Tried again as often, and with such pauses, as what boto3 knows:
     409 of some codes      another write is under way
     400 of a checksum      the bytes changed on the way, so they were not stored
     2xx without its end    ``http.client`` takes a reply that was cut in its headers for a whole one
+
+And one thing that it would wait for without an end: botocore's ``AWSConnection._consume_headers``
+(1.43) reads on for ever where a connection ends within the reply ``100 Continue``.  So bodies are
+sent without asking for that reply first.
 """
 
 from __future__ import annotations
@@ -58,6 +62,11 @@ def retry_more(client: Any) -> None:
         return None
 
     client.meta.events.register("needs-retry.s3", pause)
+    client.meta.events.register_last("before-call.s3", _do_not_ask_first)
+
+
+def _do_not_ask_first(params: Any, **_: object) -> None:
+    params["headers"].pop("Expect", None)
 
 
 def _is_busy(answer: Any, parsed: Any) -> bool:
