@@ -1,7 +1,9 @@
 """SIGINT and SIGTERM end a run cleanly: what is staged is removed, nothing is published.
 
 The handler raises, so that the run is unwound; and it remembers the signal, because a runner that
-executes in this thread reports the interruption as a failure of the step it was in.
+executes in this thread reports the interruption as a failure of the step it was in.  Signals that
+follow it (wrappers pass them on twice, users press Ctrl-C again) do not disturb the unwinding; one
+that comes when it takes long ends the process at once.
 """
 
 from __future__ import annotations
@@ -9,9 +11,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
+from contextlib import suppress
 from typing import NoReturn
 
-_received: list[int] = []
+_PATIENCE_SECONDS = 5.0
+
+_received: list[tuple[int, float]] = []
 
 
 class Stopped(BaseException):
@@ -26,24 +32,26 @@ def install() -> None:
 
 def received() -> int | None:
     """The signal that asked to stop, if one did."""
-    return _received[0] if _received else None
+    return _received[0][0] if _received else None
 
 
 def _stop(number: int, frame: object) -> None:
-    _received.append(number)
-    raise Stopped
+    _received.append((number, time.monotonic()))
+    if len(_received) == 1:
+        raise Stopped
+    if time.monotonic() - _received[0][1] > _PATIENCE_SECONDS:
+        leave(number)
 
 
 def leave(number: int) -> NoReturn:
     """Ends the process at once: worker threads of a runner would keep the interpreter waiting."""
     from transforms.s3_folder import remove_scratch  # not for --help
 
-    print(
-        "\nstopped: nothing was published; run again to start over, or with --resume to go on",
-        file=sys.stderr,
-    )
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(RuntimeError):  # a handler may interrupt a write
+        sys.stdout.flush()
+        sys.stderr.flush()
+    said = "stopped: nothing was published; run again to start over, or with --resume to go on"
+    os.write(2, f"\n{said}\n".encode())
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # threads will miss what is removed
     remove_scratch()
     os._exit(128 + number)

@@ -243,8 +243,11 @@ def _size(path: Path) -> int | None:
 
 def _sha256(path: Path) -> str | None:
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        found = hashlib.sha256()
+        with open(path, "rb", buffering=0) as file:
+            while block := file.read(2**20):
+                found.update(block)
+        return found.hexdigest()
     except FileNotFoundError:
         return None
 

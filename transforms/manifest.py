@@ -32,6 +32,10 @@ def parse(data: bytes, where: str) -> dict[str, Any]:
             f"expected {FORMAT_VERSION}: use the version of this tool that made the set"
         )
     files(manifest, where)
+    if not _are_counts(manifest.get("counts")):
+        raise VerificationFailed(
+            f"{MANIFEST} of {where} does not say how many rows were read, kept and rejected"
+        )
     return manifest
 
 
@@ -49,9 +53,19 @@ def files(manifest: Mapping[str, Any], where: str) -> list[SetFile]:
                 "manifest is damaged or foreign, and nothing of it was used"
             )
         found.append(SetFile(entry["path"], entry["bytes"], entry["sha256"], entry["rows"]))
-    if len({file.path for file in found}) != len(found):
-        raise VerificationFailed(f"{MANIFEST} of {where} lists a file twice")
+    names = {file.path for file in found}
+    if len(names) != len(found) or names & {
+        name.partition("/")[0] for name in names if "/" in name
+    }:
+        raise VerificationFailed(f"{MANIFEST} of {where} lists a file twice, or within a file")
     return found
+
+
+def _are_counts(counts: object) -> bool:
+    if not isinstance(counts, dict) or not isinstance(counts.get("rejected"), dict):
+        return False
+    numbers = [counts.get(name) for name in ("read", "train", "validation", "duplicates")]
+    return all(type(n) is int and n >= 0 for n in (*numbers, counts["rejected"].get("total")))
 
 
 def _is_file(entry: Mapping[str, Any]) -> bool:

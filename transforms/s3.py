@@ -31,7 +31,7 @@ PART_BYTES = 16 * 2**20
 
 _WHOLE_BYTES = 32 * 2**20  # up to here one request, whose SHA-256 the server checks and keeps
 _THREADS = 8
-_ATTEMPTS, _CONNECT_SECONDS, _READ_SECONDS = 8, 5, 60
+_ATTEMPTS, _CONNECT_SECONDS, _READ_SECONDS = 6, 5, 60
 _SHA256 = "sha256"  # the metadata key; S3 keeps no SHA-256 of an object that came in parts
 
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -214,7 +214,8 @@ class Bucket:
 
     def chunks(self, key: str, size: int = 2**20) -> Iterator[bytes]:
         """The bytes of an object, as they come; where a reply is cut, it goes on from there."""
-        at, left, onward = 0, _ATTEMPTS, {}
+        at, left = 0, _ATTEMPTS
+        onward: dict[str, str] = {}
         with self._explained(key):
             while True:
                 where = {"Bucket": self.name, "Key": key, **self._owner, **onward}
@@ -336,6 +337,7 @@ class Bucket:
             multipart_threshold=_WHOLE_BYTES + 1,
             multipart_chunksize=PART_BYTES,
             max_concurrency=_THREADS,
+            num_download_attempts=2,  # of a body that breaks; each asks as often as any request
             preferred_transfer_client="classic",
         )
         with create_transfer_manager(self._client, config) as manager:
@@ -472,7 +474,12 @@ os.register_at_fork(after_in_child=_clients.clear)
 def _new_client(options: S3Options) -> Any:
     import boto3
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ProfileNotFound
+    from botocore.exceptions import (
+        BotoCoreError,
+        CredentialRetrievalError,
+        PartialCredentialsError,
+        ProfileNotFound,
+    )
 
     retries: dict[str, Any] = {"mode": "standard"}
     if "AWS_MAX_ATTEMPTS" not in os.environ:
@@ -490,6 +497,8 @@ def _new_client(options: S3Options) -> Any:
         client = session.client("s3", endpoint_url=options.endpoint_url, config=config)
     except ProfileNotFound as error:
         raise UsageError(f"--profile: {error}; see `aws configure list-profiles`") from error
+    except (CredentialRetrievalError, PartialCredentialsError):
+        raise  # these are explained
     except (ValueError, BotoCoreError) as error:
         raise UsageError(f"S3 cannot be set up: {error}") from error
     retry_more(client)

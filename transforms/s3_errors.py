@@ -60,7 +60,11 @@ def explain(
     """
     from botocore import exceptions as boto
     from botocore.parsers import ResponseParserError
-    from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
+    from s3transfer.exceptions import (
+        RetriesExceededError,
+        S3DownloadFailedError,
+        S3ValidationError,
+    )
 
     where = f"s3://{bucket}/{key}"
     if isinstance(error, boto.ClientError):
@@ -93,12 +97,19 @@ def explain(
             f"{_store(options)} cannot be reached for {where} ({type(error).__name__}): check the "
             "network and --endpoint-url, then run again"
         )
+    if isinstance(error, RecursionError):  # boto3 asks where to go, and is sent on, and asks …
+        return UsageError(
+            f"{_store(options)} redirects every request, also that for {where}, but names no "
+            "region: check --endpoint-url, and whether it wants https://"
+        )
     if isinstance(error, (ResponseParserError, ValueError)):
         return StorageError(
             f"{_store(options)} sent something for {where} that is no reply of S3: check "
             "--endpoint-url, and whether a proxy or a sign-in page is between, then run again"
         )
-    lost = (boto.BotoCoreError, RetriesExceededError, S3DownloadFailedError)
+    if isinstance(error, (S3DownloadFailedError, S3ValidationError)):
+        return StorageError(f"{where} changed while it was fetched ({_short(error)}): run again")
+    lost = (boto.BotoCoreError, RetriesExceededError)
     if isinstance(error, (*lost, ConnectionError, TimeoutError)):
         cause = getattr(error, "last_exception", None) or error
         return StorageError(
