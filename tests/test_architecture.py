@@ -159,10 +159,12 @@ def test_a_mistyped_value_waits_for_no_heavy_library() -> None:
 
 
 def test_the_public_names_are_these() -> None:
-    assert pipeline.__all__ == ["DatasetProcessor", "Request", "__version__", "prepare"]
+    assert pipeline.__all__ == [
+        "DatasetProcessor", "Request", "S3Handler", "__version__", "prepare"
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["DatasetProcessor", "Request", "prepare"])
+@pytest.mark.parametrize("name", ["DatasetProcessor", "Request", "S3Handler", "prepare"])
 def test_every_public_name_can_be_had(name: str) -> None:
     found = getattr(pipeline, name)
     assert found.__name__ == name

@@ -348,7 +348,7 @@ class TestRequest:
         assert [path.name for path in folder.iterdir()] == [good.name]
         assert good.read_bytes() == GOOD
 
-    @pytest.mark.parametrize("output", ["s3://bucket/a", "s3:/b", "s3://", "gs://b/a", "file:///x"])
+    @pytest.mark.parametrize("output", ["gs://b/a", "file:///x"])
     def test_6_an_output_elsewhere_is_refused(
         self, prepare: Prepare, good: Path, output: str, offline: list[object]
     ) -> None:

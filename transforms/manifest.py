@@ -34,7 +34,8 @@ def parse(data: bytes, where: str) -> dict[str, Any]:
     files(manifest, where)
     if not _are_counts(manifest.get("counts")):
         raise VerificationFailed(
-            f"{MANIFEST} of {where} does not say how many rows were read, kept and rejected"
+            f"{MANIFEST} of {where} does not count its rows ({str(manifest.get('counts'))[:200]}); "
+            "the manifest is damaged or foreign: prepare or fetch the set again"
         )
     return manifest
 

@@ -60,8 +60,8 @@ class S3Place:
             raise UsageError(f"{flag} {uri!r} is no S3 address; expected s3://BUCKET/PREFIX")
         bucket, _, prefix = uri[len("s3://") :].partition("/")
         check_bucket_name(bucket, flag, uri)
+        parts = prefix.removesuffix("/").split("/") if prefix else []
         prefix = prefix.removesuffix("/")
-        parts = prefix.split("/") if prefix else []
         if not _PREFIX.fullmatch(prefix) or any(part in ("", ".", "..") for part in parts):
             raise UsageError(
                 f"{flag} {uri!r} holds an empty part, '..', a space or another character that "

@@ -17,6 +17,7 @@ from transforms.errors import (
     UsageError,
     VerificationFailed,
 )
+from transforms.s3_retries import REDIRECTS
 
 if TYPE_CHECKING:
     from transforms.s3 import S3Options
@@ -97,11 +98,6 @@ def explain(
             f"{_store(options)} cannot be reached for {where} ({type(error).__name__}): check the "
             "network and --endpoint-url, then run again"
         )
-    if isinstance(error, RecursionError):  # boto3 asks where to go, and is sent on, and asks …
-        return UsageError(
-            f"{_store(options)} redirects every request, also that for {where}, but names no "
-            "region: check --endpoint-url, and whether it wants https://"
-        )
     if isinstance(error, (ResponseParserError, ValueError)):
         return StorageError(
             f"{_store(options)} sent something for {where} that is no reply of S3: check "
@@ -138,8 +134,14 @@ def _refused(
             f"the bucket {bucket} does not exist at {_store(options)}: create it, or check the "
             "name (--s3-bucket) and --endpoint-url"
         )
-    if code in _ELSEWHERE or status in (301, 307):
+    if code in _ELSEWHERE or status in REDIRECTS:
         region = headers.get("x-amz-bucket-region") or reply["Error"].get("Region")
+        if not region and options.endpoint_url:
+            onward = headers.get("location", "an address that it does not name")
+            return UsageError(
+                f"{_store(options)} sends requests for {where} on to {onward}: check "
+                "--endpoint-url, and whether it wants https://"
+            )
         hint = f"--region {region}" if region else "--region with the bucket's region"
         return UsageError(f"the bucket {bucket} is in another region than asked: add {hint}")
     if code in _EXPIRED:

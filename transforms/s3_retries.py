@@ -24,6 +24,8 @@ _CODES = (
 )
 _LONGEST_SECONDS = 20.0
 
+REDIRECTS = (301, 302, 307, 308)
+
 _OF_OBJECTS = ("etag", "last-modified", "content-length", "date")
 _READ = {
     "GetObject": _OF_OBJECTS,
@@ -62,7 +64,19 @@ def retry_more(client: Any) -> None:
         return None
 
     client.meta.events.register("needs-retry.s3", pause)
+    client.meta.events.register_first("needs-retry.s3.HeadBucket", _stop_asking)
     client.meta.events.register_last("before-call.s3", _do_not_ask_first)
+
+
+def _stop_asking(response: tuple[Any, Any] | None, operation: Any, **_: object) -> None:
+    """boto3 asks so for a bucket's region; told to go elsewhere, it would ask again without end."""
+    if response is None:
+        return
+    answer, parsed = response
+    if answer.status_code in REDIRECTS and "x-amz-bucket-region" not in answer.headers:
+        from botocore.exceptions import ClientError
+
+        raise ClientError(parsed, operation.name)
 
 
 def _do_not_ask_first(params: Any, **_: object) -> None:
