@@ -117,7 +117,10 @@ def forks() -> Iterator[Forks]:
 def stop_in_the_middle(
     words: Sequence[str], number: signal.Signals, environment: Mapping[str, str], folder: Path
 ) -> tuple[int, str]:
-    """Runs a command that gets a signal when its first unit is finished; exit code, errors."""
+    """Runs a command that gets a signal when a unit is finished; exit code, errors.
+
+    It gets another one while it gives its claim up, and a thread of it is still writing a shard.
+    """
     done = subprocess.run(
         [sys.executable, __file__, str(int(number)), *words],
         env=dict(environment),
@@ -243,9 +246,13 @@ def _run_and_stop(number: int, words: list[str]) -> int:
 
     cli._calm()  # before Beam is imported, as it is in a command
     from transforms import write
+    from transforms.s3 import S3Place
+    from transforms.s3_claim import Claim
+    from transforms.s3_folder import S3Folder
 
-    record = write.record
+    record, leave = write.record, Claim._leave
     recorded: Counter[int] = Counter()
+    S3Folder(S3Place("bucket", "prefix")).scratch_file().touch()
 
     def stopping(folder: Any, unit: int, kind: str, shards: Any) -> None:
         record(folder, unit, kind, shards)
@@ -256,7 +263,11 @@ def _run_and_stop(number: int, words: list[str]) -> int:
             while signals.received() is None and time.monotonic() < deadline:
                 os.sched_yield()
 
-    write.record = stopping
+    def stopping_again(claim: Claim, state: str) -> None:
+        os.kill(os.getpid(), number)
+        leave(claim, state)
+
+    write.record, Claim._leave = stopping, stopping_again  # type: ignore[method-assign]
     return cli.main(words)
 
 
