@@ -85,12 +85,13 @@ class Site:
     bucket: str
     local: Path
     pauses: Pauses
+    endpoint: str
     requests: list[str] = field(default_factory=list)
     _hooks: list[tuple[str, Callable[..., Any]]] = field(default_factory=list)
 
     @property
     def options(self) -> S3Options:
-        return S3Options(endpoint_url=self.proxy.endpoint)
+        return S3Options(endpoint_url=self.endpoint)
 
     def uri(self, name: str) -> str:
         return f"s3://{self.bucket}/{name}"
@@ -147,10 +148,10 @@ class Site:
         return given
 
     def run(self, *words: str) -> Ended:
-        """Runs a command line with the proxy as its S3."""
+        """Runs a command line with `endpoint`, which is the proxy's, as its S3."""
         said = io.StringIO()
         with redirect_stdout(said), redirect_stderr(said):
-            code = main([*words, "--endpoint-url", self.proxy.endpoint])
+            code = main([*words, "--endpoint-url", self.endpoint])
         return Ended(code, said.getvalue())
 
     def _hear(self, request: AWSPreparedRequest, **_: object) -> None:
@@ -255,9 +256,11 @@ def site_fixture(
 ) -> Iterator[Site]:
     """A new bucket, a new proxy before the server, and a set that was prepared without Beam."""
     use_account(monkeypatch, s3_server)
+    monkeypatch.chdir(tmp_path)  # where a run that writes straight to S3 leaves its record
     local = tmp_path / "cache" / "set"
     make_set(LocalFolder(str(local)))
-    site = Site(s3_server, toxiproxy.proxy(s3_server.endpoint), bucket, local, pauses)
+    proxy = toxiproxy.proxy(s3_server.endpoint)
+    site = Site(s3_server, proxy, bucket, local, pauses, proxy.endpoint)
     new_client = s3._new_client
     monkeypatch.setattr(s3, "_new_client", lambda options: site.equip(new_client(options)))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -306,4 +309,5 @@ def small_disk_fixture(tmp_path: Path) -> Iterator[SmallDisk]:
     try:
         yield SmallDisk(path)
     finally:
-        subprocess.run(["umount", str(path)], check=True)
+        # Lazily, for a failed test may have left a file open.
+        subprocess.run(["umount", "--lazy", str(path)], check=True)

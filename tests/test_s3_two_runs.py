@@ -28,6 +28,7 @@ from transforms.layout import SCHEMA, shard_path
 from transforms.local_folder import LocalFolder
 from transforms.records import Shard
 from transforms.s3 import S3Place
+from transforms.s3_claim import Claim
 from transforms.s3_folder import S3Folder
 from transforms.shards import ShardWriter
 from transforms.storage import Folder
@@ -272,12 +273,20 @@ class TestRuns:
 
     @pytest.mark.parametrize("earlier", ["none", "released"])
     def test_of_many_that_claim_at_once_one_holds_the_place(
-        self, earlier: str, folder: S3Folder
+        self, earlier: str, folder: S3Folder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        read, tried, check, waited = Barrier(4), Barrier(4), Claim._check, set()
+
+        def check_together(self: Claim, *found: Any) -> None:
+            check(self, *found)
+            if self not in waited:  # all have seen that the claim is free
+                waited.add(self)
+                read.wait(30)
+
         if earlier == "released":
             with pytest.raises(KeyError), folder.claimed("plan"):
                 raise KeyError
-        tried = Barrier(4)
+            monkeypatch.setattr(Claim, "_check", check_together)
 
         def claim() -> None:
             try:
