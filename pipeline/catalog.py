@@ -16,9 +16,10 @@ from transforms.errors import UsageError, VerificationFailed
 from transforms.layout import DATASET_DICT, MANIFEST
 from transforms.manifest import files as files_of
 from transforms.manifest import parse
-from transforms.s3 import Bucket, S3Options, S3Place, Stored
+from transforms.s3 import Bucket, Stored
 from transforms.s3_claim import COMPLETE, LEASE_SECONDS, WRITING
 from transforms.s3_folder import REQUESTS_AT_ONCE
+from transforms.s3_place import S3Options, S3Place
 from transforms.split import SPLITS
 from transforms.storage import CLAIM
 

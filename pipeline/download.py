@@ -31,7 +31,8 @@ from transforms.local_folder import explained
 from transforms.manifest import files as files_of
 from transforms.manifest import parse
 from transforms.records import SetFile
-from transforms.s3 import Bucket, S3Options, S3Place
+from transforms.s3 import Bucket
+from transforms.s3_place import S3Options, S3Place
 from transforms.split import SPLITS
 
 _PLAIN = S3Options()

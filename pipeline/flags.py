@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from pipeline.request import DEFAULT_BUCKET, DEFAULT_DATASET, DEFAULT_OUTPUT, parse_size
 from transforms.errors import UsageError
-from transforms.s3 import S3Options
+from transforms.s3_place import S3Options
 
 PREPARING = ("prepare", "plan", "preview")
 MOVING = ("upload", "download", "verify", "list", "prune")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pipeline.request import Request
 from transforms.local_folder import LocalFolder
-from transforms.s3 import S3Options, S3Place, is_s3
 from transforms.s3_folder import REQUESTS_AT_ONCE, S3Folder
+from transforms.s3_place import S3Options, S3Place, is_s3
 from transforms.storage import Folder, recall
 
 SET_NAME = "processed_reasoning"

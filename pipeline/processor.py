@@ -35,7 +35,7 @@ from transforms.formats.rows import numbered, text_rows, typed_columns
 from transforms.local_folder import LocalFolder
 from transforms.pairs import to_pairs
 from transforms.records import one_array
-from transforms.s3 import S3Options, S3Place
+from transforms.s3_place import S3Options, S3Place
 from transforms.shards import ShardWriter
 from transforms.split import SPLITS, SplitRule, normalise_keys
 

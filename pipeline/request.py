@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from transforms.errors import AccessDenied, UsageError
-from transforms.s3 import S3Options, S3Place, check_bucket_name, is_s3
+from transforms.s3_place import S3Options, S3Place, check_bucket_name, is_s3
 
 DEFAULT_DATASET = "TuringEnterprises/Turing-Open-Reasoning"
 DEFAULT_BUCKET = "reasonforge-datasets-dev-071909720457"

@@ -19,7 +19,7 @@ from apache_beam.runners.runner import create_runner
 
 from pipeline.request import Request
 from transforms.errors import UsageError
-from transforms.s3 import is_s3
+from transforms.s3_place import is_s3
 
 _HERE = ("directrunner", "direct", "fnapirunner")
 _LOCAL_PRISM = "prismrunner"

@@ -23,7 +23,8 @@ from pipeline.fetch import FILES_AT_ONCE, Wanted, check_space, fetch, is_right
 from transforms.errors import AccessDenied, BadInput, OutputTaken, StorageError, UsageError
 from transforms.layout import DATASET_DICT
 from transforms.local_folder import explained
-from transforms.s3 import Bucket, S3Options, check_bucket_name
+from transforms.s3 import Bucket
+from transforms.s3_place import S3Options, check_bucket_name
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 

@@ -14,8 +14,8 @@ from pipeline.preview import first_rows
 from pipeline.request import DEFAULT_OUTPUT, Request
 from pipeline.upload import Uploaded, claimed, kept, note, send
 from transforms.layout import DATASET_DICT, MANIFEST
-from transforms.s3 import S3Place, is_s3
 from transforms.s3_folder import S3Folder
+from transforms.s3_place import S3Place, is_s3
 
 if TYPE_CHECKING:
     from pipeline.job import Prepared

@@ -23,7 +23,7 @@ from transforms.layout import DATASET_DICT, MANIFEST, REJECTS_FOLDER, SCHEMA
 from transforms.manifest import files as files_of
 from transforms.manifest import parse
 from transforms.records import SetFile
-from transforms.s3 import S3Options
+from transforms.s3_place import S3Options
 from transforms.split import SPLITS
 
 _FILES_AT_ONCE = 8

@@ -17,8 +17,9 @@ from transforms.commit import Contents, commit
 from transforms.layout import SCHEMA, shard_path
 from transforms.local_folder import LocalFolder
 from transforms.records import Shard
-from transforms.s3 import Bucket, S3Options, S3Place
+from transforms.s3 import Bucket
 from transforms.s3_folder import S3Folder
+from transforms.s3_place import S3Options, S3Place, is_s3
 from transforms.shards import ShardWriter, Written
 from transforms.storage import Folder
 
@@ -85,7 +86,7 @@ class MadeSet:
 
     @property
     def on_s3(self) -> bool:
-        return s3.is_s3(self.place)
+        return is_s3(self.place)
 
     def _object(self, name: str) -> tuple[Bucket, str]:
         place = S3Place.parse(self.place)

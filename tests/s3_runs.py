@@ -246,9 +246,9 @@ def _run_and_stop(number: int, words: list[str]) -> int:
 
     cli._calm()  # before Beam is imported, as it is in a command
     from transforms import write
-    from transforms.s3 import S3Place
     from transforms.s3_claim import Claim
     from transforms.s3_folder import S3Folder
+    from transforms.s3_place import S3Place
 
     record, leave = write.record, Claim._leave
     recorded: Counter[int] = Counter()

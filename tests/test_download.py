@@ -33,7 +33,7 @@ from transforms.errors import (
     UsageError,
     VerificationFailed,
 )
-from transforms.s3 import S3Options
+from transforms.s3_place import S3Options
 
 LAST = ("manifest.json", "dataset_dict.json")  # the files that the manifest does not name
 SHARD, OTHER = "train/data-00000-of-00002.arrow", "train/data-00001-of-00002.arrow"

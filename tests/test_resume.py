@@ -24,8 +24,8 @@ from transforms.errors import StorageError
 from transforms.local_folder import LocalFolder
 from transforms.read import _ReadUnitFn
 from transforms.records import Batch, Unit
-from transforms.s3 import S3Options
 from transforms.s3_folder import S3Folder
+from transforms.s3_place import S3Options
 from transforms.shards import Written
 
 UNITS = 4

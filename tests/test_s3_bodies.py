@@ -11,7 +11,8 @@ from s3_servers import S3Server, Toxiproxy
 
 from transforms import s3
 from transforms.errors import StorageError
-from transforms.s3 import Bucket, S3Options
+from transforms.s3 import Bucket
+from transforms.s3_place import S3Options
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ from s3_faults import WAYS, Site, pauses_fixture, site_fixture  # noqa: F401 - p
 
 from transforms import s3
 from transforms.errors import StorageError
-from transforms.s3 import Bucket, S3Options
+from transforms.s3 import Bucket
+from transforms.s3_place import S3Options
 
 
 @pytest.mark.parametrize("way", WAYS)

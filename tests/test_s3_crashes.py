@@ -30,8 +30,8 @@ from pipeline.cli import main
 from pipeline.verify import verify
 from transforms import s3_claim
 from transforms.errors import OutputTaken
-from transforms.s3 import S3Place
 from transforms.s3_folder import S3Folder
+from transforms.s3_place import S3Place
 
 
 @pytest.fixture

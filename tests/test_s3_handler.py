@@ -27,7 +27,7 @@ from transforms.errors import (
     UsageError,
     VerificationFailed,
 )
-from transforms.s3 import S3Options
+from transforms.s3_place import S3Options
 
 FILES = {
     "checkpoint-1/optimizer.pt": random.Random(1).randbytes(3_000_000),

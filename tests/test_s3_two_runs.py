@@ -27,9 +27,9 @@ from transforms.errors import DataPrepError, OutputTaken, VerificationFailed
 from transforms.layout import SCHEMA, shard_path
 from transforms.local_folder import LocalFolder
 from transforms.records import Shard
-from transforms.s3 import S3Place
 from transforms.s3_claim import Claim
 from transforms.s3_folder import S3Folder
+from transforms.s3_place import S3Place
 from transforms.shards import ShardWriter
 from transforms.storage import Folder
 

@@ -20,7 +20,7 @@ from transforms.errors import (
 from transforms.s3_retries import REDIRECTS
 
 if TYPE_CHECKING:
-    from transforms.s3 import S3Options
+    from transforms.s3_place import S3Options
 
 _PERMISSIONS = {
     # S3 answers 403 for what is not there to those who may not list.

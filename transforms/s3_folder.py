@@ -25,8 +25,9 @@ from typing import Any
 from transforms.errors import AccessDenied, DataPrepError, OutputTaken, VerificationFailed
 from transforms.layout import DATASET_DICT, MANIFEST
 from transforms.records import SetFile, Shard
-from transforms.s3 import Bucket, S3Options, S3Place
+from transforms.s3 import Bucket
 from transforms.s3_claim import Claim
+from transforms.s3_place import S3Options, S3Place
 from transforms.shards import Written
 from transforms.storage import CLAIM, SPLITS_RECORD, WORK, report
 
