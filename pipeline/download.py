@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.fetch import FILES_AT_ONCE, Received, Wanted, check_space, fetch, is_right
 from transforms import layout
+from transforms.disk import sync
 from transforms.errors import OutputTaken, UsageError, VerificationFailed
 from transforms.layout import DATASET_DICT, MANIFEST
 from transforms.local_folder import explained
@@ -135,13 +136,6 @@ class _Source:
             )
         manifest = parse(found[MANIFEST], place.uri)
         files = files_of(manifest, place.uri)
-        folders = {file.path.rpartition("/")[0] for file in files}
-        both = next((file.path for file in files if file.path in folders), None)
-        if both:
-            raise VerificationFailed(
-                f"{MANIFEST} of {place.uri} lists {both} as a file and as a folder; it is damaged "
-                "or foreign, and nothing of it was used"
-            )
         return cls(place.uri, bucket, found[DATASET_DICT], found[MANIFEST], manifest, files)
 
 
@@ -259,7 +253,7 @@ def _check_states(folder: Path, source: _Source) -> None:
 
 def _put_in_place(temporary: Path, folder: Path) -> None:
     for path in (*temporary.glob("*/"), temporary):
-        _sync(path)
+        sync(path)
     try:
         temporary.replace(folder)
     except OSError as error:
@@ -269,7 +263,7 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
             f"{folder} was made by something else meanwhile; what was fetched is kept in "
             f"{temporary}: move {folder.name} away, then run again"
         ) from error
-    _sync(folder.parent)
+    sync(folder.parent)
 
 
 def _content(path: Path) -> bytes | None:
@@ -281,12 +275,4 @@ def _content(path: Path) -> bytes | None:
 
 def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(path)

@@ -5,15 +5,14 @@ Nothing that came from a store is trusted: not a size, not a name, and not the b
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from threading import Event, Lock
 
+from transforms.disk import hash_file, sync
 from transforms.errors import OutputTaken, StorageError, VerificationFailed
 from transforms.s3 import Bucket
 
@@ -94,16 +93,13 @@ def _fetch_one(bucket: Bucket, wanted: Wanted, root: Path, heard: _Heard) -> Non
 def is_right(path: Path, size: int, digest: str | None) -> bool:
     """Has a file this size and SHA-256 in hex (None: any)?  If so it is on the disk as well."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            if os.fstat(file.fileno()).st_size != size:
-                return False
-            found = sha256()
-            while block := file.read(2**20):
-                found.update(block)
-            os.fsync(file.fileno())
+        if path.stat().st_size != size:
+            return False
+        _, found = hash_file(path)
+        sync(path)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return False
-    return digest in (None, found.hexdigest())
+    return digest in (None, found)
 
 
 def check_space(folder: Path, size: int) -> None:

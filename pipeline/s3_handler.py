@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 from pipeline.fetch import FILES_AT_ONCE, Wanted, check_space, fetch, is_right
+from transforms.disk import hash_file
 from transforms.errors import AccessDenied, BadInput, OutputTaken, StorageError, UsageError
 from transforms.layout import DATASET_DICT
 from transforms.local_folder import explained
@@ -203,12 +203,7 @@ def _missing(store: Bucket, objects: Sequence[Wanted], root: Path) -> list[Wante
 
 def _send(store: Bucket, path: Path, key: str) -> None:
     with _reading(path):
-        found, size = sha256(), 0
-        with open(path, "rb", buffering=0) as file:
-            while block := file.read(2**20):
-                found.update(block)
-                size += len(block)
-        store.upload(path, key, size, found.hexdigest())
+        store.upload(path, key, *hash_file(path))
 
 
 @contextmanager

@@ -14,7 +14,6 @@ A run that was stopped, or lost its disk, leaves staging and work where it had f
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -27,6 +26,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from transforms.disk import hash_file, sync
 from transforms.errors import (
     AccessDenied,
     DataPrepError,
@@ -229,7 +229,7 @@ class LocalFolder:
                 shutil.rmtree(replaced, ignore_errors=True)
                 target.rename(replaced)
             self.staging.rename(target)
-            _sync_folder(target.parent)
+            sync(target.parent)
             shutil.rmtree(replaced, ignore_errors=True)
             shutil.rmtree(self.work, ignore_errors=True)
 
@@ -243,21 +243,9 @@ def _size(path: Path) -> int | None:
 
 def _sha256(path: Path) -> str | None:
     try:
-        found = hashlib.sha256()
-        with open(path, "rb", buffering=0) as file:
-            while block := file.read(2**20):
-                found.update(block)
-        return found.hexdigest()
+        return hash_file(path)[1]
     except FileNotFoundError:
         return None
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -55,10 +55,14 @@ def files(manifest: Mapping[str, Any], where: str) -> list[SetFile]:
             )
         found.append(SetFile(entry["path"], entry["bytes"], entry["sha256"], entry["rows"]))
     names = {file.path for file in found}
-    if len(names) != len(found) or names & {
-        name.partition("/")[0] for name in names if "/" in name
-    }:
-        raise VerificationFailed(f"{MANIFEST} of {where} lists a file twice, or within a file")
+    if len(names) != len(found):
+        raise VerificationFailed(f"{MANIFEST} of {where} lists a file twice")
+    both = names & {name.partition("/")[0] for name in names if "/" in name}
+    if both:
+        raise VerificationFailed(
+            f"{MANIFEST} of {where} lists {both.pop()} as a file and as a folder; the manifest is "
+            "damaged or foreign, and nothing of it was used"
+        )
     return found
 
 

@@ -22,6 +22,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from transforms.disk import hash_file
 from transforms.errors import BadInput, StorageError, UsageError, VerificationFailed
 from transforms.s3_place import S3Options
 from transforms.s3_retries import retry_more
@@ -188,23 +189,23 @@ class Bucket:
 
     def _checked(self, path: Path, size: int, digest: str) -> dict[str, str]:
         """Reads the file once more: what is sent must be what was hashed when it was made."""
-        found, crc, length = sha256(), 0, 0
-        with open(path, "rb", buffering=0) as file:
-            while block := file.read(2**20):
-                found.update(block)
-                length += len(block)
-                if size > _WHOLE_BYTES:
-                    crc = zlib.crc32(block, crc)
-        if (length, found.hexdigest()) != (size, digest):
+        crc = 0
+
+        def checksum(block: bytes) -> None:
+            nonlocal crc
+            crc = zlib.crc32(block, crc)
+
+        length, found = hash_file(path, checksum if size > _WHOLE_BYTES else None)
+        if (length, found) != (size, digest):
             raise VerificationFailed(
                 f"{path} is not what was written ({length:,} of {size:,} bytes, SHA-256 "
-                f"{found.hexdigest()[:12]} for {digest[:12]}): the disk or memory is faulty, or "
+                f"{found[:12]} for {digest[:12]}): the disk or memory is faulty, or "
                 "the file was changed; make the set again"
             )
         if self.options.checksums == "when_required":
             return {}
         if size <= _WHOLE_BYTES:
-            return self._whole_checksum(found.digest())
+            return self._whole_checksum(bytes.fromhex(found))
         return {"ChecksumCRC32": base64.b64encode(crc.to_bytes(4, "big")).decode()}
 
     def _whole_checksum(self, digest: bytes) -> dict[str, str]:
