@@ -11,10 +11,10 @@ SAMPLE := pipeline/sample/reasoning.jsonl
 OUTPUT := data_cache/processed_reasoning
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check fix bench clean
+.PHONY: help install run test test-clusters check fix bench clean
 
 help:  ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/installed  ## Make .venv with everything that running and developing needs
 
@@ -29,6 +29,9 @@ run: install  ## Prepare the data set that ships with the project, then load it
 
 test: install  ## Run all tests
 	$(BIN)/python -m pytest
+
+test-clusters: install  ## Run the job on a real Flink and Spark; needs Java and Maven
+	$(BIN)/python -m pytest -m clusters tests/test_clusters.py
 
 check: install  ## Lint, format and types
 	$(BIN)/ruff check .

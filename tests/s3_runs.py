@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,13 +66,14 @@ class Forks:
         self,
         server: S3Server,
         commands: Sequence[Sequence[str]],
-        crashes: Sequence[int] | None = None,
+        crashes: Sequence[int | str] | None = None,
         at_once: int = 3,
     ) -> list[Ended]:
         """Runs command lines as root of a server, each in a new folder.
 
-        `crashes` tells for each before which of its writes it dies, from 1; 0 is never. Objects
-        beyond a quarter of a MiB go in parts, so that small sets have pending uploads, too.
+        `crashes` tells for each before which of its writes it dies: the so-many-th, from 1 (0 is
+        never), or the first one like a pattern. Objects beyond a quarter of a MiB go in parts, so
+        that small sets have pending uploads, too.
         """
         asked = []
         for words, crash in zip(commands, crashes or [0] * len(commands), strict=True):
@@ -176,7 +178,7 @@ def _serve() -> None:
 
 
 def _fork_all(
-    asked: Sequence[tuple[list[str], int, str]], environment: Mapping[str, str], at_once: int
+    asked: Sequence[tuple[list[str], int | str, str]], environment: Mapping[str, str], at_once: int
 ) -> list[int]:
     running: dict[int, int] = {}
     codes = [-1] * len(asked)
@@ -197,7 +199,9 @@ def _fork_all(
     return codes
 
 
-def _run(words: list[str], crash: int, folder: str, environment: Mapping[str, str]) -> NoReturn:
+def _run(
+    words: list[str], crash: int | str, folder: str, environment: Mapping[str, str]
+) -> NoReturn:
     code = 1
     try:
         os.chdir(folder)
@@ -219,7 +223,7 @@ def _run(words: list[str], crash: int, folder: str, environment: Mapping[str, st
         os._exit(code)
 
 
-def _count_writes(crash: int) -> None:
+def _count_writes(crash: int | str) -> None:
     from transforms import s3
 
     s3._WHOLE_BYTES = 2**18
@@ -231,9 +235,10 @@ def _count_writes(crash: int) -> None:
         if request.method not in ("PUT", "POST", "DELETE"):
             return
         count += 1
-        if count == crash:
+        write = f"{request.method} {request.url.split('/', 3)[-1]}"
+        if re.match(crash, write) if isinstance(crash, str) else count == crash:
             os._exit(CRASHED)
-        print(request.method, request.url.split("/", 3)[-1], file=log)
+        print(write, file=log)
 
     s3._client(s3.S3Options()).meta.events.register("before-send.s3", heard)
 
@@ -255,12 +260,14 @@ def _run_and_stop(number: int, words: list[str]) -> int:
     S3Folder(S3Place("bucket", "prefix")).scratch_file().touch()
 
     def stopping(folder: Any, unit: int, kind: str, shards: Any) -> None:
+        if 2 in recorded.values():
+            raise RuntimeError("threads that go on for a while must not finish the run")
         record(folder, unit, kind, shards)
         recorded[unit] += 1
         if recorded[unit] == 2:  # its splits and its rejects
-            os.kill(os.getpid(), number)
             deadline = time.monotonic() + 30
             while signals.received() is None and time.monotonic() < deadline:
+                os.kill(os.getpid(), number)  # one that comes as the main thread falls asleep waits
                 os.sched_yield()
 
     def stopping_again(claim: Claim, state: str) -> None:

@@ -1,0 +1,164 @@
+"""What real clusters are made of: Flink, Spark and Beam's job servers, collected into a cache once.
+
+Beam's ready-made job-server jars are a plain download for users.  Here their parts are collected
+with Maven, and a jar that holds nothing but a manifest names them: Beam cannot tell the difference.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from conftest import absent
+from filelock import FileLock
+
+# The newest runners that Maven Central has whole, but for the job service, of which the last one
+# there is older.  A Python job of 2.77 runs on them: the protocol between them is a stable one.
+BEAM = "2.70.0"
+JOB_SERVICE = "2.65.0"
+# The last patches of the minor versions that these runners are made for.
+FLINK = "1.19.3"
+SPARK = "3.5.9"
+
+# More than half of Spark: SQL stores, machine learning, other schedulers.  Beam gives a job all the
+# jars of its job server, and every executor would fetch these in vain.
+_NO_PART_OF_A_JOB = (
+    *("arpack*", "breeze*", "datanucleus*", "derby*", "hive*", "kubernetes*", "lapack*", "mesos*"),
+    *("orc*", "parquet*", "rocksdbjni*", "scala-compiler*", "spire*"),
+    *(f"spark-{part}*" for part in ("hive", "kubernetes", "mesos", "mllib", "repl", "yarn")),
+    # Spark's is of 2013; with it the first task on each executor fails in Beam's code for Google's
+    # storage.  Beam brings a new one along.
+    "guava-*",
+)
+
+_NAME = f"beam-{BEAM}-{JOB_SERVICE}-flink-{FLINK}-spark-{SPARK}"
+_POM = Path(__file__).with_name("cluster-pom.xml")
+_LONGEST_SECONDS = 1200.0  # two minutes on an empty cache; the rest is for a slow network
+
+
+@dataclass(frozen=True)
+class Distributions:
+    """Where everything is: the job servers' jars, Flink's ``lib`` and Spark's home."""
+
+    root: Path
+
+    @property
+    def flink_job_server(self) -> Path:
+        return self.root / "flink-job-server.jar"
+
+    @property
+    def spark_job_server(self) -> Path:
+        return self.root / "spark-job-server.jar"
+
+    @property
+    def flink_lib(self) -> Path:
+        return self.root / "flink" / "lib"
+
+    @property
+    def spark_home(self) -> Path:
+        return self.root / "spark"
+
+
+def collected() -> Distributions:
+    """The distributions, collected first if this machine has none yet."""
+    for program in ("java", "mvn"):
+        if shutil.which(program) is None:
+            absent(f"needs Java and Maven for clusters, and there is no `{program}` on the PATH")
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute()
+    # Outside the checkout, so that a clean checkout does not collect again.
+    folder = caches / "reasonforge-data-prep" / "clusters"
+    target = folder / _NAME
+    if target.is_dir():  # it got there by a rename, so it is whole
+        return Distributions(target)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{_NAME}.lock"), tempfile.TemporaryDirectory(dir=folder) as fresh:
+        if not target.is_dir():  # else another process has collected it while this one waited
+            try:
+                _collect(Distributions(Path(fresh, "whole")))
+            except (subprocess.SubprocessError, OSError, tarfile.TarError) as error:
+                said = getattr(error, "stdout", None) or ""
+                absent(f"the clusters' parts cannot be collected: {error}\n{said[-1000:]}")
+            Path(fresh, "whole").rename(target)
+    return Distributions(target)
+
+
+def _collect(to: Distributions) -> None:
+    flink, spark = to.root / "beam-flink", to.root / "beam-spark"
+    _unpack(f"apache-flink-libraries=={FLINK}", "deps/lib", to.flink_lib)
+    _unpack(f"pyspark=={SPARK}", "deps/jars", to.spark_home / "jars", *_NO_PART_OF_A_JOB)
+    _copy_jars(f"beam-runners-flink-{FLINK.rpartition('.')[0]}", flink)
+    _copy_jars(f"beam-runners-spark-{SPARK.partition('.')[0]}", spark)
+    _link_jar(to.flink_job_server, "org.apache.beam.runners.flink.FlinkJobServerDriver", [flink])
+    _link_jar(
+        to.spark_job_server,
+        "org.apache.beam.runners.spark.SparkJobServerDriver",
+        [spark, to.spark_home / "jars"],
+    )
+
+
+def _unpack(requirement: str, wanted: str, to: Path, *without: str) -> None:
+    """A folder of a package's source archive; pip would install much that is not needed."""
+    with tempfile.TemporaryDirectory() as temporary:
+        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:"]
+        _run([*pip, "--dest", temporary, requirement])
+        (archive,) = Path(temporary).glob("*.tar.gz")
+        with tarfile.open(archive) as tar:
+            tar.extractall(temporary, filter="data")
+        (top,) = (path for path in Path(temporary).iterdir() if path.is_dir())
+        shutil.copytree(top / wanted, to, ignore=shutil.ignore_patterns(*without))
+
+
+def _copy_jars(runner: str, to: Path) -> None:
+    versions = [f"-Drunner={runner}", f"-Dbeam={BEAM}", f"-Djob.service={JOB_SERVICE}"]
+    # Spark's own classes must be those of the cluster.
+    goal = ["dependency:copy-dependencies", "-DexcludeGroupIds=org.apache.spark"]
+    _run(
+        [
+            "mvn",
+            "--quiet",
+            "--batch-mode",
+            "--file",
+            str(_POM),
+            *versions,
+            *goal,
+            f"-DoutputDirectory={to}",
+        ]
+    )
+
+
+def _link_jar(path: Path, main_class: str, folders: Sequence[Path]) -> None:
+    """A jar that only names its main class and other jars, of each artifact the first one found."""
+    jars: dict[str, str] = {}
+    for folder in folders:
+        for jar in sorted(folder.glob("*.jar")):
+            artifact = re.split(r"-\d", jar.name)[0]
+            jars.setdefault(artifact, jar.relative_to(path.parent).as_posix())
+    names = " ".join(jars.values())
+    lines = ("Manifest-Version: 1.0", f"Main-Class: {main_class}", f"Class-Path: {names}")
+    with zipfile.ZipFile(path, "w") as jar:
+        jar.writestr("META-INF/MANIFEST.MF", "".join(f"{_folded(line)}\r\n" for line in lines))
+
+
+def _folded(line: str) -> str:
+    """A manifest's line may have 72 bytes, and goes on after a blank."""
+    return "\r\n ".join([line[:72], *(line[i : i + 71] for i in range(72, len(line), 71))])
+
+
+def _run(command: Sequence[str]) -> None:
+    subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=_LONGEST_SECONDS,
+        check=True,
+    )
