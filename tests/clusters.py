@@ -105,7 +105,11 @@ _C = TypeVar("_C", bound=_Cluster)
 
 
 class FlinkCluster(_Cluster):
-    """A JobManager and two TaskManagers of two slots each, so that one of them can do the work."""
+    """A JobManager and two TaskManagers of two slots each, so that one of them can do the work.
+
+    It has Flink's defaults, by which a job that loses a part of the cluster fails; `settings` are
+    lines of its configuration that change them.
+    """
 
     _SETTINGS = """
         jobmanager.rpc.address: 127.0.0.1
@@ -145,6 +149,10 @@ class FlinkCluster(_Cluster):
         appender.console.layout.pattern = %d %-5p %c - %m%n
     """
 
+    def __init__(self, settings: str = "") -> None:
+        self._own_settings = settings
+        super().__init__()
+
     def _start(self) -> None:
         self._managers: list[tuple[int, Program]] = []
         folder = self._programs.folder
@@ -152,7 +160,7 @@ class FlinkCluster(_Cluster):
         while not self.rest:
             # Anybody may take a port between its choice and its use; then the next one is tried.
             settings = self._SETTINGS.format(port=_free_port(), folder=folder)
-            (folder / "flink-conf.yaml").write_text(_lines(settings))
+            (folder / "flink-conf.yaml").write_text(_lines(f"{settings}\n{self._own_settings}"))
             self.rest = self._job_manager()
         names = {self._task_manager(host) for host in (0, 1)}
         self._programs.wait("Flink", lambda: self._registered() >= names, _START_SECONDS)

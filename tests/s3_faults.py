@@ -60,6 +60,21 @@ class Pauses:
         self._then.append(act)
 
 
+class Once:
+    """True for the first so many calls (None: for all), whichever threads they come from."""
+
+    def __init__(self, times: int | None = 1) -> None:
+        self._left = times
+        self._lock = Lock()
+
+    def __call__(self) -> bool:
+        with self._lock:
+            if self._left:
+                self._left -= 1
+                return True
+            return self._left is None
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a command ended: its exit code, and what it printed and complained of."""
@@ -114,11 +129,11 @@ class Site:
 
     def before(self, operation: str, key: str, act: Callable[[], object]) -> None:
         """Does something once, when a request for a key that ends like this is about to go."""
-        left = [act]
+        first = Once()
 
         def sending(request: AWSPreparedRequest, **_: object) -> None:
-            if left and request.url.split("?")[0].endswith(key):
-                left.pop()()
+            if request.url.split("?")[0].endswith(key) and first():
+                act()
 
         self.on(f"before-send.s3.{operation}", sending)
 
@@ -137,9 +152,10 @@ class Site:
         Returns the URLs of the requests that got it, as they come.
         """
         given: list[str] = []
+        among_first = Once(times)
 
         def sending(request: AWSPreparedRequest, **_: object) -> AWSResponse | None:
-            if not request.url.split("?")[0].endswith(key) or len(given) == times:
+            if not request.url.split("?")[0].endswith(key) or not among_first():
                 return None
             given.append(request.url)
             return error_reply(request, status, code, more, headers)

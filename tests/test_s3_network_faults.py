@@ -16,6 +16,7 @@ from s3_faults import (  # noqa: F401 - pytest finds the fixtures
     ATTEMPTS,
     REAL_ATTEMPTS,
     WAYS,
+    Once,
     Site,
     error_reply,
     in_parts_fixture,
@@ -154,11 +155,13 @@ class TestBrokenConnections:
         """[F11]"""
         monkeypatch.setattr(s3, "_ATTEMPTS", 20)  # else one test in so many would fail by chance
         site.proxy.add("reset_peer", toxicity=0.3, timeout=0)
-        for number in range(2):
+        for number in range(20):
             ended = site.publish(way, f"set-{number}")
             assert ended.code == 0, ended.said
             assert site.seen(f"set-{number}") == "complete"
             s3._clients.clear()  # new connections
+            if len(site.pauses.seconds) > 2:
+                break
         assert site.pauses.seconds
 
     @pytest.mark.usefixtures("in_parts")
@@ -173,7 +176,8 @@ class TestBrokenConnections:
         assert site.seen("set") == "nothing"
         pending = set(site.pending())
         assert pending
-        assert "Parts of it may be left pending there, unseen but billed: a run" in ended.error
+        if ".arrow" in ended.error:  # else a small file beside it failed first, and is told
+            assert "Parts of it may be left pending there, unseen but billed: a run" in ended.error
         assert_rerun_works(site, way)
 
     def test_a_whole_file_leaves_nothing_pending_and_nothing_is_said_of_it(
@@ -280,13 +284,13 @@ class TestRepliesCutInTheirHeaders:
 
     @pytest.mark.parametrize("operation", [*READING, *WRITING])
     def test_once(self, site: Site, operation: str) -> None:
-        left = [cut_reply]
+        first = Once()
         site.on(
             f"before-send.s3.{operation}",
-            lambda request, **_: left.pop()(request) if left else None,
+            lambda request, **_: cut_reply(request) if first() else None,
         )
         ended = site.publish("upload", "set")
-        assert not left
+        assert not first()
         assert ended.code == 0, ended.said
         assert site.pauses.seconds
         assert site.seen("set") == "complete"

@@ -19,6 +19,7 @@ from botocore.awsrequest import AWSPreparedRequest
 from s3_faults import (  # noqa: F401 - pytest finds the fixtures
     ATTEMPTS,
     WAYS,
+    Once,
     Site,
     SmallDisk,
     in_parts_fixture,
@@ -159,13 +160,14 @@ class TestDamageOnTheWay:
     @staticmethod
     def flip(site: Site, operation: str, times: int | None) -> list[bytes]:
         flipped: list[bytes] = []
+        among_first = Once(times)
 
         def sending(request: AWSPreparedRequest, **_: object) -> None:
-            if ".arrow" in request.url and len(flipped) != times:
+            if ".arrow" in request.url and among_first():
                 data = request.body.read()
                 request.body.seek(0)  # the next try reads it again
-                flipped.append(data[:100] + bytes([data[100] ^ 1]) + data[101:])
-                request.body = flipped[-1]
+                request.body = data[:100] + bytes([data[100] ^ 1]) + data[101:]
+                flipped.append(request.body)
 
         site.on(f"before-send.s3.{operation}", sending)
         return flipped

@@ -13,6 +13,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -81,8 +82,11 @@ def read(
 
     last = 0
     end = "\n" + form.delimiter.join([_END] * len(header)) + "\n"
-    with open_binary(path, form.compression) as file, _explained(path):
-        text = _Utf8(file, end)
+    with (
+        open_binary(path, form.compression) as file,
+        _Utf8(file, end) as text,
+        _explained(path),
+    ):
         for batch in _without_end(_open(text, form, header, columns, skip), path):
             # The parser reads ahead: take only the ragged rows that stand before this batch's end.
             numbers, passed = [], []
@@ -109,6 +113,9 @@ class _Utf8(io.RawIOBase):
     """The bytes of a file, and ``end`` behind them, with ``_NOT_UTF8`` for bytes that are not.
 
     So one bad cell is one bad row: Arrow would give up at such bytes in a ragged row.
+
+    Arrow reads ahead in a thread of its own.  Once closed there is nothing more to read, and no
+    thread is reading: one that did while the interpreter ends would abort the process.
     """
 
     def __init__(self, file: BinaryIO, end: str) -> None:
@@ -116,20 +123,27 @@ class _Utf8(io.RawIOBase):
         self._file, self._end = file, end.encode()
         self._ready = self._carry = b""
         self._ended = False
+        self._lock = Lock()
         self.was_mended = False
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        # Filled up, for Arrow expects a whole line in its first block.
-        while len(self._ready) < max(size, 1) and not self._ended:
-            data = self._file.read(size)
-            self._ended = not data
-            self._ready += self._valid(self._carry + data) + (self._end if self._ended else b"")
-        taken = self._ready if size < 0 else self._ready[:size]
-        self._ready = self._ready[len(taken) :]
-        return taken
+        with self._lock:
+            # Filled up, for Arrow expects a whole line in its first block.
+            while len(self._ready) < max(size, 1) and not self._ended:
+                data = self._file.read(size)
+                self._ended = not data
+                self._ready += self._valid(self._carry + data) + (self._end if self._ended else b"")
+            taken = self._ready if size < 0 else self._ready[:size]
+            self._ready = self._ready[len(taken) :]
+            return taken
+
+    def close(self) -> None:
+        with self._lock:
+            self._ended, self._ready = True, b""
+        super().close()
 
     def _valid(self, data: bytes) -> bytes:
         self._carry = b""
@@ -159,9 +173,9 @@ def _explained(path: str) -> Iterator[None]:
 
 
 def _header(path: str, form: Format) -> list[str]:
-    with open_binary(path, form.compression) as file, _explained(path):
+    with open_binary(path, form.compression) as file, _Utf8(file, "\n") as text, _explained(path):
         options = pcsv.ReadOptions(use_threads=False, block_size=_BLOCK)
-        reader = pcsv.open_csv(_Utf8(file, "\n"), options, _parsing(form, lambda row: "skip"))
+        reader = pcsv.open_csv(text, options, _parsing(form, lambda row: "skip"))
         names: list[str] = reader.schema.names
     if any(_NOT_UTF8 in name for name in names):
         raise BadInput(
