@@ -87,6 +87,11 @@ class Request:
         check_output(self.output)
         if self.uploads:
             check_bucket_name(self.s3_bucket, "--s3-bucket", self.s3_bucket)
+        if self.resume and is_s3(self.output) and self.output.endswith("/"):
+            raise UsageError(
+                f"--resume {self.output} makes a new name below that address; give the address of "
+                "the set that was begun, without a closing slash"
+            )
         if self.overwrite and is_s3(self.output):
             raise UsageError(
                 "--overwrite does not apply to S3: a set there may be in use and is never "

@@ -285,6 +285,7 @@ def test_a_request_that_can_never_work_is_refused(tmp_path: Path) -> None:
     for wrong in (
         {"output": "s3://bucket"},
         {"output": "s3://bucket/prefix", "overwrite": True},
+        {"output": "s3://bucket/datasets/", "resume": True},
         {"output": "/"},
         {"output": str(tmp_path / "file")},
         {"dataset": " "},
