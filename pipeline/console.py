@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from threading import Event, Lock, Thread
 from typing import Any, TextIO
 
@@ -130,12 +131,12 @@ def runner_output_aside() -> Iterator[None]:
     told in one sentence instead.  If something else goes wrong all of it is shown.
     """
     sys.stderr.flush()
-    real = os.dup(2)
+    real, stderr = os.dup(2), sys.stderr
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         os.dup2(log.fileno(), 2)
+        sys.stderr = log
         try:
-            with redirect_stderr(log):
-                yield
+            yield
         except DataPrepError:
             raise
         except Exception:
@@ -147,6 +148,8 @@ def runner_output_aside() -> Iterator[None]:
         finally:
             os.dup2(real, 2)
             os.close(real)
+            # The worker threads of a run that was stopped go on, and fail, until the process ends.
+            sys.stderr = stderr if signals.received() is None else io.StringIO()
 
 
 def progress_line(units: int, finished: Sequence[dict[str, Any]], seconds: float) -> str:
