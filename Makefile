@@ -6,6 +6,7 @@ PURE := transforms/chat.py transforms/errors.py transforms/fields.py transforms/
 	transforms/s3.py transforms/s3_claim.py transforms/s3_errors.py transforms/s3_folder.py \
 	transforms/s3_retries.py transforms/formats \
 	pipeline/request.py pipeline/source.py pipeline/plan.py pipeline/explain.py pipeline/flags.py \
+	pipeline/on_worker.py pipeline/own_package.py \
 	pipeline/output.py pipeline/upload.py pipeline/download.py pipeline/verify.py pipeline/catalog.py
 SAMPLE := pipeline/sample/reasoning.jsonl
 OUTPUT := data_cache/processed_reasoning
@@ -44,7 +45,8 @@ fix: install  ## Mend what lint and format can mend by themselves
 	$(BIN)/ruff format .
 
 bench: install  ## Time the job against its baselines; takes a while and some GB of disk
-	$(BIN)/python benchmarks/bench.py; status=$$?; $(BIN)/python benchmarks/s3.py && exit $$status
+	$(BIN)/python benchmarks/bench.py; status=$$?; $(BIN)/python benchmarks/s3.py || status=1; \
+	$(BIN)/python benchmarks/many_units.py && exit $$status
 
 clean:  ## Remove what the other targets made
 	rm -rf .venv data_cache build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

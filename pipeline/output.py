@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
 
 from pipeline.request import Request
 from transforms.local_folder import LocalFolder
-from transforms.s3_folder import REQUESTS_AT_ONCE, S3Folder
+from transforms.s3_folder import S3Folder, answers
 from transforms.s3_place import S3Options, S3Place, is_s3
 from transforms.storage import Folder, recall
 
@@ -48,6 +47,5 @@ def finished_units(folder: Folder, units: int) -> tuple[int, ...]:
         shards = recall(folder, unit)
         return shards is not None and all(folder.present(shards))
 
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        answers = pool.map(is_finished, range(units))
-        return tuple(unit for unit, finished in enumerate(answers) if finished)
+    finished = answers(is_finished, range(units))
+    return tuple(unit for unit, is_whole in enumerate(finished) if is_whole)

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from pipeline.request import Request
@@ -72,7 +73,7 @@ class Plan:
             ],
         }
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """BLAKE2b of the canonical JSON; 40 hex digits."""
         canonical = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))

@@ -34,7 +34,7 @@ from transforms.fields import FieldMapping, detect
 from transforms.formats.rows import numbered, text_rows, typed_columns
 from transforms.local_folder import LocalFolder
 from transforms.pairs import to_pairs
-from transforms.records import one_array
+from transforms.records import SetFile, one_array
 from transforms.s3_place import S3Options, S3Place
 from transforms.shards import ShardWriter
 from transforms.split import SPLITS, SplitRule, normalise_keys
@@ -204,22 +204,20 @@ def _format_batch(batch: pa.Table, fields: FieldMapping, rejected: Counter[str])
     return pa.table([text, *columns], schema=pa.schema(layout.SCHEMA).remove_metadata())
 
 
-def _save_split(folder: LocalFolder, split: str, data: Dataset) -> list[dict[str, Any]]:
+def _save_split(folder: LocalFolder, split: str, data: Dataset) -> list[SetFile]:
     path = layout.shard_path(split, 0, 1)
     writer = ShardWriter(folder.scratch_file())
     for table in _tables(data):
         writer.append(table)
     done = writer.close()
     folder.publish(writer.path, path, done)
-    file = {"path": path, "rows": done.rows, "bytes": done.bytes, "sha256": done.sha256}
+    file = SetFile(path, done.bytes, done.sha256, done.rows)
     small = layout.split_files(split, [file], fingerprint(done.sha256, split))
     return [file, *(put_file(folder, name, content) for name, content in small.items())]
 
 
-def _manifest(
-    dataset_name: str, dataset: DatasetDict, files: list[dict[str, Any]]
-) -> dict[str, Any]:
-    digests = [file["sha256"] for file in files]
+def _manifest(dataset_name: str, dataset: DatasetDict, files: list[SetFile]) -> dict[str, Any]:
+    digests = [file.sha256 for file in files]
     rows = {split: len(dataset[split]) for split in SPLITS}
     rejected = {"total": 0, "by_reason": {}}
     return {
@@ -229,7 +227,7 @@ def _manifest(
         "plan_digest": fingerprint("".join(digests), "steps"),
         "plan": None,
         "counts": {"read": sum(rows.values()), **rows, "rejected": rejected, "duplicates": 0},
-        "files": sorted(files, key=lambda file: str(file["path"])),
+        "files": sorted(files, key=lambda file: file.path),
         "run": {"finished": datetime.now(timezone.utc).isoformat(timespec="seconds")},
     }
 

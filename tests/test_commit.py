@@ -184,6 +184,13 @@ def written(folder: LocalFolder, units: int = 2) -> list[Shard]:
     return shards
 
 
+def manifest_of(folder: LocalFolder) -> dict[str, Any]:
+    """What the finished set says of itself."""
+    manifest = folder.manifest()
+    assert manifest is not None
+    return manifest
+
+
 def contents(folder: LocalFolder) -> dict[str, bytes]:
     root = Path(folder.path)
     return {
@@ -203,9 +210,9 @@ class TestCommit:
 
     def test_the_manifest_describes_every_file_but_the_last_two(self, folder: LocalFolder) -> None:
         with folder.claimed():
-            manifest = commit(folder, 2, CONTENTS, written(folder))
+            commit(folder, 2, CONTENTS, written(folder))
         files = contents(folder)
-        assert json.loads(files.pop("manifest.json")) == manifest
+        manifest = json.loads(files.pop("manifest.json"))
         assert json.loads(files.pop("dataset_dict.json")) == {"splits": ["train", "validation"]}
         assert {
             entry["path"]: (entry["bytes"], entry["sha256"]) for entry in manifest["files"]
@@ -215,17 +222,19 @@ class TestCommit:
 
     def test_the_manifest_says_what_was_asked_and_found(self, folder: LocalFolder) -> None:
         with folder.claimed():
-            manifest = commit(folder, 2, CONTENTS, written(folder))
+            counts = commit(folder, 2, CONTENTS, written(folder))
+        manifest = manifest_of(folder)
         assert list(manifest) == [
-            "format_version",
-            "dataset",
-            "revision",
-            "plan_digest",
-            "plan",
             "counts",
+            "dataset",
             "files",
+            "format_version",
+            "plan",
+            "plan_digest",
+            "revision",
             "run",
         ]
+        assert manifest["counts"] == counts
         assert manifest["counts"] == {
             "read": 10,
             "train": 6,
@@ -264,18 +273,18 @@ class TestCommit:
         self, folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         names = []
-        put = LocalFolder.put
+        publish = LocalFolder._publish
 
-        def spy(self: LocalFolder, name: str, data: bytes) -> None:
+        def spy(self: LocalFolder, temporary: Path, name: str) -> None:
             names.append(name)
             with pytest.raises(FileNotFoundError):  # neither here nor at the target
                 load_from_disk(str(self.staging))
             assert not Path(self.path).exists()
-            put(self, name, data)
+            publish(self, temporary, name)
 
         with folder.claimed():
             shards = written(folder)
-            monkeypatch.setattr(LocalFolder, "put", spy)
+            monkeypatch.setattr(LocalFolder, "_publish", spy)
             commit(folder, 2, CONTENTS, shards)
         assert names[-3:] == ["README.md", "manifest.json", "dataset_dict.json"]
         assert len(names) == 7
@@ -317,7 +326,7 @@ class TestCommit:
         steps: list[str] = []
         with folder.claimed():
             shards = written(folder)
-            stopping("put")
+            stopping("_publish")
             stopping("finish")
             with pytest.raises(Killed):
                 commit(folder, 2, CONTENTS, shards)
@@ -381,7 +390,8 @@ class TestCommit:
                 empty = shard.split == "rejects"
                 kept = replace(shard, rows=0, path="", codes={}) if empty else shard
                 shards.append(replace(kept, read=4))
-            manifest = commit(folder, 2, CONTENTS, shards)
+            commit(folder, 2, CONTENTS, shards)
+        manifest = manifest_of(folder)
         assert manifest["counts"]["rejected"] == {"total": 0, "by_reason": {}}
         assert not any(entry["path"].startswith("rejects") for entry in manifest["files"])
         assert "Rejected" not in contents(folder)["README.md"].decode()

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from transforms import layout
+from transforms.records import SetFile
 from transforms.shards import ShardWriter
 
 
@@ -30,7 +31,7 @@ def test_shards_names(split: str, number: int, of: int, path: str) -> None:
 def test_state_json_is_what_save_to_disk_writes(tmp_path: Path) -> None:
     datasets.Dataset.from_dict({"text": ["a"]}, split="train").save_to_disk(tmp_path / "theirs")
     theirs = json.loads((tmp_path / "theirs/state.json").read_bytes())
-    shards = [{"path": f"train/data-0000{n}-of-00002.arrow", "rows": 1, "bytes": 2} for n in (0, 1)]
+    shards = [SetFile(f"train/data-0000{n}-of-00002.arrow", 2, "", 1) for n in (0, 1)]
     data = layout.split_files("train", shards, "0123456789abcdef")["train/state.json"]
     ours = json.loads(data)
     assert ours.pop("_data_files") == [
@@ -43,7 +44,7 @@ def test_state_json_is_what_save_to_disk_writes(tmp_path: Path) -> None:
 
 
 def test_dataset_info_tells_features_rows_and_bytes() -> None:
-    shards = [{"path": "validation/x.arrow", "rows": 5, "bytes": 70}] * 2
+    shards = [SetFile("validation/x.arrow", 70, "", 5)] * 2
     files = layout.split_files("validation", shards, "f")
     assert list(files) == ["validation/state.json", "validation/dataset_info.json"]
     info = json.loads(files["validation/dataset_info.json"])
@@ -107,8 +108,8 @@ def test_a_folder_of_these_files_loads_even_with_an_empty_split(tmp_path: Path, 
         cells = [f"row {n}" for n in range(count)]
         writer.append(pa.table([cells] * 3, schema=layout.SCHEMA))
         done = writer.close()
-        entry = {"path": f"{split}/{path.name}", "rows": done.rows, "bytes": done.bytes}
-        for name, data in layout.split_files(split, [entry], split).items():
+        file = SetFile(f"{split}/{path.name}", done.bytes, done.sha256, done.rows)
+        for name, data in layout.split_files(split, [file], split).items():
             (folder / name).write_bytes(data)
     (folder / layout.CARD).write_bytes(layout.card(""))
 

@@ -2,13 +2,17 @@
 
 Runs inside the pipeline, once all shards are known, so that a job nobody waits for still finishes
 by itself.  A runner may run it again, at any time: the same shards give the same files.
+
+It holds every shard's record, some 750 bytes each, once.  The manifest, which tells them all and
+the plan, is written piece by piece.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -19,7 +23,8 @@ import apache_beam as beam
 from transforms import layout
 from transforms.errors import BadInput, StorageError, VerificationFailed
 from transforms.layout import REJECTS_FOLDER
-from transforms.records import Shard
+from transforms.records import SetFile, Shard
+from transforms.shards import HashingFile, Written
 from transforms.split import SPLITS
 from transforms.storage import Folder
 
@@ -46,7 +51,10 @@ class Contents:
 
 @dataclass
 class Commit(beam.PTransform):
-    """``Shard -> dict``: the manifest, once, after the folder is in place."""
+    """``Shard -> dict``: the counts, once, after the folder is in place.
+
+    Not the manifest: Beam would encode all of it, to learn its size.
+    """
 
     folder: Folder
     units: int
@@ -67,7 +75,7 @@ class Commit(beam.PTransform):
 def commit(
     folder: Folder, units: int, contents: Contents, shards: Iterable[Shard]
 ) -> dict[str, Any]:
-    """Checks the shards, writes the rest of the folder, puts it in place; returns the manifest.
+    """Checks the shards, writes the rest of the folder, puts it in place; returns the counts.
 
     Raises ``VerificationFailed`` where a shard is missing or the rows do not add up, ``BadInput``
     where too many rows were rejected.  The folder is then not put in place.
@@ -77,12 +85,13 @@ def commit(
     check_rejects(ordered, counts, contents.max_reject_rate)
     present = folder.manifest()
     if present and present["plan_digest"] == contents.plan_digest:
-        return present  # an earlier attempt got this far, but its runner did not hear of it
+        return counts  # an earlier attempt got this far, but its runner did not hear of it
+    del present  # it may be another set's, as large as this one's
     folder.confirm(ordered)
 
-    files = [shard.to_json() for shard in ordered if shard.path]
+    files: list[Shard | SetFile] = [shard for shard in ordered if shard.path]
     for split in SPLITS:
-        own = [f for f in files if f["path"].startswith(f"{split}/")]
+        own = [shard for shard in ordered if shard.split == split]
         for path, data in layout.split_files(
             split, own, fingerprint(contents.plan_digest, split)
         ).items():
@@ -101,17 +110,17 @@ def commit(
         "plan_digest": contents.plan_digest,
         "plan": _plan(folder, contents),
         "counts": counts,
-        "files": sorted(files, key=lambda file: str(file["path"])),
+        "files": sorted(files, key=lambda file: file.path),
         "run": {
             **contents.run,
             "finished": now.isoformat(timespec="seconds"),
             "seconds": round(seconds, 3),
         },
     }
-    folder.put(layout.MANIFEST, layout.to_json(manifest))
+    _publish_json(folder, layout.MANIFEST, manifest)
     folder.put(layout.DATASET_DICT, layout.dataset_dict())
     folder.finish(contents.plan_digest)
-    return manifest
+    return counts
 
 
 def complete(shards: Iterable[Shard], units: int) -> list[Shard]:
@@ -119,22 +128,25 @@ def complete(shards: Iterable[Shard], units: int) -> list[Shard]:
 
     Raises ``VerificationFailed`` where one is missing, or two attempts disagree.
     """
-    found: dict[tuple[str, int], Shard] = {}
+    found: defaultdict[str, dict[int, Shard]] = defaultdict(dict)
     for shard in shards:
-        earlier = found.setdefault((shard.split, shard.unit), shard)
+        earlier = found[shard.split].setdefault(shard.unit, shard)
         if earlier != shard:
             raise VerificationFailed(
                 f"two attempts at {shard.split} shard {shard.unit} wrote different bytes; the "
                 "source changed during the run: run again"
             )
-    expected = [(split, unit) for split in (*SPLITS, REJECTS_FOLDER) for unit in range(units)]
-    missing = [place for place in expected if place not in found]
-    if missing or len(found) != len(expected):
+    splits = (*SPLITS, REJECTS_FOLDER)
+    missing = [
+        f"{split} {unit}" for split in splits for unit in range(units) if unit not in found[split]
+    ]
+    expected, count = len(splits) * units, sum(len(own) for own in found.values())
+    if missing or count != expected:
         raise VerificationFailed(
-            f"expected {len(expected)} shard records, found {len(found)}; missing: "
-            f"{', '.join(f'{split} {unit}' for split, unit in missing[:5]) or 'none'}; run again"
+            f"expected {expected} shard records, found {count}; missing: "
+            f"{', '.join(missing[:5]) or 'none'}; run again"
         )
-    return [found[place] for place in expected]
+    return [found[split][unit] for split in splits for unit in range(units)]
 
 
 def account(shards: Sequence[Shard]) -> dict[str, Any]:
@@ -209,11 +221,23 @@ def _plan(folder: Folder, contents: Contents) -> Any:
     return json.loads(data)
 
 
-def put_file(folder: Folder, path: str, data: bytes) -> dict[str, Any]:
-    """Writes a small file of the set; returns its entry in the manifest."""
+def put_file(folder: Folder, path: str, data: bytes) -> SetFile:
+    """Writes a small file of the set."""
     folder.put(path, data)
-    digest = hashlib.sha256(data).hexdigest()
-    return {"path": path, "bytes": len(data), "sha256": digest, "rows": 0}
+    return SetFile(path, len(data), hashlib.sha256(data).hexdigest(), 0)
+
+
+def _publish_json(folder: Folder, path: str, value: Any) -> None:
+    """Writes a large file of the set, by way of a temporary one."""
+    temporary = folder.scratch_file()
+    file = HashingFile(temporary)
+    try:
+        with io.TextIOWrapper(io.BufferedWriter(file), encoding="utf-8") as text:
+            text.writelines(layout.json_text(value))
+    except BaseException:
+        file.abandon(temporary)
+        raise
+    folder.publish(temporary, path, Written(0, file.size, file.hexdigest()))
 
 
 def _facts(contents: Contents, counts: Mapping[str, Any]) -> str:

@@ -16,11 +16,12 @@ memory map).  Nothing but shards and the two JSON files may lie in a split's fol
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from transforms.records import SetFile, Shard
 from transforms.split import SPLITS
 
 COLUMNS = ("text", "instruction", "response")
@@ -48,15 +49,23 @@ def shard_path(split: str, number: int, of: int) -> str:
 
 def to_json(value: Any) -> bytes:
     """JSON as ``save_to_disk`` writes it (two spaces, sorted keys): equal values, equal bytes."""
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode()
+    return "".join(json_text(value)).encode()
 
 
-def split_files(
-    split: str, files: Sequence[Mapping[str, Any]], fingerprint: str
-) -> dict[str, bytes]:
-    """``state.json`` and ``dataset_info.json`` of a split of ``files`` (path, rows, bytes)."""
+def json_text(value: Any) -> Iterator[str]:
+    """The same in small pieces.  Files of the set may stand in it, which become their entries."""
+    encoder = json.JSONEncoder(indent=2, sort_keys=True, ensure_ascii=False, default=_entry)
+    return encoder.iterencode(value)
+
+
+def _entry(file: Shard | SetFile) -> dict[str, Any]:
+    return {"path": file.path, "bytes": file.bytes, "sha256": file.sha256, "rows": file.rows}
+
+
+def split_files(split: str, files: Sequence[Shard | SetFile], fingerprint: str) -> dict[str, bytes]:
+    """``state.json`` and ``dataset_info.json`` of a split of ``files``."""
     state: dict[str, Any] = {
-        "_data_files": [{"filename": file["path"].rsplit("/", 1)[-1]} for file in files],
+        "_data_files": [{"filename": file.path.rsplit("/", 1)[-1]} for file in files],
         "_fingerprint": fingerprint,
         "_format_columns": None,
         "_format_kwargs": {},
@@ -64,7 +73,7 @@ def split_files(
         "_output_all_columns": False,
         "_split": split,
     }
-    size = sum(file["bytes"] for file in files)
+    size = sum(file.bytes for file in files)
     info = {
         "citation": "",
         "description": "",
@@ -76,7 +85,7 @@ def split_files(
             split: {
                 "name": split,
                 "num_bytes": size,
-                "num_examples": sum(file["rows"] for file in files),
+                "num_examples": sum(file.rows for file in files),
             }
         },
     }

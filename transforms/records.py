@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 
@@ -114,7 +113,3 @@ class Shard:
     sha256: str
     codes: Mapping[str, int] = field(default_factory=dict)
     examples: Mapping[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """The shard's entry in ``manifest.json``'s ``files``."""
-        return {"path": self.path, "bytes": self.bytes, "sha256": self.sha256, "rows": self.rows}
