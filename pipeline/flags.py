@@ -9,12 +9,14 @@ from pipeline.request import DEFAULT_BUCKET, DEFAULT_DATASET, DEFAULT_OUTPUT, pa
 from transforms.errors import UsageError
 from transforms.s3_place import S3Options
 
-PREPARING = ("prepare", "plan", "preview")
-MOVING = ("upload", "download", "verify", "list", "prune")
+PREPARING = ("prepare", "submit", "plan", "preview")
+MOVING = ("status", "upload", "download", "verify", "list", "prune")
 
 _EPILOG = """\
 verbs:
   prepare   (the default) write the data set
+  submit    prepare on a cluster; with --detach, leave the job to it and return
+  status    tell how far a set is, from what lies at its output
   plan      show source, files, units and fields, and why; write nothing
   preview   show rendered rows, with white space visible; write nothing
   upload    send a prepared folder to S3; goes on where an earlier try broke off
@@ -24,8 +26,8 @@ verbs:
   prune     delete all but the newest sets below an S3 address
 
 exit codes:
-  0 ok   2 request   3 input   4 credentials   5 storage or network   6 output taken
-  7 verification   1 anything else   130, 143 stopped by a signal
+  0 ok   2 request   3 input   4 credentials   5 storage, network or cluster
+  6 output taken   7 verification   1 anything else   130, 143 stopped by a signal
 
 Other flags of prepare go to Apache Beam, for example --direct_num_workers=4 or
 --direct_running_mode=multi_processing.
@@ -40,7 +42,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def preparing(verb: str) -> Parser:
-    """The parser of ``prepare``, ``plan`` and ``preview``."""
+    """The parser of ``prepare``, ``submit``, ``plan`` and ``preview``."""
     verbs = "|".join((*PREPARING, *MOVING))
     parser = Parser(
         prog=f"python -m pipeline [{verbs}]" if verb == "prepare" else f"python -m pipeline {verb}",
@@ -54,8 +56,15 @@ def preparing(verb: str) -> Parser:
     _source(parser)
     _text_and_split(parser)
     _output(parser)
+    _cluster(parser)
     _s3(parser)
     console = _console(parser)
+    if verb == "submit":
+        parser.add_argument(
+            "--detach",
+            action="store_true",
+            help="return as soon as the cluster has the job; `status OUTPUT` tells how far it is",
+        )
     if verb == "preview":
         console.add_argument("-n", type=int, default=3, metavar="N", help="rows to show (3)")
     return parser
@@ -77,6 +86,11 @@ def moving(verb: str) -> Parser:
 
 
 _MOVING: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
+    "status": (
+        "Tells whether a set is complete, being made (and how far), begun and stopped, or not "
+        "there; looks at the output alone.",
+        {"address": {"metavar": "PATH-OR-URI", "help": "the output of prepare or submit"}},
+    ),
     "upload": (
         "Sends a prepared folder to S3: data first, the file that makes it load last. What is "
         "there already is not sent again.",
@@ -189,11 +203,6 @@ def _output(parser: Parser) -> None:
         help="replace the data set in the output folder, once the new one is complete",
     )
     output.add_argument(
-        "--shared-filesystem",
-        action="store_true",
-        help="a local output is on a file system that workers on other machines share",
-    )
-    output.add_argument(
         "--shard-size",
         type=_size,
         metavar="SIZE",
@@ -213,6 +222,36 @@ def _output(parser: Parser) -> None:
         help="where a prepared folder is sent, below datasets/ (default the guide's)",
     )
     output.add_argument("--skip-upload", action="store_true", help="prepare the local folder only")
+
+
+def _cluster(parser: Parser) -> None:
+    cluster = parser.add_argument_group(
+        "cluster", "which one: --runner=FlinkRunner --flink_master=HOST:8081, and see the README"
+    )
+    cluster.add_argument(
+        "--shared-filesystem",
+        action="store_true",
+        help="a local output is on a file system that workers on other machines share",
+    )
+    cluster.add_argument(
+        "--start-timeout",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="how long workers may take to start and answer a first small task (300)",
+    )
+    cluster.add_argument(
+        "--stall-timeout",
+        type=float,
+        default=1800.0,
+        metavar="SECONDS",
+        help="give a job up that finishes no further unit for so long (1800)",
+    )
+    cluster.add_argument(
+        "--skip-worker-check",
+        action="store_true",
+        help="do not ask the workers first whether they fit the job",
+    )
 
 
 def _s3(parser: Parser) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -12,12 +12,21 @@ from typing import Any
 
 import apache_beam as beam
 
+from pipeline.execution import Stalled, execute, hand_over
+from pipeline.job_server import connected
 from pipeline.output import finished_units, output_folders
 from pipeline.plan import Plan, make_plan
+from pipeline.probe import probe
 from pipeline.request import Request
-from pipeline.runners import check_place, options_for, runner_for
+from pipeline.runners import (
+    check_detachable,
+    check_place,
+    options_for,
+    runner_for,
+    works_elsewhere,
+)
 from transforms.commit import PLAN_FILE, Commit, Contents
-from transforms.errors import OutputTaken, VerificationFailed, from_worker
+from transforms.errors import OutputTaken, VerificationFailed
 from transforms.formats import BATCH_BYTES
 from transforms.normalize import REJECTED, Normalize
 from transforms.partition import Partition
@@ -25,7 +34,7 @@ from transforms.read import Read
 from transforms.recall import Recall
 from transforms.records import Unit
 from transforms.render import Render
-from transforms.storage import Folder
+from transforms.storage import Folder, Hold
 from transforms.stored_units import MAX_INLINE, StoredUnits
 from transforms.write import Write, WriteRejects
 
@@ -45,6 +54,19 @@ class Prepared:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Submitted:
+    """A set that a cluster makes at ``path``: ``job`` is its name and page.
+
+    ``job`` is None where the set is there already.
+    """
+
+    path: str
+    job: str | None
+
+
+Say = Callable[[str], None]
+
 Watch = Callable[[int, Folder], AbstractContextManager[None]]
 """Shows the progress of so many units, which the folder reports, while its body runs."""
 
@@ -63,23 +85,20 @@ def prepare(request: Request, batch_bytes: int = BATCH_BYTES) -> dict[str, Any]:
 
 
 def run(
-    plan: Plan, request: Request, batch_bytes: int = BATCH_BYTES, watch: Watch | None = None
+    plan: Plan,
+    request: Request,
+    batch_bytes: int = BATCH_BYTES,
+    watch: Watch | None = None,
+    say: Say = lambda line: None,
 ) -> Prepared:
-    """Runs a plan, unless its set is at the output already."""
-    options = options_for(request, len(plan.units))
-    pipeline = beam.Pipeline(runner=runner_for(options), options=options)
-    check_place(request, options)
-    with ExitStack() as held:
-        folder = _claim(plan, request, held)
-        present = folder.manifest()
-        if present is not None and present.get("plan_digest") == plan.digest:
+    """Runs a plan, unless its set is at the output already; ``say`` gets lines for the user."""
+    with _begun(plan, request, batch_bytes, say) as job:
+        folder = job.folder
+        if job.pipeline is None:
             # Swept here too: the run that completed the set may have ended before it came to that.
-            return Prepared(folder.path, present, True, warnings=tuple(folder.sweep()))
-        folder.check_free(plan.digest, request.overwrite)
-        finished = finished_units(folder, len(plan.units)) if request.resume else ()
-        _fill(pipeline, plan, request, folder, finished, batch_bytes)
+            return Prepared(folder.path, job.present, True, warnings=tuple(folder.sweep()))
         with watch(len(plan.units), folder) if watch else nullcontext():
-            _run_to_the_end(pipeline)
+            execute(job.pipeline, Stalled(request.stall_timeout, lambda: len(folder.reports())))
         manifest = folder.manifest()
         if manifest is None or manifest["plan_digest"] != plan.digest:
             raise VerificationFailed(
@@ -87,20 +106,68 @@ def run(
                 f"{plan.digest[:12]}; run again"
             )
         warnings = tuple(folder.sweep())
-        return Prepared(folder.path, manifest, resumed=len(finished), warnings=warnings)
+        return Prepared(folder.path, manifest, resumed=job.resumed, warnings=warnings)
 
 
-def _claim(plan: Plan, request: Request, held: ExitStack) -> Folder:
+def submit(plan: Plan, request: Request, say: Say = lambda line: None) -> Submitted:
+    """Hands a plan to a cluster, which finishes it alone; unless its set is there already."""
+    with _begun(plan, request, BATCH_BYTES, say) as job:
+        if job.pipeline is None:
+            return Submitted(job.folder.path, None)
+        name = hand_over(job.pipeline, request.start_timeout)
+        job.hold.hand_over(name)
+        return Submitted(job.folder.path, name)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A job that can be run: no pipeline where its set is ``present`` already."""
+
+    folder: Folder
+    hold: Hold
+    present: dict[str, Any]
+    pipeline: beam.Pipeline | None = None
+    resumed: int = 0
+
+
+@contextmanager
+def _begun(plan: Plan, request: Request, batch_bytes: int, say: Say) -> Iterator[_Begun]:
+    """Holds the output and the way to the runner, whose workers fit."""
+    options = options_for(request, len(plan.units))
+    runner = runner_for(options)
+    check_place(request, options)
+    if request.detach:
+        check_detachable(request, options)
+    with ExitStack() as held:
+        folder, hold = _claim(plan, request, held)
+        present = folder.manifest()
+        if present is not None and present.get("plan_digest") == plan.digest:
+            yield _Begun(folder, hold, present)
+            return
+        folder.check_free(plan.digest, request.overwrite)
+        held.enter_context(connected(runner, options))
+        if works_elsewhere(options) and not request.skip_worker_check:
+            for worker in probe(runner, options, plan, request, folder):
+                say(f"✓ Worker on {worker.describe()}")
+        finished = finished_units(folder, len(plan.units)) if request.resume else ()
+        pipeline = beam.Pipeline(runner=runner, options=options)
+        _fill(pipeline, plan, request, folder, finished, batch_bytes)
+        yield _Begun(folder, hold, {}, pipeline, len(finished))
+
+
+def _claim(plan: Plan, request: Request, held: ExitStack) -> tuple[Folder, Hold]:
     """The first of the output's possible places that no other run holds."""
     *others, last = output_folders(request)
     for folder in others:
         try:
-            held.enter_context(folder.claimed(plan.digest, request.resume))
+            return folder, held.enter_context(_claimed(folder, plan, request))
         except OutputTaken:
             continue
-        return folder
-    held.enter_context(last.claimed(plan.digest, request.resume))
-    return last
+    return last, held.enter_context(_claimed(last, plan, request))
+
+
+def _claimed(folder: Folder, plan: Plan, request: Request) -> AbstractContextManager[Hold]:
+    return folder.claimed(plan.digest, request.resume, len(plan.units))
 
 
 def _fill(
@@ -113,24 +180,14 @@ def _fill(
 ) -> None:
     """Puts the job into the pipeline; a large plan goes beside the output."""
     contents = _contents(plan, request, type(pipeline.runner).__name__)
-    left = tuple(unit for unit in plan.units if unit.number not in set(finished))
+    done = set(finished)
+    left = tuple(unit for unit in plan.units if unit.number not in done)
     units: tuple[Unit, ...] | StoredUnits = left
     if len(plan.units) > MAX_INLINE:
         units = StoredUnits.store(folder, left)
         folder.put_work(PLAN_FILE, json.dumps(plan.to_json()).encode())
         contents = replace(contents, plan=None)
     assemble(pipeline, plan, units, folder, contents, finished, batch_bytes)
-
-
-def _run_to_the_end(pipeline: beam.Pipeline) -> None:
-    try:
-        pipeline.run().wait_until_finish()
-    except Exception as error:
-        kind = type(error)
-        known = from_worker(f"{kind.__module__}.{kind.__name__}: {error}")
-        if known is None:
-            raise
-        raise known from error
 
 
 def assemble(

@@ -45,6 +45,11 @@ class Request:
         skip_upload: do not upload.
         s3: how S3 is reached.
         shared_filesystem: a local output is one and the same for workers on other machines.
+        detach: leave the job to the cluster as soon as that has it.
+        skip_worker_check: do not ask the workers of a cluster whether they fit before the job.
+        start_timeout: seconds within which they must have answered.
+        stall_timeout: seconds without a further finished unit after which a cluster's job is
+            given up.
         beam_args: options for Beam, as on a command line.
 
     Raises ``UsageError`` for values that can never work.
@@ -69,6 +74,10 @@ class Request:
     skip_upload: bool = False
     s3: S3Options = S3Options()
     shared_filesystem: bool = False
+    detach: bool = False
+    skip_worker_check: bool = False
+    start_timeout: float = 300.0
+    stall_timeout: float = 1800.0
     beam_args: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -80,6 +89,8 @@ class Request:
         size = self.shard_size
         if size is not None and not MIN_SHARD_BYTES <= size <= MAX_SHARD_BYTES:
             raise UsageError(f"--shard-size must be between 1MiB and 1GiB, found {size:,} bytes")
+        _require_positive("--start-timeout", self.start_timeout)
+        _require_positive("--stall-timeout", self.stall_timeout)
         if not self.dataset.strip():
             raise UsageError("--dataset is empty; name a hub data set or a local file")
         if "<|im_" in (self.system_prompt or ""):
@@ -153,3 +164,8 @@ def _require_text(request: Request) -> None:
 def _require_fraction(flag: str, value: float) -> None:
     if not (math.isfinite(value) and 0 <= value <= 1):
         raise UsageError(f"{flag} must be between 0 and 1, found {value}")
+
+
+def _require_positive(flag: str, seconds: float) -> None:
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise UsageError(f"{flag} must be a number of seconds above 0, found {seconds}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Set
+from datetime import datetime, timezone
 from typing import Any
 
 from apache_beam.options.pipeline_options import (
@@ -16,8 +18,11 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import create_runner
+from apache_beam.version import __version__ as beam_version
 
+from pipeline.flink_cluster import FlinkCluster
 from pipeline.request import Request
+from pipeline.runner_page import flink_master
 from transforms.errors import UsageError
 from transforms.s3_place import is_s3
 
@@ -25,13 +30,19 @@ _HERE = ("directrunner", "direct", "fnapirunner")
 _LOCAL_PRISM = "prismrunner"
 _LOCAL_FLINK = ("[local]", "[auto]")
 _LOCAL_SPARK = re.compile(r"local(\[.+\])?")
+_LONGEST_JOB_SECONDS = 30 * 24 * 3600
 
 
 def options_for(request: Request, units: int) -> PipelineOptions:
-    """Beam's options of a request that has so many units to do."""
+    """Beam's options of a request that has so many units to do.
+
+    Asks a Flink cluster for its version and its slots; ``RunnerFailed`` where it does not answer.
+    """
     options = PipelineOptions(list(request.beam_args))
-    direct = options.view_as(DirectOptions)
     asked = {word.split("=")[0] for word in request.beam_args}
+    if runner_name(options).lower() not in _HERE:
+        return PipelineOptions([*request.beam_args, *_portable_defaults(options, asked)])
+    direct = options.view_as(DirectOptions)
     if "--direct_num_workers" not in asked:
         # in_memory has one worker by definition, and a single unit has nothing to share.
         in_memory = "--direct_running_mode" in asked and direct.direct_running_mode == "in_memory"
@@ -44,9 +55,41 @@ def options_for(request: Request, units: int) -> PipelineOptions:
     return options
 
 
+def _portable_defaults(options: PipelineOptions, asked: Set[str]) -> list[str]:
+    """What a user need not say: the cluster says it, or there is one sensible answer."""
+    more = []
+    if "--job_name" not in asked:
+        more.append(f"--job_name=reasonforge-{datetime.now(timezone.utc):%Y%m%d-%H%M%S-%f}")
+    if "--job_server_timeout" not in asked:
+        # After it Beam breaks the stream off that tells of a job's end: five minutes by default.
+        more.append(f"--job_server_timeout={_LONGEST_JOB_SECONDS}")
+    master = flink_master(options)
+    if not master:
+        return more
+    if not {"--flink_version", "--flink_job_server_jar"} & asked:
+        more.append(f"--flink_version={_published(FlinkCluster(master).version())}")
+    slots = 0 if "--parallelism" in asked else FlinkCluster(master).slots()
+    if slots:  # none are there yet where a cluster starts its workers when a job asks for them
+        more.append(f"--parallelism={slots}")  # Flink's own default is one task
+    if "--execution_mode_for_batch" not in asked:
+        # A shuffle is whole before it is read, so that a lost task repeats its own stage alone.
+        more.append("--execution_mode_for_batch=BATCH")
+    return more
+
+
+def _published(version: str) -> str:
+    known = FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
+    if version in known:
+        return version
+    raise UsageError(
+        f"the cluster is a Flink {version}, but Apache Beam {beam_version} has job servers for "
+        f"{', '.join(known)} only; give --flink_version and --flink_job_server_jar of one that fits"
+    )
+
+
 def runner_for(options: PipelineOptions) -> Any:
     """The runner that the options name; ``UsageError`` for one that Beam does not have."""
-    name = _name(options)
+    name = runner_name(options)
     if name.lower() in _HERE:
         # DirectRunner itself would first try to download and start Prism.
         return FnApiRunner()
@@ -64,15 +107,38 @@ def check_place(request: Request, options: PipelineOptions) -> None:
     if is_s3(request.output) or request.shared_filesystem or not works_elsewhere(options):
         return
     raise UsageError(
-        f"--output {request.output} is a local folder, but {_name(options)} works on other "
+        f"--output {request.output} is a local folder, but {runner_name(options)} works on other "
         "machines, each of which would write to its own disk; give an s3:// address, or, if the "
         "path is one and the same file system on all of them, add --shared-filesystem"
     )
 
 
+def check_detachable(request: Request, options: PipelineOptions) -> None:
+    """``UsageError`` for a job that would end with this command."""
+    if request.uploads:
+        raise UsageError(
+            "--detach returns before there is anything to upload; give an s3:// output, which the "
+            "workers write themselves, or --skip-upload"
+        )
+    if not works_elsewhere(options):
+        raise UsageError(
+            f"--detach leaves the job to a cluster, but {runner_name(options)} with these options "
+            "works in this command itself; name a cluster, as --runner=FlinkRunner "
+            "--flink_master=HOST:8081 --environment_type=EXTERNAL does"
+        )
+    spark = options.view_as(SparkRunnerOptions)
+    alone = options.view_as(PortableOptions).job_endpoint or spark.spark_submit_uber_jar
+    if runner_name(options).lower() == "sparkrunner" and not alone:
+        raise UsageError(
+            "Spark's driver lives in the job server, which SparkRunner starts in this command and "
+            "stops with it; for --detach start one that stays (see the README) and give "
+            "--runner=PortableRunner --job_endpoint=HOST:PORT"
+        )
+
+
 def works_elsewhere(options: PipelineOptions) -> bool:
     """May the workers run on other machines than this one?"""
-    name = _name(options).lower()
+    name = runner_name(options).lower()
     if name in (*_HERE, _LOCAL_PRISM):
         return False
     if options.view_as(PortableOptions).environment_type == "LOOPBACK":
@@ -85,5 +151,6 @@ def works_elsewhere(options: PipelineOptions) -> bool:
     return True
 
 
-def _name(options: PipelineOptions) -> str:
+def runner_name(options: PipelineOptions) -> str:
+    """The runner's name as the user gave it."""
     return options.view_as(StandardOptions).runner or "DirectRunner"

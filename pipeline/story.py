@@ -18,13 +18,49 @@ from transforms.s3_folder import S3Folder
 from transforms.s3_place import S3Place, is_s3
 
 if TYPE_CHECKING:
-    from pipeline.job import Prepared
+    from pipeline.job import Prepared, Submitted
 
 _RULE = "=" * 70
 
 
 def prepare_with_story(request: Request, console: Console) -> tuple[Prepared, Uploaded | None]:
     """Plans and runs a request and sends its set, telling the story on ``console``."""
+    say = console.say
+    plan, targets = _begin(request, console)
+    on_s3 = is_s3(request.output)
+    outcome = _run(plan, request, console)
+    _tell(plan, request, outcome, console)
+    uploaded = _upload(request, outcome, targets, console) if targets else None
+    address = uploaded.uri if uploaded else outcome.path if on_s3 else None
+    say(f"\n{_RULE}\n✅ DATA PREPARATION COMPLETE!\n{_RULE}")
+    if not on_s3:
+        say(f"Local Path: {Path(request.output)}")
+    if address:
+        say(f"S3 URI: {address}")
+    say("\nTo use this dataset in training, set:")
+    say(f"  --dataset-path '{address or Path(request.output)}'\n{_RULE}")
+    return outcome, uploaded
+
+
+def submit_with_story(request: Request, console: Console) -> Submitted:
+    """Plans a request and leaves it to a cluster, telling the story on ``console``."""
+    plan, _ = _begin(request, console)
+    say = console.say
+    with runner_output_aside():
+        from pipeline.job import submit
+
+        submitted = submit(plan, request, say)
+    if submitted.job is None:
+        say(f"\n✓ Already complete: {submitted.path} holds this very plan ({plan.digest[:12]})")
+        return submitted
+    say(f"\n✓ Submitted: {submitted.job}")
+    say(f"  The result will appear at {submitted.path}, and nothing before it is complete.")
+    say(f"  How far it is:  python -m pipeline status {submitted.path}")
+    return submitted
+
+
+def _begin(request: Request, console: Console) -> tuple[Plan, list[S3Folder]]:
+    """Loads and looks: the plan, and where its folder is to be uploaded."""
     say = console.say
     say(f"{_RULE}\nDATA PREPARATION PIPELINE\n{_RULE}")
     say("✓ Initialized DatasetProcessor")
@@ -49,19 +85,7 @@ def prepare_with_story(request: Request, console: Console) -> tuple[Prepared, Up
     for row in first_rows(plan, 1):
         say("  Sample formatted text (first 200 chars):")
         say(f"  {row.text(plan)[:200]}...")
-
-    outcome = _run(plan, request, console)
-    _tell(plan, request, outcome, console)
-    uploaded = _upload(request, outcome, targets, console) if targets else None
-    address = uploaded.uri if uploaded else outcome.path if on_s3 else None
-    say(f"\n{_RULE}\n✅ DATA PREPARATION COMPLETE!\n{_RULE}")
-    if not on_s3:
-        say(f"Local Path: {Path(request.output)}")
-    if address:
-        say(f"S3 URI: {address}")
-    say("\nTo use this dataset in training, set:")
-    say(f"  --dataset-path '{address or Path(request.output)}'\n{_RULE}")
-    return outcome, uploaded
+    return plan, targets
 
 
 def _cache(request: Request) -> Path:
@@ -84,7 +108,12 @@ def _run(plan: Plan, request: Request, console: Console) -> Prepared:
 
         gc.freeze()
         gc.enable()
-        return run(plan, request, watch=lambda n, folder: console.progress(n, folder.reports))
+        return run(
+            plan,
+            request,
+            watch=lambda n, folder: console.progress(n, folder.reports),
+            say=console.say,
+        )
 
 
 def _tell(plan: Plan, request: Request, outcome: Prepared, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""The verbs that work on a prepared set: upload, download, verify, list, prune.
+"""The verbs that work on a set: status, upload, download, verify, list, prune.
 
 Each takes its flags, how S3 is reached and a console; returns what ``--json`` prints.
 """
@@ -40,6 +40,15 @@ def upload(flags: argparse.Namespace, options: S3Options, console: Console) -> d
     console.say(f"✓ Upload complete! Total files: {len(done.keys)} ({done.sent} sent now)")
     console.say(f"  S3 URI: {done.uri}\n  {noted}")
     return {**done.to_json(), "metadata": str(metadata) if metadata else None}
+
+
+def status(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:
+    """Tells how far a set is."""
+    from pipeline.status import look
+
+    found = look(flags.address, options)
+    console.say(found.describe())
+    return found.to_json()
 
 
 def download(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:

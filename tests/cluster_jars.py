@@ -1,7 +1,7 @@
 """What real clusters are made of: Flink, Spark and Beam's job servers, collected into a cache once.
 
 Beam's ready-made job-server jars are a plain download for users.  Here their parts are collected
-with Maven, and a jar that holds nothing but a manifest names them: Beam cannot tell the difference.
+with Maven and made into one jar each, as Beam does it.
 """
 
 from __future__ import annotations
@@ -40,14 +40,16 @@ _NO_PART_OF_A_JOB = (
     "guava-*",
 )
 
-_NAME = f"beam-{BEAM}-{JOB_SERVICE}-flink-{FLINK}-spark-{SPARK}"
+_NAME = f"whole-jars-beam-{BEAM}-{JOB_SERVICE}-flink-{FLINK}-spark-{SPARK}"
+# A jar's own manifest and signatures say nothing of the whole.
+_ABOUT_ONE_JAR = re.compile(r"META-INF/(MANIFEST\.MF|INDEX\.LIST|[^/]+\.(SF|RSA|DSA|EC))")
 _POM = Path(__file__).with_name("cluster-pom.xml")
 _LONGEST_SECONDS = 1200.0  # two minutes on an empty cache; the rest is for a slow network
 
 
 @dataclass(frozen=True)
 class Distributions:
-    """Where everything is: the job servers' jars, Flink's ``lib`` and Spark's home."""
+    """Where everything is: the job servers' jars, Flink's `lib` and Spark's home."""
 
     root: Path
 
@@ -70,6 +72,8 @@ class Distributions:
 
 def collected() -> Distributions:
     """The distributions, collected first if this machine has none yet."""
+    if sys.platform != "linux":
+        absent("needs Linux for clusters: every address that begins with 127, and /proc")
     for program in ("java", "mvn"):
         if shutil.which(program) is None:
             absent(f"needs Java and Maven for clusters, and there is no `{program}` on the PATH")
@@ -97,12 +101,14 @@ def _collect(to: Distributions) -> None:
     _unpack(f"pyspark=={SPARK}", "deps/jars", to.spark_home / "jars", *_NO_PART_OF_A_JOB)
     _copy_jars(f"beam-runners-flink-{FLINK.rpartition('.')[0]}", flink)
     _copy_jars(f"beam-runners-spark-{SPARK.partition('.')[0]}", spark)
-    _link_jar(to.flink_job_server, "org.apache.beam.runners.flink.FlinkJobServerDriver", [flink])
-    _link_jar(
+    _one_jar(to.flink_job_server, "org.apache.beam.runners.flink.FlinkJobServerDriver", [flink])
+    _one_jar(
         to.spark_job_server,
         "org.apache.beam.runners.spark.SparkJobServerDriver",
         [spark, to.spark_home / "jars"],
     )
+    for parts in (flink, spark):
+        shutil.rmtree(parts)
 
 
 def _unpack(requirement: str, wanted: str, to: Path, *without: str) -> None:
@@ -118,39 +124,38 @@ def _unpack(requirement: str, wanted: str, to: Path, *without: str) -> None:
 
 
 def _copy_jars(runner: str, to: Path) -> None:
+    maven = ["mvn", "--quiet", "--batch-mode", "--file", str(_POM)]
+    goal = ["dependency:copy-dependencies", f"-DoutputDirectory={to}"]
     versions = [f"-Drunner={runner}", f"-Dbeam={BEAM}", f"-Djob.service={JOB_SERVICE}"]
     # Spark's own classes must be those of the cluster.
-    goal = ["dependency:copy-dependencies", "-DexcludeGroupIds=org.apache.spark"]
-    _run(
-        [
-            "mvn",
-            "--quiet",
-            "--batch-mode",
-            "--file",
-            str(_POM),
-            *versions,
-            *goal,
-            f"-DoutputDirectory={to}",
-        ]
-    )
+    _run([*maven, *goal, *versions, "-DexcludeGroupIds=org.apache.spark"])
 
 
-def _link_jar(path: Path, main_class: str, folders: Sequence[Path]) -> None:
-    """A jar that only names its main class and other jars, of each artifact the first one found."""
-    jars: dict[str, str] = {}
+def _one_jar(path: Path, main_class: str, folders: Sequence[Path]) -> None:
+    """All classes in one jar, of each artifact the first one found.
+
+    Flink takes jars one by one and a tenth of a second for each, so that 160 of them cost more
+    than the job.
+    """
+    jars: dict[str, Path] = {}
     for folder in folders:
         for jar in sorted(folder.glob("*.jar")):
-            artifact = re.split(r"-\d", jar.name)[0]
-            jars.setdefault(artifact, jar.relative_to(path.parent).as_posix())
-    names = " ".join(jars.values())
-    lines = ("Manifest-Version: 1.0", f"Main-Class: {main_class}", f"Class-Path: {names}")
-    with zipfile.ZipFile(path, "w") as jar:
-        jar.writestr("META-INF/MANIFEST.MF", "".join(f"{_folded(line)}\r\n" for line in lines))
-
-
-def _folded(line: str) -> str:
-    """A manifest's line may have 72 bytes, and goes on after a blank."""
-    return "\r\n ".join([line[:72], *(line[i : i + 71] for i in range(72, len(line), 71))])
+            jars.setdefault(re.split(r"-\d", jar.name)[0], jar)
+    services: dict[str, list[bytes]] = {}
+    taken: set[str] = set()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as whole:
+        lines = ("Manifest-Version: 1.0", f"Main-Class: {main_class}", "Multi-Release: true")
+        whole.writestr("META-INF/MANIFEST.MF", "".join(f"{line}\r\n" for line in lines))
+        for jar in jars.values():
+            with zipfile.ZipFile(jar) as part:
+                for name in part.namelist():
+                    if name.startswith("META-INF/services/") and not name.endswith("/"):
+                        services.setdefault(name, []).append(part.read(name))
+                    elif name not in taken and not _ABOUT_ONE_JAR.fullmatch(name):
+                        taken.add(name)
+                        whole.writestr(name, part.read(name))
+        for name, parts in services.items():
+            whole.writestr(name, b"\n".join(parts))
 
 
 def _run(command: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 LOG_CHARS = 4000  # of each program, when something fails
+_DYING_SECONDS = 10.0  # to give back a large memory takes a moment
 
 T = TypeVar("T")
 
@@ -71,6 +72,9 @@ class Program:
         with suppress(ProcessLookupError):  # nothing is left in the group
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
+        deadline = time.monotonic() + _DYING_SECONDS
+        while self.left() and time.monotonic() < deadline:
+            time.sleep(0.02)
 
 
 def command_line(pid: int) -> str:

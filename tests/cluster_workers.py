@@ -116,7 +116,7 @@ def _serve() -> None:
             port, servers = 0, []
             continue
         beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(
-            BeamFnExternalWorkerPoolServicer(use_process=True), server
+            BeamFnExternalWorkerPoolServicer(use_process=True, data_buffer_time_limit_ms=-1), server
         )
         servers.append(server)
     for server in servers:

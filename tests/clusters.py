@@ -12,7 +12,6 @@ import socket
 import urllib.request
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -64,7 +63,7 @@ class _Cluster:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    def _java(self, name: str, jars: Path, *words: str, **environment: str) -> Program:
+    def _java(self, name: str, jars: str, *words: str, **environment: str) -> Program:
         # The serial collector, because many JVMs share few cores here.
         own = [
             "-XX:+UseSerialGC",
@@ -72,7 +71,7 @@ class _Cluster:
             f"-Djava.io.tmpdir={self._programs.folder}",
             *_OPENS,
         ]
-        command = ["java", *own, "-cp", f"{jars}/*", *words]
+        command = ["java", *own, "-cp", jars, *words]
         # Nothing else of this process's environment: FLINK_... or SPARK_... would change things.
         kept = {key: os.environ[key] for key in ("PATH", "JAVA_HOME") if key in os.environ}
         bare = {**kept, "HOME": str(self._programs.folder), "LC_ALL": "C.UTF-8"}
@@ -115,7 +114,6 @@ class FlinkCluster(_Cluster):
         jobmanager.rpc.address: 127.0.0.1
         jobmanager.bind-host: 127.0.0.1
         jobmanager.rpc.port: {port}
-        jobmanager.memory.process.size: 1g
         rest.address: 127.0.0.1
         rest.bind-address: 127.0.0.1
         rest.bind-port: 0
@@ -138,6 +136,7 @@ class FlinkCluster(_Cluster):
         taskmanager.memory.jvm-metaspace.size: 256m
         taskmanager.memory.jvm-overhead.min: 192m
         taskmanager.memory.jvm-overhead.max: 192m
+        classloader.resolve-order: parent-first
         io.tmp.dirs: {folder}
     """
     _LOGGING = """
@@ -188,7 +187,8 @@ class FlinkCluster(_Cluster):
         folder = self._programs.folder
         return self._java(
             name,
-            self._parts.flink_lib,
+            # With Beam in the cluster itself workers outlive a stage of their job.
+            f"{self._parts.flink_lib}/*:{self._parts.flink_job_server}",
             "-Xmx512m",
             f"-Dlog4j.configurationFile={folder / 'log4j.properties'}",
             f"-Dlog.file={folder / name}.log",  # the web pages show it
@@ -253,7 +253,7 @@ class SparkCluster(_Cluster):
         home = self._parts.spark_home
         # A Worker needs these two to start an executor.
         environment |= {"SPARK_HOME": str(home), "SPARK_SCALA_VERSION": "2.12", **self.environment}
-        return self._java(name, home / "jars", "-Xmx512m", main, *words, **environment)
+        return self._java(name, f"{home}/jars/*", "-Xmx512m", main, *words, **environment)
 
     def _alive(self) -> int:
         return (self.get("/json/") or {"aliveworkers": 0})["aliveworkers"]

@@ -5,6 +5,7 @@
     |-- BadInput               3  the source cannot be read or has too many bad rows
     |-- AccessDenied           4  credentials are missing, wrong or not enough
     |-- StorageError           5  storage or network failed after retries; a rerun is safe
+    |-- RunnerFailed           5  a cluster cannot do the job, or gave it up; a rerun is safe
     |-- OutputTaken            6  the output holds something else, or another run writes it
     `-- VerificationFailed     7  a result does not add up, or a set is not what it was
 
@@ -47,6 +48,12 @@ class StorageError(DataPrepError):
     exit_code = 5
 
 
+class RunnerFailed(DataPrepError):
+    """A cluster cannot do the job, or gave it up; running again is safe."""
+
+    exit_code = 5
+
+
 class OutputTaken(DataPrepError):
     """The output holds something else, or another run is writing it."""
 
@@ -61,6 +68,12 @@ class VerificationFailed(DataPrepError):
 
 _ALL: list[type[DataPrepError]] = [DataPrepError, *DataPrepError.__subclasses__()]
 _CLASSES = {error.__name__: error for error in _ALL}
+
+
+def of_name(name: str) -> type[DataPrepError] | None:
+    """The class of that name; None for an error that is not ours."""
+    return _CLASSES.get(name)
+
 
 # A runner hands a worker's exception over as text that ends in Python's own last traceback line,
 # to which Beam adds the step: "transforms.errors.BadInput: MESSAGE [while running 'Read']".

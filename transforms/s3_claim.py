@@ -22,29 +22,43 @@ from typing import Any
 
 from transforms.errors import DataPrepError, OutputTaken, StorageError
 from transforms.s3 import Bucket, Conflict
+from transforms.storage import STOPPED, SUBMITTED, WRITING
 
 LEASE_SECONDS = 90.0
 RENEW_SECONDS = 20.0
 
-WRITING, RELEASED, COMPLETE = "writing", "released", "complete"
+RELEASED, COMPLETE = "released", "complete"
 
 
 class Claim:
     """A claim at ``key``; ``where`` is what a user would call the place.
 
-    A ``fresh`` one is never put over an earlier claim, not even one of the same plan.
+    A ``fresh`` one is never put over an earlier claim, not even one of the same plan; ``units``
+    are told to whoever asks how far the run is.
     """
 
     def __init__(
-        self, bucket: Bucket, key: str, where: str, plan_digest: str, fresh: bool = False
+        self,
+        bucket: Bucket,
+        key: str,
+        where: str,
+        plan_digest: str,
+        fresh: bool = False,
+        units: int | None = None,
     ) -> None:
         self._bucket, self._key, self._where, self._fresh = bucket, key, where, fresh
-        self._body = {
+        self._body: dict[str, Any] = {
             "run": uuid.uuid4().hex,
             "plan_digest": plan_digest,
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "units": units,
+            "job": None,
         }
         self._etag = ""
+
+    def hand_over(self, job: str) -> None:
+        """The job finishes the set; nobody renews the lease, and nobody takes the place by it."""
+        self._body["job"] = job
 
     @contextmanager
     def held(self, take_over: bool) -> Iterator[None]:
@@ -59,7 +73,7 @@ class Claim:
         state = RELEASED
         try:
             yield
-            state = COMPLETE
+            state = SUBMITTED if self._body["job"] else COMPLETE
         finally:
             ended.set()
             renewing.join()
@@ -70,7 +84,7 @@ class Claim:
         for _ in range(3):
             if self._write(match, WRITING):
                 return
-            found = self._read()
+            found = read(self._bucket, self._key, self._where)
             if found is None:
                 match = ""
                 continue
@@ -89,6 +103,12 @@ class Claim:
                 f"{claim.get('started')}, but this request's plan is {mine[:12]}; give another "
                 "output"
             )
+        if claim.get("state") == SUBMITTED and not take_over:
+            raise OutputTaken(
+                f"a job that was submitted writes {self._where} (begun {claim.get('started')}): "
+                f"{claim.get('job')}; `status` tells how far it is. If it is dead, go on in its "
+                f"place with --resume {self._where}"
+            )
         if claim.get("state") == WRITING and age < LEASE_SECONDS and not take_over:
             raise OutputTaken(
                 f"another run of this very plan writes {self._where} (begun {claim.get('started')},"
@@ -102,30 +122,13 @@ class Claim:
             data = json.dumps({**self._body, "state": state}).encode()
             self._etag = self._bucket.put(self._key, data, match)
         except (Conflict, StorageError) as error:
-            found = self._read()
+            found = read(self._bucket, self._key, self._where)
             if found is None or found[0].get("run") != self._body["run"]:
                 if isinstance(error, StorageError):
                     raise
                 return False
             self._etag = found[1]
         return True
-
-    def _read(self) -> tuple[dict[str, Any], str, float] | None:
-        """(claim, ETag, seconds since it was written)."""
-        found = self._bucket.get(self._key)
-        if found is None:
-            return None
-        data, stored = found
-        try:
-            claim = json.loads(data)
-        except ValueError:
-            claim = None
-        if not isinstance(claim, dict):
-            raise OutputTaken(
-                f"{self._where} holds a {self._key.rpartition('/')[2]} that is not this tool's; "
-                "give another output"
-            )
-        return claim, stored.etag, (stored.now - stored.modified).total_seconds()
 
     def _renew(self, ended: threading.Event) -> None:
         while not ended.wait(RENEW_SECONDS):
@@ -141,3 +144,31 @@ class Claim:
             self._write(self._etag, state)
         except DataPrepError:
             return
+
+
+def read(bucket: Bucket, key: str, where: str) -> tuple[dict[str, Any], str, float] | None:
+    """(claim, ETag, seconds since it was written); None where there is none.
+
+    Raises ``OutputTaken`` where the key holds something else.
+    """
+    found = bucket.get(key)
+    if found is None:
+        return None
+    data, stored = found
+    try:
+        claim = json.loads(data)
+    except ValueError:
+        claim = None
+    if not isinstance(claim, dict):
+        raise OutputTaken(
+            f"{where} holds a {key.rpartition('/')[2]} that is not this tool's; give another output"
+        )
+    return claim, stored.etag, (stored.now - stored.modified).total_seconds()
+
+
+def state_of(claim: dict[str, Any], age: float) -> str:
+    """Whether somebody works on it, by a claim that was written so many seconds ago."""
+    state = claim.get("state")
+    if state == SUBMITTED:
+        return SUBMITTED
+    return WRITING if state == WRITING and age < LEASE_SECONDS else STOPPED

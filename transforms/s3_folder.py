@@ -13,15 +13,16 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from transforms import s3_claim
 from transforms.errors import AccessDenied, DataPrepError, OutputTaken, VerificationFailed
 from transforms.layout import DATASET_DICT, MANIFEST
 from transforms.records import SetFile, Shard
@@ -29,10 +30,12 @@ from transforms.s3 import Bucket
 from transforms.s3_claim import Claim
 from transforms.s3_place import S3Options, S3Place
 from transforms.shards import Written
-from transforms.storage import CLAIM, SPLITS_RECORD, WORK, report
+from transforms.storage import CLAIM, SUBMITTED, WORK, Seen
 
 REQUESTS_AT_ONCE = 16
 _LOOK_SECONDS = 2.0
+_Asked = TypeVar("_Asked")
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class S3Folder:
     place: S3Place
     options: S3Options = S3Options()
     fresh: bool = False
-    _seen: _Seen = field(default_factory=lambda: _Seen(), compare=False, repr=False)
+    _seen: Seen = field(default_factory=Seen, compare=False, repr=False)
 
     @property
     def path(self) -> str:
@@ -79,7 +82,9 @@ class S3Folder:
             )
 
     @contextmanager
-    def claimed(self, plan_digest: str, resume: bool = False) -> Iterator[None]:
+    def claimed(
+        self, plan_digest: str, resume: bool = False, units: int | None = None
+    ) -> Iterator[Claim]:
         """Holds the prefix for this run; ``OutputTaken`` where others do, or it has other files."""
         claim_key = self.place.key(CLAIM)
         keys = (key for key, _, _ in self.bucket.keys(self.place.key("")))
@@ -89,13 +94,30 @@ class S3Folder:
             raise OutputTaken(
                 f"{self.path} holds other files, such as {other}; give another output"
             )
-        claim = Claim(self.bucket, claim_key, self.path, plan_digest, self.fresh)
-        with claim.held(take_over=resume):
-            yield
+        claim = Claim(self.bucket, claim_key, self.path, plan_digest, self.fresh, units)
+        with claim.held(take_over=resume or (other is not None and self._job_is_done())):
+            yield claim
+
+    def _job_is_done(self) -> bool:
+        found = s3_claim.read(self.bucket, self.place.key(CLAIM), self.path)
+        submitted = found is not None and found[0].get("state") == SUBMITTED
+        return submitted and self.manifest() is not None
+
+    def claim(self) -> dict[str, Any] | None:
+        """Who writes here; None where nobody ever did, or the finished set is here."""
+        found = s3_claim.read(self.bucket, self.place.key(CLAIM), self.path)
+        if found is None or self.manifest() is not None:
+            return None
+        claim, _, age = found
+        return {**claim, "state": s3_claim.state_of(claim, age)}
 
     def reports(self) -> list[dict[str, Any]]:
         """What workers recorded of finished units so far; asks the store now and then only."""
-        return self._seen.reports(self)
+        work = self.place.key(f"{WORK}/")
+        names = (key[len(work) :] for key, _, _ in self.bucket.keys(work))
+        with suppress(DataPrepError):  # the work itself will meet it, and say so
+            self._seen.look(_LOOK_SECONDS, names, self.get_work)
+        return self._seen.reports()
 
     def sweep(self) -> list[str]:
         """Ends uploads that were begun below the prefix and never completed: they cost money."""
@@ -148,8 +170,7 @@ class S3Folder:
 
     def present(self, files: Iterable[Shard | SetFile]) -> list[bool]:
         """Which of these files the store holds with their size and SHA-256."""
-        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-            return list(pool.map(self._is_present, files))
+        return list(answers(self._is_present, files))
 
     def _is_present(self, file: Shard | SetFile) -> bool:
         if not file.path:  # a unit without rejects
@@ -161,6 +182,14 @@ class S3Folder:
         """Nothing: the set is in place with its last file."""
 
 
+def answers(ask: Callable[[_Asked], _Answer], about: Iterable[_Asked]) -> Iterator[_Answer]:
+    """``map`` by some threads; a pool's own would hold more than a kilobyte for every element."""
+    left = iter(about)
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        while some := list(islice(left, 1000)):
+            yield from pool.map(ask, some)
+
+
 def remove_scratch() -> None:
     """Removes this process's temporary files, before it ends without unwinding its threads."""
     for path in Path(tempfile.gettempdir()).glob(f"{_scratch_prefix()}*"):
@@ -169,28 +198,3 @@ def remove_scratch() -> None:
 
 def _scratch_prefix() -> str:
     return f"reasonforge-{os.getpid()}-"
-
-
-class _Seen:
-    """The records that were read already, for a progress line that asks often."""
-
-    def __init__(self) -> None:
-        self._reports: dict[str, dict[str, Any]] = {}
-        self._looked = 0.0
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_reports": {}, "_looked": 0.0}
-
-    def reports(self, folder: S3Folder) -> list[dict[str, Any]]:
-        if time.monotonic() - self._looked >= _LOOK_SECONDS:
-            self._looked = time.monotonic()
-            with suppress(DataPrepError):  # the work itself will meet it, and say so
-                self._look(folder.bucket, folder.place.key(f"{WORK}/"))
-        return list(self._reports.values())
-
-    def _look(self, bucket: Bucket, prefix: str) -> None:
-        for key, _, _ in bucket.keys(prefix):
-            if key.endswith(f"-{SPLITS_RECORD}.json") and key not in self._reports:
-                found = bucket.get(key)
-                if found:
-                    self._reports[key] = report(json.loads(found[0]))

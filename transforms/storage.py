@@ -9,10 +9,12 @@ set with its last one, ``dataset_dict.json``, without which nothing loads.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 from transforms.records import SetFile, Shard
@@ -23,6 +25,17 @@ CLAIM = "_RUN.json"
 
 WORK = "_run"
 """Folder of work files: plan, units and records of a run."""
+
+
+WRITING, STOPPED, SUBMITTED = "writing", "stopped", "submitted"
+"""States of a place without a finished set: a launcher works on it; one did; a job does alone."""
+
+
+class Hold(Protocol):
+    """A place that this run holds."""
+
+    def hand_over(self, job: str) -> None:
+        """From now on a job, which users know by this text, finishes the set without a launcher."""
 
 
 class Folder(Protocol):
@@ -40,10 +53,18 @@ class Folder(Protocol):
     def check_free(self, plan_digest: str, overwrite: bool) -> None:
         """``OutputTaken`` where something else is here, with what to do about it."""
 
-    def claimed(self, plan_digest: str, resume: bool = False) -> AbstractContextManager[None]:
-        """Holds the place for this run; ``OutputTaken`` where another run does.
+    def claimed(
+        self, plan_digest: str, resume: bool = False, units: int | None = None
+    ) -> AbstractContextManager[Hold]:
+        """Holds the place for this run, of so many units; ``OutputTaken`` where another run does.
 
         With ``resume`` what an earlier run of the plan finished is kept, else made again.
+        """
+
+    def claim(self) -> dict[str, Any] | None:
+        """Who writes here: ``state``, ``plan_digest``, ``started`` (ISO 8601), ``units``, ``job``.
+
+        None where nobody ever did, or the finished set has taken its place.
         """
 
     def reports(self) -> list[dict[str, Any]]:
@@ -108,3 +129,37 @@ def report(shards: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """Rows and bytes of a unit, from the JSON of its splits' record."""
     shards = list(shards)
     return {"rows": shards[0]["read"], "bytes": sum(shard["bytes"] for shard in shards)}
+
+
+class Seen:
+    """The reports of finished units, for those who ask often: no record is read twice."""
+
+    def __init__(self) -> None:
+        self._reports: dict[str, dict[str, Any]] = {}
+        self._looked = 0.0
+        self._looking = Lock()
+
+    def __reduce__(self) -> tuple[type[Seen], tuple[()]]:
+        return Seen, ()  # a folder travels to the workers without what the launcher saw
+
+    def __len__(self) -> int:
+        return len(self._reports)
+
+    def look(
+        self, seconds: float, names: Iterable[str], read: Callable[[str], bytes | None]
+    ) -> None:
+        """Sees the records among the work files ``names``, unless it did ``seconds`` ago."""
+        with self._looking:
+            if time.monotonic() - self._looked < seconds:
+                return
+            self._looked = time.monotonic()
+            listed = {name for name in names if name.endswith(f"-{SPLITS_RECORD}.json")}
+            for name in listed - self._reports.keys():
+                if data := read(name):
+                    self._reports[name] = report(json.loads(data))
+            for name in self._reports.keys() - listed:
+                del self._reports[name]
+
+    def reports(self) -> list[dict[str, Any]]:
+        """Rows and bytes of each finished unit, as of the last look."""
+        return list(self._reports.values())

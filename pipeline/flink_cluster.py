@@ -1,0 +1,56 @@
+"""What a Flink cluster tells of itself and of a job, by its REST interface.
+
+https://nightlies.apache.org/flink/flink-docs-release-1.19/docs/ops/rest_api/
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from transforms.errors import RunnerFailed
+
+_SECONDS = 10.0  # a page that takes longer is not there
+
+
+@dataclass(frozen=True)
+class FlinkCluster:
+    """A cluster whose REST interface is at ``master``: ``host:port``, or with http:// before."""
+
+    master: str
+
+    @property
+    def address(self) -> str:
+        """The address of its web pages."""
+        return self.master if "://" in self.master else f"http://{self.master}"
+
+    def version(self) -> str:
+        """As ``1.19``."""
+        return ".".join(str(self._get("/overview")["flink-version"]).split(".")[:2])
+
+    def slots(self) -> int:
+        """How many tasks it can run at once."""
+        return int(self._get("/overview")["slots-total"])
+
+    def job(self, name: str) -> tuple[str, str] | None:
+        """(id, state) of the newest job of that name; None where there is none."""
+        jobs = [job for job in self._get("/jobs/overview")["jobs"] if job["name"] == name]
+        newest = max(jobs, key=lambda job: int(job["start-time"]), default=None)
+        return (newest["jid"], newest["state"]) if newest else None
+
+    def page(self, job: str) -> str:
+        """The address of a job's page."""
+        return f"{self.address}/#/job/running/{job}/overview"
+
+    def _get(self, path: str) -> Any:
+        try:
+            reply = requests.get(self.address + path, timeout=_SECONDS)
+            reply.raise_for_status()
+            return reply.json()
+        except (requests.RequestException, ValueError) as error:
+            raise RunnerFailed(
+                f"no Flink answers at {self.address} ({type(error).__name__}); --flink_master is "
+                "the address of the cluster's web page, HOST:8081"
+            ) from error

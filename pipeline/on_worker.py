@@ -1,0 +1,132 @@
+"""What a worker is like: sent there as source text, so it asks for nothing but Python and Beam.
+
+A worker that lacks this project, or has another Python, could not load a step of ours and would
+fail without a word that helps, or hang.  ``probe`` sends this module's text instead; it compares
+the worker with the launcher before anything of ours is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import pickle
+import platform
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+
+MARK = "reasonforge-worker-report:"
+"""Stands before a report that travels as an error's text: runners hand nothing else back."""
+
+DISTRIBUTION = "reasonforge-data-prep"
+PACKAGES = ("pipeline", "transforms")
+BEAM = "apache-beam"
+
+# Half a line of a report.  Runners cut long texts and break none of these.
+_HEX = bytes.hex
+
+
+def facts(names: list[str]) -> dict[str, Any]:
+    """This process: host, versions of Python and of the named packages, code, free temporary space.
+
+    A version is None where there is no such package; ``free`` is in bytes.
+    """
+    code = digest()
+    versions = {name: _version(name) for name in [BEAM, *names]}
+    versions[DISTRIBUTION] = _version(DISTRIBUTION) if code else None
+    temporary = tempfile.gettempdir()
+    return {
+        "host": socket.gethostname(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "code": code,
+        "temporary": temporary,
+        "free": shutil.disk_usage(temporary).free,
+    }
+
+
+def digest() -> str | None:
+    """SHA-256 in hex over this project's modules as they would be imported; None without them."""
+    whole = hashlib.sha256()
+    for package in PACKAGES:
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        root = Path(list(spec.submodule_search_locations)[0])
+        for path in sorted(root.rglob("*.py")):
+            data = path.read_bytes()
+            name = f"{package}/{path.relative_to(root).as_posix()}"
+            whole.update(f"{name}\0{len(data)}\0".encode() + data)
+    return whole.hexdigest()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def misfits(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What of a worker does not fit: ``python``, names of packages, ``code``, ``free``.
+
+    ``wanted`` is the launcher's ``facts`` with ``ranges``, the versions of each package that do,
+    and ``free``, the bytes that are needed.
+    """
+    from packaging.specifiers import SpecifierSet  # Beam needs it, too
+
+    def minor(version: str) -> list[str]:
+        return version.split(".")[:2]
+
+    wrong = ["python"] if minor(found["python"]) != minor(wanted["python"]) else []
+    for name, version in found["versions"].items():
+        if version is None or version not in SpecifierSet(wanted["ranges"][name]):
+            wrong.append(name)
+    if found["code"] is not None and found["code"] != wanted["code"]:
+        wrong.append("code")
+    if found["free"] < wanted["free"]:
+        wrong.append("free")
+    return wrong
+
+
+def report(found: Mapping[str, Any], **more: Any) -> str:
+    """A report as text that survives being quoted in errors of several languages."""
+    return f"{MARK}{_HEX(json.dumps({**found, **more}).encode())};"
+
+
+class Spread(beam.DoFn):
+    """One element -> keys 0, 1, 2…, so that all workers get some."""
+
+    def __init__(self, keys: int) -> None:
+        self._keys = keys
+
+    def process(self, _: object) -> Iterator[tuple[int, int]]:
+        for key in range(self._keys):
+            yield key, os.getpid()
+
+
+class Examine(beam.DoFn):
+    """A key -> nothing: fails with a report, or lets the project itself look at source and output.
+
+    ``look`` is a pickled function of the project, called with the key and this worker's facts.
+    """
+
+    def __init__(self, wanted: dict[str, Any], look: bytes) -> None:
+        self._wanted, self._look = wanted, look
+
+    def process(self, element: tuple[int, object]) -> Iterator[None]:
+        found = facts([name for name in self._wanted["ranges"] if name != DISTRIBUTION])
+        wrong = misfits(found, self._wanted)
+        if wrong:
+            raise RuntimeError(report(found, misfits=wrong))
+        # Only now: it is made by this very code and can be loaded by it alone.
+        pickle.loads(self._look)(element[0], found)  # noqa: S301 (the launcher's own)
+        yield from ()

@@ -1,0 +1,205 @@
+"""Before the job: do the workers fit it, and do they reach its source and its output?
+
+A small pipeline on the same runner.  Each worker that it reaches compares itself with the launcher
+(``on_worker``), opens the source and writes a record at the output, which the launcher must then
+see.  A worker that cannot do one of these says so on its host's behalf; one that never starts is
+not waited for.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import requires, version
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from packaging.requirements import Requirement
+
+from pipeline import on_worker
+from pipeline.execution import Late, execute
+from pipeline.plan import Plan
+from pipeline.request import Request
+from transforms import formats
+from transforms.errors import DataPrepError, RunnerFailed, of_name
+from transforms.formats.rows import open_binary
+from transforms.storage import Folder
+from transforms.units import DEFAULT_UNIT_BYTES
+
+_KEYS = 32  # enough for each of a dozen workers to get one; each costs two requests on S3
+_REPORT = re.compile(f"{on_worker.MARK}([0-9a-f]+);")
+_SPARE_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A host that answered."""
+
+    host: str
+    python: str
+    beam: str
+    free: int  # bytes in its temporary folder
+
+    def describe(self) -> str:
+        """For the user."""
+        return (
+            f"{self.host}: Python {self.python}, {on_worker.BEAM} {self.beam}, "
+            f"{_mebibytes(self.free)} of temporary space"
+        )
+
+
+def probe(
+    runner: Any, options: PipelineOptions, plan: Plan, request: Request, folder: Folder
+) -> list[Worker]:
+    """The hosts of the workers that answered, each once.
+
+    Raises ``RunnerFailed`` for workers that are not like this machine, do not see a local source
+    or output, or do not start; another ``DataPrepError`` for what a worker was refused.
+    """
+    wanted = _wanted(request)
+    nonce = uuid.uuid4().hex
+    look = partial(_look, folder, plan.reading(), plan.units[0].pieces[0].file, nonce)
+    pipeline = beam.Pipeline(runner=runner, options=options)
+    _ = (
+        pipeline
+        | beam.Impulse()
+        | "Spread" >> beam.ParDo(_AsSource("Spread", _KEYS)).with_output_types(tuple[int, int])
+        | "AllWorkers" >> beam.GroupByKey()
+        | "Examine" >> beam.ParDo(_AsSource("Examine", wanted, pickle.dumps(look)))
+    )
+    try:
+        execute(pipeline, Late(request.start_timeout, "no worker has finished a first small task"))
+    except DataPrepError as error:
+        found = _REPORT.search(str(error))
+        if found is None:
+            raise
+        raise _explained(json.loads(bytes.fromhex(found[1])), wanted) from error
+    return _seen(folder, nonce)
+
+
+class _AsSource(beam.DoFn):
+    """A step that is made on the worker, out of the text of ``on_worker``."""
+
+    def __init__(self, name: str, *arguments: Any) -> None:
+        self._name, self._arguments = name, arguments
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Names of Python's own only: any worker can load them, whatever its version.
+        text = Path(on_worker.__file__).read_text(encoding="utf-8")
+        made = f"{self._name}(*arguments)"
+        code = "(exec(text, own), eval(made, own))[1]"
+        own = {"__name__": "reasonforge_on_worker", "arguments": self._arguments}
+        return eval, (code, {"text": text, "made": made, "own": own})
+
+    def process(self, element: object) -> Any:
+        raise NotImplementedError("made on the worker")
+
+
+def _wanted(request: Request) -> dict[str, Any]:
+    """This machine's facts, and what fits a worker."""
+    needs = [Requirement(text) for text in requires(on_worker.DISTRIBUTION) or ()]
+    ranges = {need.name: str(need.specifier) for need in needs if need.marker is None}
+    # Bytes and protocol are those of one Beam and one version of this project.
+    ranges[on_worker.BEAM] = f"=={version(on_worker.BEAM)}"
+    ranges[on_worker.DISTRIBUTION] = f"=={version(on_worker.DISTRIBUTION)}"
+    here = on_worker.facts([name for name in ranges if name != on_worker.DISTRIBUTION])
+    shard = request.shard_size or DEFAULT_UNIT_BYTES
+    # A shard of each split and the rejects, before and after compression of the source.
+    return {**here, "ranges": ranges, "free": 3 * shard + _SPARE_BYTES}
+
+
+def _look(
+    folder: Folder,
+    source: formats.Source,
+    file: str,
+    nonce: str,
+    key: int,
+    found: Mapping[str, Any],
+) -> None:
+    """On a worker: opens the source and writes its record at the output."""
+    step = "read the source"
+    try:
+        with open_binary(source.path(file)) as opened:
+            opened.read(1)
+        step = "write the output"
+        record = {"nonce": nonce, **{name: found[name] for name in ("host", "python", "free")}}
+        record["beam"] = found["versions"][on_worker.BEAM]
+        folder.put_work(_record(key), json.dumps(record).encode())
+    except (DataPrepError, OSError) as error:
+        kind = type(error).__name__
+        text = on_worker.report(found, kind=kind, step=step, message=str(error))
+        raise RuntimeError(text) from None
+
+
+def _record(key: int) -> str:
+    return f"worker-{key:02d}.json"
+
+
+def _seen(folder: Folder, nonce: str) -> list[Worker]:
+    """The workers' records, each of which must be here."""
+    workers: dict[str, Worker] = {}
+    for key in range(_KEYS):
+        data = folder.get_work(_record(key))
+        record = json.loads(data) if data else {}
+        if record.get("nonce") != nonce:
+            raise RunnerFailed(
+                f"a worker has written a file at {folder.path} that this machine does not see, so "
+                "the path is not one and the same file system on all machines, as "
+                "--shared-filesystem says; mount it everywhere, or give an s3:// address"
+            )
+        workers[record["host"]] = Worker(
+            record["host"], record["python"], record["beam"], record["free"]
+        )
+    return [workers[host] for host in sorted(workers)]
+
+
+def _explained(report: Mapping[str, Any], wanted: Mapping[str, Any]) -> DataPrepError:
+    """The error that a worker's report stands for."""
+    host = report["host"]
+    if "misfits" not in report:
+        kind = of_name(report["kind"]) or RunnerFailed
+        return kind(f"the worker on {host} cannot {report['step']}: {report['message']}")
+    wrong = report["misfits"]
+    if wrong == ["free"]:
+        return RunnerFailed(
+            f"the worker on {host} has {_mebibytes(report['free'])} free in its temporary folder "
+            f"{report['temporary']}, but writes shards there before they are sent, which takes "
+            f"{_mebibytes(wanted['free'])}; make room, give it another folder with TMPDIR, or "
+            "choose a smaller --shard-size"
+        )
+    if report["code"] is None:
+        what = f"has no {on_worker.DISTRIBUTION}"
+    else:
+        what = "is not like this machine"
+    return RunnerFailed(
+        f"the worker on {host} {what}:\n{_table(report, wanted, wrong)}\n"
+        f"give its Python the same versions (pip install {on_worker.DISTRIBUTION}="
+        f"={wanted['versions'][on_worker.DISTRIBUTION]} there, or run it in the image of "
+        "deploy/Dockerfile), then run again"
+    )
+
+
+def _table(report: Mapping[str, Any], wanted: Mapping[str, Any], wrong: Sequence[str]) -> str:
+    """Launcher against worker, what does not fit marked with a cross."""
+    rows = [("python", wanted["python"], report["python"])]
+    for name, here in wanted["versions"].items():
+        rows.append((name, here, report["versions"].get(name) or "missing"))
+    rows.append(("code", str(wanted["code"])[:12], str(report["code"] or "missing")[:12]))
+    rows.append(("free", _mebibytes(wanted["free"]), _mebibytes(report["free"])))
+    width = max(len(name) for name, _, _ in rows)
+    lines = [f"    {'':{width}}  {'launcher':<12}  worker"]
+    for name, here, there in rows:
+        mark = "✗" if name in wrong or there == "missing" else " "
+        lines.append(f"  {mark} {name:{width}}  {here:<12}  {there}")
+    return "\n".join(lines)
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / 2**20:,.0f} MiB"

@@ -1,0 +1,78 @@
+"""Where a user can look at a job: the runner's own state of it, and its page."""
+
+from __future__ import annotations
+
+import socket
+from urllib.parse import urlsplit
+
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    PortableOptions,
+    SparkRunnerOptions,
+)
+from apache_beam.runners.runner import PipelineState
+
+from pipeline.flink_cluster import FlinkCluster
+from transforms.errors import RunnerFailed
+
+_SECONDS = 10.0
+
+
+def is_known(options: PipelineOptions, state: str) -> bool:
+    """Does the job go on without the launcher by now?"""
+    master = flink_master(options)
+    if master:
+        # Beam says "running" as soon as the job server begins to send the job.
+        return FlinkCluster(master).job(job_name(options)) is not None
+    return state in (PipelineState.RUNNING, PipelineState.DONE)
+
+
+def whereabouts(options: PipelineOptions) -> str:
+    """The job's name and the page to look at, for a user."""
+    name, master = job_name(options), flink_master(options)
+    if master:
+        cluster = FlinkCluster(master)
+        job = cluster.job(name)
+        return f"Flink's job {name}, see {cluster.page(job[0]) if job else cluster.address}"
+    spark = options.view_as(SparkRunnerOptions).spark_master_url
+    if spark.startswith("spark://"):
+        page = f"http://{urlsplit(spark).hostname}:8080"
+        return f"Spark's application {name}, see the master's page, usually {page}"
+    endpoint = options.view_as(PortableOptions).job_endpoint
+    return f"the job {name}" + (f" of the job server at {endpoint}" if endpoint else "")
+
+
+def look_up(options: PipelineOptions, state: str) -> str:
+    """How the job is by its runner, or by Beam (``state``), and the page to look at."""
+    master = flink_master(options)
+    try:
+        job = FlinkCluster(master).job(job_name(options)) if master else None
+        return f"{job[1] if job else state}: {whereabouts(options)}"
+    except RunnerFailed as error:
+        return f"{state} by Beam, but {error}"
+
+
+def job_name(options: PipelineOptions) -> str:
+    """The name under which a runner shows the job."""
+    return str(options.view_as(GoogleCloudOptions).job_name)
+
+
+def flink_master(options: PipelineOptions) -> str | None:
+    """The address of the Flink cluster that the options name; None where they name none."""
+    master = str(options.view_as(FlinkRunnerOptions).flink_master)
+    return None if master.startswith("[") else master
+
+
+def check_reachable(address: str, flag: str) -> None:
+    """``RunnerFailed`` unless somebody listens at ``host:port``; Beam would wait for minutes."""
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 0), _SECONDS):
+            return
+    except (OSError, ValueError) as error:
+        raise RunnerFailed(
+            f"nobody listens at {flag} {address} ({error}); check the address, and that it can be "
+            "reached from this machine"
+        ) from error

@@ -1,0 +1,97 @@
+"""How far a set is, from what lies at its output: no runner is asked, and none need be there."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from transforms.errors import UsageError
+from transforms.local_folder import LocalFolder
+from transforms.s3_folder import S3Folder
+from transforms.s3_place import S3Options, S3Place, is_s3
+from transforms.storage import STOPPED, SUBMITTED, WRITING, Folder
+
+COMPLETE = "complete"
+
+
+@dataclass(frozen=True)
+class Status:
+    """Of the set at ``address``.
+
+    Attributes:
+        state: ``complete``; ``writing`` (a command works on it), ``submitted`` (a job does, as far
+            as anybody knows) or ``stopped``.
+        units, finished: work units of the plan, None where nobody wrote it down, and how many of
+            them are done.
+        rows: source rows that are read so far.
+        started: ISO 8601 time; None for a complete set.
+        job: what was said of a submitted job: its name and page.
+        counts: the manifest's, of a complete set.
+    """
+
+    address: str
+    state: str
+    units: int | None
+    finished: int
+    rows: int
+    started: str | None = None
+    job: str | None = None
+    counts: dict[str, Any] | None = None
+
+    def describe(self) -> str:
+        """For the user: what it is, and what to do."""
+        if self.counts:
+            return (
+                f"✓ Complete: {self.counts['train']:,} training and "
+                f"{self.counts['validation']:,} validation examples at {self.address}"
+            )
+        total = "?" if self.units is None else f"{self.units:,}"
+        line = f"{self.finished:,} of {total} units, {self.rows:,} rows, begun {self.started}"
+        if self.state == WRITING:
+            return f"🔄 Being made: {line}"
+        if self.state == SUBMITTED:
+            return (
+                f"🔄 Submitted: {line}\n  {self.job}\n  If the job is dead, go on with the same "
+                f"flags and --resume {self.address}"
+            )
+        return f"Stopped: {line}\n  Go on with the same flags and --resume {self.address}"
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        return asdict(self)
+
+
+def look(address: str, options: S3Options) -> Status:
+    """The status of the set at a folder or an S3 address.
+
+    Raises ``UsageError`` where nothing of ours is there.
+    """
+    folder: Folder
+    if is_s3(address):
+        folder = S3Folder(S3Place.parse(address, "the address"), options)
+    else:
+        folder = LocalFolder(str(Path(address).absolute()))
+    claim = folder.claim()
+    reports = folder.reports() if claim else []
+    # Asked last: a set that was put in place meanwhile is complete.
+    manifest = folder.manifest()
+    theirs = claim.get("plan_digest") if claim else None  # another plan's, where one is replaced
+    if manifest is not None and theirs in (None, manifest["plan_digest"]):
+        counts = manifest["counts"]
+        units = sum(file["path"].startswith("train/data-") for file in manifest["files"])
+        return Status(address, COMPLETE, units, units, counts["read"], counts=counts)
+    if claim is None:
+        raise UsageError(
+            f"{address} holds no data set, and none was begun there; give the output of prepare "
+            "or submit"
+        )
+    return Status(
+        address=address,
+        state=str(claim.get("state", STOPPED)),
+        units=claim.get("units"),
+        finished=len(reports),
+        rows=sum(report["rows"] for report in reports),
+        started=claim.get("started"),
+        job=claim.get("job"),
+    )
