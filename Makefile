@@ -32,7 +32,7 @@ test: install  ## Run all tests
 	$(BIN)/python -m pytest
 
 test-clusters: install  ## Run the job on a real Flink and Spark; needs Java and Maven
-	$(BIN)/python -m pytest -m clusters tests/test_clusters.py
+	$(BIN)/python -m pytest -m clusters
 
 check: install  ## Lint, format and types
 	$(BIN)/ruff check .

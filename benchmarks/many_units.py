@@ -16,6 +16,7 @@ import argparse
 import hashlib
 import json
 import pickle
+import re
 import resource
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from unittest.mock import patch
 from bench import Budget
 
 UNITS = 100_000
+_STATUS = Path("/proc/self/status")
 UNIT_BYTES = 64 * 2**20
 SHAPES = {"one-file": 1, "many-files": UNITS}
 CASES = (*SHAPES, "commit")
@@ -160,7 +162,11 @@ def _graph_mb(pipeline: Any) -> float:
 
 
 def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    if not _STATUS.exists():  # only Linux has it
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    # What getrusage tells of a child begins with the size of the process that started it.
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", _STATUS.read_text())
+    return int(peak) * 1024 / 1e6
 
 
 if __name__ == "__main__":

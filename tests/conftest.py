@@ -12,7 +12,7 @@ from hypothesis import settings
 
 ON_CI = os.environ.get("CI") == "true"
 REPOSITORY = Path(__file__).resolve().parent.parent
-pytest_plugins = ["s3_servers", "s3_runs", "clusters"]  # what they start runs once for all modules
+pytest_plugins = ["s3_servers", "s3_runs", "clusters", "flink_page"]  # what they start runs once for all modules
 
 # No deadline: the machine is shared.  In CI the same examples are tried every time.
 settings.register_profile("shared-machine", deadline=None, derandomize=ON_CI)
@@ -26,7 +26,7 @@ def absent(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared_data() -> Callable[[str], Path]:
     """``shared_data("gsm8k/train.jsonl")``: a file of the real data beside the checkout."""
 

@@ -54,6 +54,8 @@ _PROGRAMS = {
     "versitygw": _Program("github.com/versity/versitygw/cmd/versitygw", "v1.8.0", "versitygw"),
     # The release whose count of bytes in `limit_data` the tests of lost replies were made with.
     "toxiproxy": _Program("github.com/Shopify/toxiproxy/v2/cmd/server", "v2.5.0", "server"),
+    # Beam's own portable runner for one machine, of the Beam that setup.py asks for.
+    "prism": _Program("github.com/apache/beam/sdks/v2/go/cmd/prism", "v2.77.0", "prism"),
 }
 
 

@@ -1,90 +1,106 @@
-"""The whole command on a real Flink and a real Spark: the same bytes as on one machine."""
+"""The same bytes everywhere: three sets, six runners, a folder and S3."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from cluster_programs import LOG_CHARS, Programs
+from cluster_pages import pages
+from cluster_runs import command, differing, files_of, run
 from cluster_workers import WorkerPool
 from clusters import FlinkCluster, SparkCluster
 from s3_runs import stored, without_run
-from s3_servers import S3Server
+from s3_servers import ROOT_SECRET, S3Server, binary
 
 pytestmark = pytest.mark.clusters
 
 Cluster = FlinkCluster | SparkCluster
 
-_JOB_SECONDS = 240.0  # half a minute when the machine has nothing else to do
-_GONE_SECONDS = 15.0  # Beam asks a job server to stop for five seconds, then kills it
+CANARY = "hf_canaryThatNoPageMayShow"
+ROWS = 400_000
+DIRECT = ("in_memory", "multi_threading", "multi_processing")
 
 
-def run(words: Sequence[str], environment: Mapping[str, str], *parts: Cluster | WorkerPool) -> str:
-    """What our command says when it ends well; its end, and the logs of the parts, when it fails.
+@dataclass(frozen=True)
+class Source:
+    """A data set, the flags that go with it, and its number of units."""
 
-    It leaves nothing behind that it has started.
-    """
-    programs = Programs("command")
-    try:
-        command = [sys.executable, "-m", "pipeline", *words, "--shard-size", "1MiB"]
-        temporary = {"TMPDIR": str(programs.folder)}
-        program = programs.start("command", command, {**environment, **temporary})
-        try:
-            code: int | str = program.wait(_JOB_SECONDS)
-        except subprocess.TimeoutExpired:
-            code = "none in time"
-        if code != 0:
-            logs = "\n".join(part.logs() for part in parts)
-            pytest.fail(f"exit code {code}\n{program.said[-LOG_CHARS:]}\n{logs}")
-        programs.wait("the job server's end", lambda: not program.left(), _GONE_SECONDS)
-        return program.said
-    finally:
-        programs.stop()
+    path: Path
+    flags: tuple[str, ...]
+    units: int
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """About as much as GSM8K: four units, and two rows that are rejected."""
-    lines = [
-        f'{{"question": "Frage {n}, 漢字{" und" * (n % 17)}?", "answer": "{_answer(n)}"}}'
-        for n in range(7500)
-    ]
-    lines[3000:3000] = ['{"question": "", "answer": "of nothing"}', '{"question": "cut o']
-    path = tmp_path_factory.mktemp("source") / "rows.jsonl"
-    path.write_text("\n".join(lines), encoding="utf-8")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """400,000 rows of every length, and one in a thousand that is a reject."""
+    path = tmp_path_factory.mktemp("generated") / "rows.parquet"
+    numbers = range(ROWS)
+    questions = ["" if n % 1000 == 7 else f"Frage {n}, 漢字{' und' * (n % 17)}?" for n in numbers]
+    answers = [f"Weil {n} 😀. " * (1 + n % 40) for n in numbers]
+    table = pa.table({"question": questions, "answer": answers})
+    pq.write_table(table, path, row_group_size=ROWS // 16)
     return path
 
 
-def _answer(n: int) -> str:
-    return f"Weil {n} 😀. " * (10 + n % 40)
+@pytest.fixture(scope="module", params=["gsm8k", "alpaca", "generated"])
+def source(request: pytest.FixtureRequest, shared_data: Callable[[str], Path]) -> Source:
+    """Each of the three."""
+    if request.param == "gsm8k":
+        return Source(shared_data("gsm8k/train.jsonl"), ("--shard-size", "1MiB"), 4)
+    if request.param == "alpaca":
+        path = shared_data("llama_factory_demo/alpaca_en_demo.json")
+        return Source(path, ("--max-samples", "900"), 1)
+    return Source(request.getfixturevalue("generated"), ("--shard-size", "16MiB"), 8)
 
 
 @pytest.fixture(scope="module")
-def expected(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The set as this machine alone makes it."""
+def expected(source: Source, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The set as one machine makes it, by default."""
     output = tmp_path_factory.mktemp("expected") / "out"
-    run(["--dataset", str(rows), "--output", str(output), "--skip-upload"], os.environ)
+    run([*words_for(source), "--output", str(output)], os.environ)
     files = without_run(files_of(output))
-    assert len([name for name in files if name.startswith("train/data-")]) == 4
-    assert len([name for name in files if name.startswith("rejects/")]) > 0
+    assert len([name for name in files if name.startswith("train/data-")]) >= source.units
     return files
 
 
-def files_of(output: Path) -> dict[str, bytes]:
-    """Name -> bytes of a local set."""
-    found = (path for path in output.rglob("*") if path.is_file())
-    return {path.relative_to(output).as_posix(): path.read_bytes() for path in found}
+def words_for(source: Source) -> list[str]:
+    return ["--dataset", str(source.path), *source.flags, "--skip-upload"]
 
 
-def differing(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
-    """The names of the files that are not the same."""
-    names = found.keys() | expected.keys()
-    return sorted(name for name in names if found.get(name) != expected.get(name))
+@pytest.fixture(scope="module")
+def s3_workers(s3_server: S3Server) -> Iterator[WorkerPool]:
+    """Workers that have the credentials of the S3 server, and a token for the hub."""
+    with WorkerPool({**s3_server.environment(), "HF_TOKEN": CANARY}) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("runner", [*DIRECT, "prism"])
+@pytest.mark.parametrize("to", ["folder", "s3"])
+def test_on_this_machine(
+    runner: str,
+    to: str,
+    source: Source,
+    expected: dict[str, Any],
+    s3_server: S3Server,
+    bucket: str,
+    tmp_path: Path,
+) -> None:
+    flags = [f"--direct_running_mode={runner}", "--direct_num_workers=2"]
+    if runner == "in_memory":
+        flags = flags[:1]
+    if runner == "prism":
+        flags = ["--runner=PrismRunner", f"--prism_location={binary('prism')}"]
+    output = f"s3://{bucket}/sets/one" if to == "s3" else str(tmp_path / "out")
+    run([*words_for(source), *flags, "--output", output], s3_server.environment())
+    found = stored(s3_server, output) if to == "s3" else files_of(Path(output))
+    assert differing(without_run(found), expected) == []
 
 
 @pytest.fixture(params=["flink", "spark"])
@@ -93,44 +109,56 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
     return request.getfixturevalue(request.param)
 
 
-def test_a_worker_pool_writes_the_same_bytes_to_a_shared_folder(
+@pytest.mark.parametrize("to", ["folder", "s3"])
+def test_on_a_cluster(
     cluster: Cluster,
-    worker_pool: WorkerPool,
-    rows: Path,
+    to: str,
+    source: Source,
     expected: dict[str, Any],
+    s3_workers: WorkerPool,
+    s3_server: S3Server,
+    bucket: str,
     tmp_path: Path,
 ) -> None:
-    words = ["--dataset", str(rows), "--output", str(tmp_path / "out"), "--skip-upload"]
-    words += ["--shared-filesystem", *cluster.flags(), *worker_pool.flags()]
-    run(words, {**os.environ, **cluster.environment}, cluster, worker_pool)
-    assert differing(without_run(files_of(tmp_path / "out")), expected) == []
+    words = [*words_for(source), *cluster.flags(), *s3_workers.flags(), "--skip-worker-check"]
+    output = f"s3://{bucket}/sets/one" if to == "s3" else str(tmp_path / "out")
+    words += ["--output", output, *(["--shared-filesystem"] if to == "folder" else [])]
+    environment = {**s3_server.environment(), **cluster.environment, "HF_TOKEN": CANARY}
+    run(words, environment, cluster, s3_workers)
+    found = stored(s3_server, output) if to == "s3" else files_of(Path(output))
+    assert differing(without_run(found), expected) == []
 
 
-def test_the_launcher_s_own_threads_write_the_same_bytes_with_loopback(
-    cluster: Cluster, rows: Path, expected: dict[str, Any], tmp_path: Path
+def test_threads_of_the_launcher_do_it_with_loopback(
+    cluster: Cluster, shared_data: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    words = ["--dataset", str(rows), "--output", str(tmp_path / "out"), "--skip-upload"]
-    words += [*cluster.flags(), "--environment_type=LOOPBACK"]
+    words = ["--dataset", str(shared_data("gsm8k/test.jsonl")), "--skip-upload"]
+    alone, loopback = tmp_path / "alone", tmp_path / "loopback"
+    run([*words, "--output", str(alone)], os.environ)
+    words += ["--output", str(loopback), *cluster.flags(), "--environment_type=LOOPBACK"]
     run(words, {**os.environ, **cluster.environment}, cluster)
-    assert differing(without_run(files_of(tmp_path / "out")), expected) == []
+    assert differing(without_run(files_of(loopback)), without_run(files_of(alone))) == []
 
 
-@pytest.fixture(scope="module")
-def s3_workers(s3_server: S3Server) -> Iterator[WorkerPool]:
-    """Workers that have the credentials of the S3 server."""
-    with WorkerPool(s3_server.environment()) as pool:
-        yield pool
-
-
-def test_a_worker_pool_writes_the_same_bytes_to_s3(
+def test_the_workers_are_asked_first_and_no_page_shows_a_secret(
     cluster: Cluster,
     s3_workers: WorkerPool,
     s3_server: S3Server,
     bucket: str,
-    rows: Path,
-    expected: dict[str, Any],
+    shared_data: Callable[[str], Path],
 ) -> None:
-    uri = f"s3://{bucket}/sets/one"
-    words = ["--dataset", str(rows), "--output", uri, *cluster.flags(), *s3_workers.flags()]
-    run(words, {**s3_server.environment(), **cluster.environment}, cluster, s3_workers)
-    assert differing(without_run(stored(s3_server, uri)), expected) == []
+    """The one test that gives the cluster's address and the output, and nothing more."""
+    words = ["submit", "--dataset", str(shared_data("gsm8k/train.jsonl")), "--shard-size", "1MiB"]
+    words += ["--output", f"s3://{bucket}/sets/one", *cluster.flags(), *s3_workers.flags()]
+    words = [word for word in words if not word.startswith("--parallelism")]
+    environment = {**s3_server.environment(), **cluster.environment, "HF_TOKEN": CANARY}
+    with command(words, environment, cluster, s3_workers) as running:
+        running.until("the workers' answer", lambda: "✓ Worker on " in running.program.said)
+        seen = pages(cluster)
+        said = running.end(0)
+    assert re.search(r"✓ Worker on \S+: Python 3\.\d+\.\d+, apache-beam 2\.", said)
+    seen |= pages(cluster)
+    assert len(seen) >= 8
+    assert any("reasonforge-" in text for text in seen.values()), "the job's own pages"
+    secrets = (CANARY, ROOT_SECRET)
+    assert [url for url, text in seen.items() if any(one in text for one in secrets)] == []
