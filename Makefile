@@ -28,8 +28,11 @@ run: install  ## Prepare the data set that ships with the project, then load it
 	$(BIN)/python -m pipeline --dataset $(SAMPLE) --output $(OUTPUT) --skip-upload --overwrite
 	$(BIN)/python -c "from datasets import load_from_disk; print(load_from_disk('$(OUTPUT)'))"
 
-test: install  ## Run all tests
+test: install  ## Run all tests; those on real clusters with CI=true only
 	$(BIN)/python -m pytest
+ifeq ($(CI),true)
+	$(BIN)/python -m pytest -m clusters
+endif
 
 test-clusters: install  ## Run the job on a real Flink and Spark; needs Java and Maven
 	$(BIN)/python -m pytest -m clusters

@@ -14,18 +14,21 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.runner import PipelineState
 
-from pipeline.runner_page import is_known, look_up, whereabouts
-from transforms.errors import DataPrepError, RunnerFailed, from_worker
+from pipeline.runner_page import cancel, is_known, look_up, whereabouts
+from transforms.errors import RunnerFailed, from_worker
 
 _LOOK_SECONDS = 0.5
 _TEXT_CHARS = 1500  # of what the runner says of a failure
 
 
 class Watchdog(Protocol):
-    """Looks at a job that runs."""
+    """Looks at a job that runs; ``hint`` is what to do about one that is late."""
+
+    hint: str
 
     def late(self) -> str | None:
         """Why the job is not to be waited for any longer; None while it is."""
@@ -37,6 +40,7 @@ class Late:
 
     seconds: float
     what: str
+    hint: str = ""
 
     def __post_init__(self) -> None:
         self._began = time.monotonic()
@@ -53,6 +57,7 @@ class Stalled:
 
     seconds: float
     progress: Callable[[], int]
+    hint: str = "look there for what it waits for, then go on with --resume"
 
     def __post_init__(self) -> None:
         self._last, self._seen = time.monotonic(), -1
@@ -66,7 +71,7 @@ class Stalled:
         return f"no further unit was finished for {self.seconds:,.0f} s ({done:,} are)"
 
 
-def execute(pipeline: beam.Pipeline, watchdog: Watchdog | None = None) -> None:
+def execute(pipeline: beam.Pipeline, watchdog: Watchdog) -> None:
     """Runs it to its end.
 
     Raises the error that a worker raised, or ``RunnerFailed`` with what the runner says; a job that
@@ -74,12 +79,13 @@ def execute(pipeline: beam.Pipeline, watchdog: Watchdog | None = None) -> None:
     """
     options = pipeline.options
     result = start(pipeline)
-    with _told(pipeline.runner), _cancelled_if_left(result):
+    with _told(pipeline.runner), _cancelled_if_left(result, options):
         while not PipelineState.is_terminal(result.state):
-            reason = watchdog.late() if watchdog else None
+            reason = watchdog.late()
             if reason:
+                state = look_up(options, result.state)
                 raise RunnerFailed(
-                    f"{reason}, so the job was cancelled. It was {look_up(options, result.state)}"
+                    f"{reason}, so the job was cancelled. It was {state}; {watchdog.hint}"
                 )
             time.sleep(_LOOK_SECONDS)
         _end(result)
@@ -99,14 +105,15 @@ def hand_over(pipeline: beam.Pipeline, seconds: float) -> str:
     options = pipeline.options
     result = start(pipeline)
     patience = Late(seconds, "the cluster has not taken the job")
-    with _told(pipeline.runner), _cancelled_if_left(result):
-        while not is_known(options, result.state):
-            if PipelineState.is_terminal(result.state):
-                _end(result)
+    with _told(pipeline.runner), _cancelled_if_left(result, options):
+        while not PipelineState.is_terminal(result.state):
+            if is_known(options, result.state):
+                return whereabouts(options)
             reason = patience.late()
             if reason:
                 raise RunnerFailed(f"{reason}. It is {look_up(options, result.state)}")
             time.sleep(_LOOK_SECONDS)
+        _end(result)  # a cluster may show a job that failed at once, too
         return whereabouts(options)
 
 
@@ -121,13 +128,15 @@ def _end(result: Any) -> None:
 
 
 @contextmanager
-def _cancelled_if_left(result: Any) -> Iterator[None]:
+def _cancelled_if_left(result: Any, options: PipelineOptions) -> Iterator[None]:
     try:
         yield
     except BaseException:
         with suppress(Exception):  # it may be gone already
             if not PipelineState.is_terminal(result.state):
                 result.cancel()
+        with suppress(RunnerFailed):
+            cancel(options)
         raise
 
 
@@ -135,10 +144,9 @@ def _cancelled_if_left(result: Any) -> Iterator[None]:
 def _told(runner: Any) -> Iterator[None]:
     try:
         yield
-    except DataPrepError:
-        raise
     except Exception as error:
         kind = type(error)
+        # One of ours, too, where the worker is this process: Beam has added the step to its text.
         known = from_worker(f"{kind.__module__}.{kind.__name__}: {error}")
         if known is not None:
             raise known from error

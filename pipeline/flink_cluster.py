@@ -5,14 +5,16 @@ https://nightlies.apache.org/flink/flink-docs-release-1.19/docs/ops/rest_api/
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import requests
 
 from transforms.errors import RunnerFailed
 
 _SECONDS = 10.0  # a page that takes longer is not there
+_Told = TypeVar("_Told")
 
 
 @dataclass(frozen=True)
@@ -28,29 +30,39 @@ class FlinkCluster:
 
     def version(self) -> str:
         """As ``1.19``."""
-        return ".".join(str(self._get("/overview")["flink-version"]).split(".")[:2])
+        return ".".join(self._get("/overview", "flink-version", str).split(".")[:2])
 
     def slots(self) -> int:
         """How many tasks it can run at once."""
-        return int(self._get("/overview")["slots-total"])
+        return self._get("/overview", "slots-total", int)
 
     def job(self, name: str) -> tuple[str, str] | None:
         """(id, state) of the newest job of that name; None where there is none."""
-        jobs = [job for job in self._get("/jobs/overview")["jobs"] if job["name"] == name]
+        jobs = [job for job in self._get("/jobs/overview", "jobs", list) if job["name"] == name]
         newest = max(jobs, key=lambda job: int(job["start-time"]), default=None)
         return (newest["jid"], newest["state"]) if newest else None
+
+    def cancel(self, job: str) -> None:
+        """Ends a job, which may take a moment; one that has ended is left as it is."""
+        with suppress(requests.RequestException):  # it is told where it can be told
+            url = f"{self.address}/jobs/{job}"
+            requests.patch(url, params={"mode": "cancel"}, timeout=_SECONDS)
 
     def page(self, job: str) -> str:
         """The address of a job's page."""
         return f"{self.address}/#/job/running/{job}/overview"
 
-    def _get(self, path: str) -> Any:
+    def _get(self, path: str, key: str, kind: type[_Told]) -> _Told:
         try:
             reply = requests.get(self.address + path, timeout=_SECONDS)
             reply.raise_for_status()
-            return reply.json()
-        except (requests.RequestException, ValueError) as error:
+            told = reply.json()[key]
+            if not isinstance(told, kind):
+                raise TypeError(told)
+        # Another program may answer with any JSON.
+        except (requests.RequestException, ValueError, LookupError, TypeError) as error:
             raise RunnerFailed(
                 f"no Flink answers at {self.address} ({type(error).__name__}); --flink_master is "
                 "the address of the cluster's web page, HOST:8081"
             ) from error
+        return told

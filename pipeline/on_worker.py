@@ -62,6 +62,8 @@ def digest() -> str | None:
             return None
         root = Path(list(spec.submodule_search_locations)[0])
         for path in sorted(root.rglob("*.py")):
+            if not (path.parent / "__init__.py").is_file():
+                continue  # a script of the checkout, which is not installed
             data = path.read_bytes()
             name = f"{package}/{path.relative_to(root).as_posix()}"
             whole.update(f"{name}\0{len(data)}\0".encode() + data)

@@ -25,7 +25,9 @@ def make_wheel(folder: Path) -> Path:
     name = f"{DISTRIBUTION.replace('-', '_')}-{own.version}"
     files = {path: data for package in PACKAGES for path, data in _modules(package)}
     about = f"{name}.dist-info"
-    files[f"{about}/METADATA"] = (own.read_text("METADATA") or "").encode()
+    # In a checkout Python may find what setuptools left there, whose name for it is the other one.
+    metadata = own.read_text("METADATA") or own.read_text("PKG-INFO") or ""
+    files[f"{about}/METADATA"] = metadata.encode()
     files[f"{about}/WHEEL"] = (
         b"Wheel-Version: 1.0\nGenerator: reasonforge-data-prep\nRoot-Is-Purelib: true\n"
         b"Tag: py3-none-any\n"

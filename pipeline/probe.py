@@ -8,6 +8,7 @@ not waited for.
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import re
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from packaging.requirements import Requirement
 
 from pipeline import on_worker
@@ -36,6 +37,13 @@ from transforms.units import DEFAULT_UNIT_BYTES
 _KEYS = 32  # enough for each of a dozen workers to get one; each costs two requests on S3
 _REPORT = re.compile(f"{on_worker.MARK}([0-9a-f]+);")
 _SPARE_BYTES = 64 * 2**20
+_LAUNCHERS = "launcher.txt"
+_NO_ANSWER = "no worker has finished a first small task"
+_NO_ANSWER_HINT = (
+    "look there, or into the workers' own logs, for why they do not start (the `python` of a "
+    f"worker pool needs {on_worker.BEAM}, a container its image, a task a free slot), or wait "
+    "longer with --start-timeout"
+)
 
 
 @dataclass(frozen=True)
@@ -65,8 +73,9 @@ def probe(
     """
     wanted = _wanted(request)
     nonce = uuid.uuid4().hex
+    folder.put_work(_LAUNCHERS, nonce.encode())
     look = partial(_look, folder, plan.reading(), plan.units[0].pieces[0].file, nonce)
-    pipeline = beam.Pipeline(runner=runner, options=options)
+    pipeline = beam.Pipeline(runner=runner, options=_of_another_name(options))
     _ = (
         pipeline
         | beam.Impulse()
@@ -75,13 +84,22 @@ def probe(
         | "Examine" >> beam.ParDo(_AsSource("Examine", wanted, pickle.dumps(look)))
     )
     try:
-        execute(pipeline, Late(request.start_timeout, "no worker has finished a first small task"))
+        execute(pipeline, Late(request.start_timeout, _NO_ANSWER, _NO_ANSWER_HINT))
     except DataPrepError as error:
-        found = _REPORT.search(str(error))
+        # The sentence has but the end of what the runner said.
+        found = _REPORT.search(f"{error}\n{error.__cause__}")
         if found is None:
             raise
         raise _explained(json.loads(bytes.fromhex(found[1])), wanted) from error
     return _seen(folder, nonce)
+
+
+def _of_another_name(options: PipelineOptions) -> PipelineOptions:
+    """The options of this small job, which must not be taken for the one that follows it."""
+    own = copy.deepcopy(options)
+    named = own.view_as(GoogleCloudOptions)
+    named.job_name = f"{named.job_name}-check"
+    return own
 
 
 class _AsSource(beam.DoFn):
@@ -129,6 +147,11 @@ def _look(
         with open_binary(source.path(file)) as opened:
             opened.read(1)
         step = "write the output"
+        if folder.get_work(_LAUNCHERS) != nonce.encode():
+            raise RunnerFailed(
+                f"{folder.path} is not the same file system there as here, although "
+                "--shared-filesystem says so; mount it everywhere, or give an s3:// address"
+            )
         record = {"nonce": nonce, **{name: found[name] for name in ("host", "python", "free")}}
         record["beam"] = found["versions"][on_worker.BEAM]
         folder.put_work(_record(key), json.dumps(record).encode())

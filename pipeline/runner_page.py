@@ -29,6 +29,14 @@ def is_known(options: PipelineOptions, state: str) -> bool:
     return state in (PipelineState.RUNNING, PipelineState.DONE)
 
 
+def cancel(options: PipelineOptions) -> None:
+    """Ends the job on its cluster: Beam's job server for Flink ends its own part only."""
+    master = flink_master(options)
+    job = FlinkCluster(master).job(job_name(options)) if master else None
+    if master and job and job[1] not in ("FINISHED", "FAILED", "CANCELED"):
+        FlinkCluster(master).cancel(job[0])
+
+
 def whereabouts(options: PipelineOptions) -> str:
     """The job's name and the page to look at, for a user."""
     name, master = job_name(options), flink_master(options)

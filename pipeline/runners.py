@@ -68,6 +68,10 @@ def _portable_defaults(options: PipelineOptions, asked: Set[str]) -> list[str]:
         return more
     if not {"--flink_version", "--flink_job_server_jar"} & asked:
         more.append(f"--flink_version={_published(FlinkCluster(master).version())}")
+    if options.view_as(PortableOptions).environment_type == "LOOPBACK":
+        # Beam numbers workers anew in each TaskManager.  Two that share this command as their
+        # workers would stop each other's, so one does the job, and all of it at once.
+        return [*more, *(["--parallelism=1"] if "--parallelism" not in asked else [])]
     slots = 0 if "--parallelism" in asked else FlinkCluster(master).slots()
     if slots:  # none are there yet where a cluster starts its workers when a job asks for them
         more.append(f"--parallelism={slots}")  # Flink's own default is one task

@@ -71,7 +71,9 @@ def look(address: str, options: S3Options) -> Status:
     if is_s3(address):
         folder = S3Folder(S3Place.parse(address, "the address"), options)
     else:
-        folder = LocalFolder(str(Path(address).absolute()))
+        path = Path(address)
+        # A link is written where it points.
+        folder = LocalFolder(str(path.resolve() if path.is_symlink() else path.absolute()))
     claim = folder.claim()
     reports = folder.reports() if claim else []
     # Asked last: a set that was put in place meanwhile is complete.

@@ -29,6 +29,7 @@ class Command:
 
     def __init__(self, programs: Programs, program: Program, parts: Sequence[Part]) -> None:
         self.programs, self.program, self._parts = programs, program, parts
+        self.said = ""  # once it has ended
 
     def end(self, *expected: int) -> str:
         """What it says, once it has ended with one of these exit codes, and its programs, too."""
@@ -39,7 +40,8 @@ class Command:
         if code not in expected:
             self.fail(f"exit code {code}, expected {expected}")
         self.programs.wait("its programs' end", lambda: not self.program.left(), _GONE_SECONDS)
-        return self.program.said
+        self.said = self.program.said  # its file will be gone
+        return self.said
 
     def until(self, what: str, is_so: Callable[[], object]) -> None:
         """Waits until something is so; it must not have ended by then."""

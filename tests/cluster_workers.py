@@ -35,9 +35,9 @@ def hosts_file(folder: Path, host: int) -> Path:
 class WorkerPool:
     """A running pool on each host.
 
-    `python` is the interpreter of the pools and of their workers; its folder comes first on the
-    PATH, where Beam looks for it.  They have the environment `env` and the temporary folder
-    `temporary`, or one of their own.
+    `python` is the interpreter of the pools and, where `path` is not given, of their workers: they
+    take what comes first on the PATH, which begins with `path`.  They have the environment `env`
+    and the temporary folder `temporary`, or one of their own.
     """
 
     def __init__(
@@ -45,9 +45,10 @@ class WorkerPool:
         env: Mapping[str, str] | None = None,
         python: Path = Path(sys.executable),
         temporary: Path | None = None,
+        path: Path | None = None,
     ) -> None:
         environment = dict(os.environ if env is None else env)
-        environment["PATH"] = f"{python.parent}{os.pathsep}{environment.get('PATH', '')}"
+        environment["PATH"] = f"{path or python.parent}{os.pathsep}{environment.get('PATH', '')}"
         self._programs = Programs("workers")
         environment["TMPDIR"] = str(temporary or self._programs.folder)
         try:

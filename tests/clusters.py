@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -45,7 +45,7 @@ class _Cluster:
     environment: Mapping[str, str] = {}
 
     def __init__(self) -> None:
-        self._parts = collected()
+        self.parts = collected()
         self._programs = Programs(type(self).__name__)
         self.rest = ""
         try:
@@ -63,7 +63,9 @@ class _Cluster:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    def _java(self, name: str, jars: str, *words: str, **environment: str) -> Program:
+    def _java(
+        self, name: str, jars: str, *words: str, prefix: Sequence[str] = (), **environment: str
+    ) -> Program:
         # The serial collector, because many JVMs share few cores here.
         own = [
             "-XX:+UseSerialGC",
@@ -71,7 +73,7 @@ class _Cluster:
             f"-Djava.io.tmpdir={self._programs.folder}",
             *_OPENS,
         ]
-        command = ["java", *own, "-cp", jars, *words]
+        command = [*prefix, "java", *own, "-cp", jars, *words]
         # Nothing else of this process's environment: FLINK_... or SPARK_... would change things.
         kept = {key: os.environ[key] for key in ("PATH", "JAVA_HOME") if key in os.environ}
         bare = {**kept, "HOME": str(self._programs.folder), "LC_ALL": "C.UTF-8"}
@@ -91,6 +93,10 @@ class _Cluster:
         except OSError:
             return None
 
+    def wait(self, what: str, is_so: Callable[[], bool], seconds: float) -> None:
+        """Waits until something is so."""
+        self._programs.wait(what, is_so, seconds)
+
     def logs(self) -> str:
         """The end of each program's log."""
         return self._programs.logs()
@@ -106,16 +112,15 @@ _C = TypeVar("_C", bound=_Cluster)
 class FlinkCluster(_Cluster):
     """A JobManager and two TaskManagers of two slots each, so that one of them can do the work.
 
-    It has Flink's defaults, by which a job that loses a part of the cluster fails; `settings` are
-    lines of its configuration that change them.
+    It has Flink's defaults, by which a job that loses a part of the cluster fails.
     """
 
     _SETTINGS = """
-        jobmanager.rpc.address: 127.0.0.1
-        jobmanager.bind-host: 127.0.0.1
+        jobmanager.rpc.address: {address}
+        jobmanager.bind-host: {bind}
         jobmanager.rpc.port: {port}
-        rest.address: 127.0.0.1
-        rest.bind-address: 127.0.0.1
+        rest.address: {address}
+        rest.bind-address: {address}
         rest.bind-port: 0
         cluster.evenly-spread-out-slots: true
         # Soon after a TaskManager was killed it is missed; one that is only slow is not.
@@ -148,9 +153,8 @@ class FlinkCluster(_Cluster):
         appender.console.layout.pattern = %d %-5p %c - %m%n
     """
 
-    def __init__(self, settings: str = "") -> None:
-        self._own_settings = settings
-        super().__init__()
+    address = bind = "127.0.0.1"
+    """Where the JobManager is reached, and where it listens."""
 
     def _start(self) -> None:
         self._managers: list[tuple[int, Program]] = []
@@ -158,8 +162,10 @@ class FlinkCluster(_Cluster):
         (folder / "log4j.properties").write_text(_lines(self._LOGGING))
         while not self.rest:
             # Anybody may take a port between its choice and its use; then the next one is tried.
-            settings = self._SETTINGS.format(port=_free_port(), folder=folder)
-            (folder / "flink-conf.yaml").write_text(_lines(f"{settings}\n{self._own_settings}"))
+            settings = self._SETTINGS.format(
+                address=self.address, bind=self.bind, port=_free_port(), folder=folder
+            )
+            (folder / "flink-conf.yaml").write_text(_lines(settings))
             self.rest = self._job_manager()
         names = {self._task_manager(host) for host in (0, 1)}
         self._programs.wait("Flink", lambda: self._registered() >= names, _START_SECONDS)
@@ -180,21 +186,27 @@ class FlinkCluster(_Cluster):
     def _task_manager(self, host: int) -> str:
         name = f"task-manager-{len(self._managers) + 1}"
         words = ("taskexecutor.TaskManagerRunner", "-D", f"taskmanager.resource-id={name}")
-        self._managers.append((host, self._flink(name, *words, **self._at(host))))
+        self._managers.append((host, self._on(host, name, *words)))
         return name
 
-    def _flink(self, name: str, main: str, *words: str, **environment: str) -> Program:
+    def _on(self, host: int, name: str, *words: str) -> Program:
+        return self._flink(name, *words, **self._at(host))
+
+    def _flink(
+        self, name: str, main: str, *words: str, prefix: Sequence[str] = (), **environment: str
+    ) -> Program:
         folder = self._programs.folder
         return self._java(
             name,
             # With Beam in the cluster itself workers outlive a stage of their job.
-            f"{self._parts.flink_lib}/*:{self._parts.flink_job_server}",
+            f"{self.parts.flink_lib}/*:{self.parts.flink_job_server}",
             "-Xmx512m",
             f"-Dlog4j.configurationFile={folder / 'log4j.properties'}",
             f"-Dlog.file={folder / name}.log",  # the web pages show it
             f"org.apache.flink.runtime.{main}",
             *("--configDir", str(folder)),
             *words,
+            prefix=prefix,
             **environment,
         )
 
@@ -218,7 +230,7 @@ class FlinkCluster(_Cluster):
             "--runner=FlinkRunner",
             f"--flink_master={self.rest.removeprefix('http://')}",
             f"--flink_version={FLINK.rpartition('.')[0]}",
-            f"--flink_job_server_jar={self._parts.flink_job_server}",
+            f"--flink_job_server_jar={self.parts.flink_job_server}",
             "--parallelism=2",
         ]
 
@@ -250,7 +262,7 @@ class SparkCluster(_Cluster):
         # The web pages of all of them get a free port, too.
         words = ("--webui-port", "0", *words)
         main = f"org.apache.spark.deploy.{kind.lower()}.{kind}"
-        home = self._parts.spark_home
+        home = self.parts.spark_home
         # A Worker needs these two to start an executor.
         environment |= {"SPARK_HOME": str(home), "SPARK_SCALA_VERSION": "2.12", **self.environment}
         return self._java(name, f"{home}/jars/*", "-Xmx512m", main, *words, **environment)
@@ -272,8 +284,50 @@ class SparkCluster(_Cluster):
         return [
             "--runner=SparkRunner",
             f"--spark_master_url={self.url}",
-            f"--spark_job_server_jar={self._parts.spark_job_server}",
+            f"--spark_job_server_jar={self.parts.spark_job_server}",
         ]
+
+
+class JobServer:
+    """Beam's job server for a Spark, which stays when a launcher ends."""
+
+    def __init__(self, cluster: SparkCluster) -> None:
+        self.programs = Programs("job-server")
+        self.endpoint = f"127.0.0.1:{_free_port()}"
+        ports = [f"--job-port={self.endpoint.rpartition(':')[2]}"]
+        ports += ["--artifact-port=0", "--expansion-port=0"]
+        jar = str(cluster.parts.spark_job_server)
+        words = ["java", *_OPENS, "-jar", jar, f"--spark-master-url={cluster.url}", *ports]
+        words.append(f"--artifacts-dir={self.programs.folder}")
+        try:
+            self.programs.start("server", words, {**os.environ, **cluster.environment})
+            self.programs.wait("Beam's job server", self._listens, _START_SECONDS)
+        except BaseException:  # Ctrl-C, too
+            self.stop()
+            raise
+
+    def _listens(self) -> bool:
+        host, _, port = self.endpoint.rpartition(":")
+        with socket.socket() as sock:
+            return sock.connect_ex((host, int(port))) == 0
+
+    def __enter__(self) -> JobServer:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def flags(self) -> list[str]:
+        """What a user of this job server gives to Beam."""
+        return ["--runner=PortableRunner", f"--job_endpoint={self.endpoint}"]
+
+    def logs(self) -> str:
+        """The end of what it said."""
+        return self.programs.logs()
+
+    def stop(self) -> None:
+        """End it for good.  May be called twice."""
+        self.programs.stop()
 
 
 def _free_port() -> int:

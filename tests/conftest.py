@@ -12,7 +12,8 @@ from hypothesis import settings
 
 ON_CI = os.environ.get("CI") == "true"
 REPOSITORY = Path(__file__).resolve().parent.parent
-pytest_plugins = ["s3_servers", "s3_runs", "clusters", "flink_page"]  # what they start runs once for all modules
+# What these start runs once for all modules.
+pytest_plugins = ["s3_servers", "s3_runs", "clusters", "flink_page", "prism"]
 
 # No deadline: the machine is shared.  In CI the same examples are tried every time.
 settings.register_profile("shared-machine", deadline=None, derandomize=ON_CI)

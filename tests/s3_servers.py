@@ -27,6 +27,7 @@ from uuid import uuid4
 
 import boto3
 import pytest
+from apache_beam.version import __version__ as BEAM
 from botocore.config import Config
 from botocore.session import Session
 from conftest import absent
@@ -55,7 +56,7 @@ _PROGRAMS = {
     # The release whose count of bytes in `limit_data` the tests of lost replies were made with.
     "toxiproxy": _Program("github.com/Shopify/toxiproxy/v2/cmd/server", "v2.5.0", "server"),
     # Beam's own portable runner for one machine, of the Beam that setup.py asks for.
-    "prism": _Program("github.com/apache/beam/sdks/v2/go/cmd/prism", "v2.77.0", "prism"),
+    "prism": _Program("github.com/apache/beam/sdks/v2/go/cmd/prism", f"v{BEAM}", "prism"),
 }
 
 
@@ -318,9 +319,9 @@ class S3Server:
 class Proxy:
     """A way to a server that can be made slow, lossy or impassable; `endpoint` is its URL."""
 
-    def __init__(self, call: Callable[..., Any], upstream: str) -> None:
+    def __init__(self, call: Callable[..., Any], upstream: str, host: str) -> None:
         self._call, self._name = call, str(uuid4())
-        made = {"name": self._name, "listen": "127.0.0.1:0", "upstream": upstream, "enabled": True}
+        made = {"name": self._name, "listen": f"{host}:0", "upstream": upstream, "enabled": True}
         self.endpoint = f"http://{call('POST', '/proxies', made)['listen']}"
 
     def add(
@@ -378,9 +379,9 @@ class Toxiproxy:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    def proxy(self, upstream: str) -> Proxy:
-        """A new way to this server, given as its URL or as host:port."""
-        return Proxy(self._call, upstream.removeprefix("http://"))
+    def proxy(self, upstream: str, host: str = "127.0.0.1") -> Proxy:
+        """A new way, at an address of this machine, to a server: its URL, or host:port."""
+        return Proxy(self._call, upstream.removeprefix("http://"), host)
 
     def stop(self) -> None:
         """End it and all its proxies. May be called twice."""

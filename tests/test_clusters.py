@@ -17,7 +17,7 @@ from cluster_runs import command, differing, files_of, run
 from cluster_workers import WorkerPool
 from clusters import FlinkCluster, SparkCluster
 from s3_runs import stored, without_run
-from s3_servers import ROOT_SECRET, S3Server, binary
+from s3_servers import ROOT_SECRET, S3Server
 
 pytestmark = pytest.mark.clusters
 
@@ -90,13 +90,14 @@ def test_on_this_machine(
     expected: dict[str, Any],
     s3_server: S3Server,
     bucket: str,
+    prism: tuple[str, ...],
     tmp_path: Path,
 ) -> None:
     flags = [f"--direct_running_mode={runner}", "--direct_num_workers=2"]
     if runner == "in_memory":
         flags = flags[:1]
     if runner == "prism":
-        flags = ["--runner=PrismRunner", f"--prism_location={binary('prism')}"]
+        flags = [*prism]
     output = f"s3://{bucket}/sets/one" if to == "s3" else str(tmp_path / "out")
     run([*words_for(source), *flags, "--output", output], s3_server.environment())
     found = stored(s3_server, output) if to == "s3" else files_of(Path(output))
@@ -129,13 +130,25 @@ def test_on_a_cluster(
     assert differing(without_run(found), expected) == []
 
 
+@pytest.mark.parametrize("runner", ["flink", "flink inside", "spark inside"])
 def test_threads_of_the_launcher_do_it_with_loopback(
-    cluster: Cluster, shared_data: Callable[[str], Path], tmp_path: Path
+    runner: str,
+    request: pytest.FixtureRequest,
+    shared_data: Callable[[str], Path],
+    tmp_path: Path,
 ) -> None:
+    """On a Flink that is there, with one of its TaskManagers; and on those inside a job server."""
+    cluster: Cluster = request.getfixturevalue(runner.split()[0])
+    flags = [word for word in cluster.flags() if not word.startswith("--parallelism")]
+    if runner.endswith("inside"):
+        address = {"flink": "--flink_master=[local]", "spark": "--spark_master_url=local[2]"}
+        replaced = address[runner.split()[0]]
+        name = replaced.split("=")[0]
+        flags = [replaced if word.startswith(f"{name}=") else word for word in flags]
     words = ["--dataset", str(shared_data("gsm8k/test.jsonl")), "--skip-upload"]
     alone, loopback = tmp_path / "alone", tmp_path / "loopback"
     run([*words, "--output", str(alone)], os.environ)
-    words += ["--output", str(loopback), *cluster.flags(), "--environment_type=LOOPBACK"]
+    words += ["--output", str(loopback), *flags, "--environment_type=LOOPBACK"]
     run(words, {**os.environ, **cluster.environment}, cluster)
     assert differing(without_run(files_of(loopback)), without_run(files_of(alone))) == []
 

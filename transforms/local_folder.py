@@ -167,7 +167,10 @@ class LocalFolder:
                 )
             hold.note(WRITING)
             return
-        if begun.get("state") == SUBMITTED:
+        made = self.manifest() or {}
+        # A commit that dies behind its rename leaves the claim of a job that is done.
+        is_done = made.get("plan_digest") == begun.get("plan_digest")
+        if begun.get("state") == SUBMITTED and not (resume or is_done):
             raise OutputTaken(
                 f"a job that was submitted writes {self.path} (begun {begun.get('started')}): "
                 f"{begun.get('job')}; `status` tells how far it is. If it is dead, go on in its "

@@ -1,0 +1,12 @@
+"""Prism, Beam's small portable runner: a job server with workers on this machine alone."""
+
+from __future__ import annotations
+
+import pytest
+from s3_servers import binary
+
+
+@pytest.fixture(scope="session")
+def prism() -> tuple[str, ...]:
+    """The options for Beam that run a job on it; whoever runs one starts it and stops it."""
+    return ("--runner=PrismRunner", f"--prism_location={binary('prism')}")
