@@ -22,8 +22,6 @@ _SECRETS = (
 # https://beam.apache.org/documentation/runners/flink/#flink-runner-pipeline-options
 _OF_JOB_SERVERS = (
     "--execution_mode_for_batch",
-    "--execution_retry_delay",
-    "--number_of_execution_retries",
     "--object_reuse",
     "--bundle_size",
     "--storage_level",

@@ -235,6 +235,16 @@ class FlinkCluster(_Cluster):
         ]
 
 
+class RestartingFlink(FlinkCluster):
+    """One that repeats what a lost part has not finished."""
+
+    _SETTINGS = f"""{FlinkCluster._SETTINGS}
+        restart-strategy.type: fixed-delay
+        restart-strategy.fixed-delay.attempts: 10
+        restart-strategy.fixed-delay.delay: 2 s
+    """
+
+
 class SparkCluster(_Cluster):
     """A Master and two Workers of one core each: a job has an executor on both."""
 

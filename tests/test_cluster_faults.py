@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from cluster_runs import Command, command, differing, files_of, finished, run
 from cluster_workers import WorkerPool
-from clusters import FlinkCluster, SparkCluster
+from clusters import FlinkCluster, RestartingFlink, SparkCluster
 from s3_runs import without_run
 
 from transforms.layout import DATASET_DICT
@@ -122,16 +122,12 @@ def test_a_task_manager_of_flink_is_killed(
     absent_or_complete(ended, output, rows, expected)
 
 
-def test_flink_begins_again_where_retries_are_asked_for(
-    flink: FlinkCluster,
-    pool: WorkerPool,
-    rows: Path,
-    expected: Mapping[str, Any],
-    tmp_path: Path,
+def test_flink_repeats_what_was_lost_where_it_is_set_up_so(
+    pool: WorkerPool, rows: Path, expected: Mapping[str, Any], tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
-    retries = "--number_of_execution_retries=3"
-    ended = harmed(pool.kill_worker, flink, pool, rows, output, retries)
+    with RestartingFlink() as flink:
+        ended = harmed(pool.kill_worker, flink, pool, rows, output)
     assert ended.program.code == 0, ended.said
     absent_or_complete(ended, output, rows, expected)
 

@@ -206,8 +206,8 @@ class TestFlagsOfJobServers:
     @pytest.mark.parametrize(
         "words",
         [
-            ("--number_of_execution_retries=3",),
-            ("--number_of_execution_retries", "3"),
+            ("--bundle_size=3",),
+            ("--bundle_size", "3"),
             ("--execution_mode_for_batch=PIPELINED", "--object_reuse=true"),
         ],
     )
@@ -216,14 +216,14 @@ class TestFlagsOfJobServers:
         assert asked.beam_args == (*FLINK, *words)
 
     def test_reach_the_job(self) -> None:
-        found = options(*FLINK, "--number_of_execution_retries=3")
-        assert str(found["number_of_execution_retries"]) == "3"
+        found = options(*FLINK, "--bundle_size=3")
+        assert str(found["bundle_size"]) == "3"
 
     @pytest.mark.parametrize(
         ("word", "meant"),
         [
-            ("--number_of_execution_retry=3", "--number_of_execution_retries"),
-            ("--number-of-execution-retries=3", "--number_of_execution_retries"),
+            ("--bundle_sizes=3", "--bundle_size"),
+            ("--execution-mode-for-batch=BATCH", "--execution_mode_for_batch"),
             ("--execution_mode_for_batches=BATCH", "--execution_mode_for_batch"),
             ("--flink_masters=x", "--flink_master"),
         ],
