@@ -30,26 +30,24 @@ DISTRIBUTION = "reasonforge-data-prep"
 PACKAGES = ("pipeline", "transforms")
 BEAM = "apache-beam"
 
-# Half a line of a report.  Runners cut long texts and break none of these.
-_HEX = bytes.hex
 
+def facts(names: list[str], scratch: str | None = None) -> dict[str, Any]:
+    """This process: host, versions of Python and of the named packages, code, room for shards.
 
-def facts(names: list[str]) -> dict[str, Any]:
-    """This process: host, versions of Python and of the named packages, code, free temporary space.
-
-    A version is None where there is no such package; ``free`` is in bytes.
+    A version is None where there is no such package.  ``free`` are the bytes on the disk of
+    ``scratch``, or of the temporary folder where that is None or not there.
     """
     code = digest()
     versions = {name: _version(name) for name in [BEAM, *names]}
     versions[DISTRIBUTION] = _version(DISTRIBUTION) if code else None
-    temporary = tempfile.gettempdir()
+    place = scratch if scratch and Path(scratch).is_dir() else tempfile.gettempdir()
     return {
         "host": socket.gethostname(),
         "python": platform.python_version(),
         "versions": versions,
         "code": code,
-        "temporary": temporary,
-        "free": shutil.disk_usage(temporary).free,
+        "scratch": place,
+        "free": shutil.disk_usage(place).free,
     }
 
 
@@ -81,7 +79,7 @@ def misfits(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """What of a worker does not fit: ``python``, names of packages, ``code``, ``free``.
 
     ``wanted`` is the launcher's ``facts`` with ``ranges``, the versions of each package that do,
-    and ``free``, the bytes that are needed.
+    and ``free``, the bytes that are needed at ``scratch``.
     """
     from packaging.specifiers import SpecifierSet  # Beam needs it, too
 
@@ -101,7 +99,7 @@ def misfits(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
 
 def report(found: Mapping[str, Any], **more: Any) -> str:
     """A report as text that survives being quoted in errors of several languages."""
-    return f"{MARK}{_HEX(json.dumps({**found, **more}).encode())};"
+    return f"{MARK}{json.dumps({**found, **more}).encode().hex()};"
 
 
 class Spread(beam.DoFn):
@@ -125,7 +123,8 @@ class Examine(beam.DoFn):
         self._wanted, self._look = wanted, look
 
     def process(self, element: tuple[int, object]) -> Iterator[None]:
-        found = facts([name for name in self._wanted["ranges"] if name != DISTRIBUTION])
+        names = [name for name in self._wanted["ranges"] if name != DISTRIBUTION]
+        found = facts(names, self._wanted["scratch"])
         wrong = misfits(found, self._wanted)
         if wrong:
             raise RuntimeError(report(found, misfits=wrong))

@@ -31,6 +31,7 @@ from pipeline.request import Request
 from transforms import formats
 from transforms.errors import DataPrepError, RunnerFailed, of_name
 from transforms.formats.rows import open_binary
+from transforms.local_folder import LocalFolder
 from transforms.storage import Folder
 from transforms.units import DEFAULT_UNIT_BYTES
 
@@ -71,7 +72,7 @@ def probe(
     Raises ``RunnerFailed`` for workers that are not like this machine, do not see a local source
     or output, or do not start; another ``DataPrepError`` for what a worker was refused.
     """
-    wanted = _wanted(request)
+    wanted = _wanted(request, folder)
     nonce = uuid.uuid4().hex
     folder.put_work(_LAUNCHERS, nonce.encode())
     look = partial(_look, folder, plan.reading(), plan.units[0].pieces[0].file, nonce)
@@ -120,7 +121,7 @@ class _AsSource(beam.DoFn):
         raise NotImplementedError("made on the worker")
 
 
-def _wanted(request: Request) -> dict[str, Any]:
+def _wanted(request: Request, folder: Folder) -> dict[str, Any]:
     """This machine's facts, and what fits a worker."""
     needs = [Requirement(text) for text in requires(on_worker.DISTRIBUTION) or ()]
     ranges = {need.name: str(need.specifier) for need in needs if need.marker is None}
@@ -128,9 +129,11 @@ def _wanted(request: Request) -> dict[str, Any]:
     ranges[on_worker.BEAM] = f"=={version(on_worker.BEAM)}"
     ranges[on_worker.DISTRIBUTION] = f"=={version(on_worker.DISTRIBUTION)}"
     here = on_worker.facts([name for name in ranges if name != on_worker.DISTRIBUTION])
-    shard = request.shard_size or DEFAULT_UNIT_BYTES
-    # A shard of each split and the rejects, before and after compression of the source.
-    return {**here, "ranges": ranges, "free": 3 * shard + _SPARE_BYTES}
+    # While a unit is written the one before is sent; its files hold a little more than its text.
+    free = 3 * (request.shard_size or DEFAULT_UNIT_BYTES) + _SPARE_BYTES
+    # Shards for S3 wait in the temporary folder, others beside the output.
+    scratch = str(folder.work) if isinstance(folder, LocalFolder) else None
+    return {**here, "ranges": ranges, "free": free, "scratch": scratch}
 
 
 def _look(
@@ -192,10 +195,10 @@ def _explained(report: Mapping[str, Any], wanted: Mapping[str, Any]) -> DataPrep
     wrong = report["misfits"]
     if wrong == ["free"]:
         return RunnerFailed(
-            f"the worker on {host} has {_mebibytes(report['free'])} free in its temporary folder "
-            f"{report['temporary']}, but writes shards there before they are sent, which takes "
-            f"{_mebibytes(wanted['free'])}; make room, give it another folder with TMPDIR, or "
-            "choose a smaller --shard-size"
+            f"the worker on {host} has {_mebibytes(report['free'])} free in {report['scratch']}, "
+            f"where shards wait until they are published, but needs {_mebibytes(wanted['free'])}; "
+            "make room, give it another temporary folder with TMPDIR, or choose a smaller "
+            "--shard-size"
         )
     if report["code"] is None:
         what = f"has no {on_worker.DISTRIBUTION}"

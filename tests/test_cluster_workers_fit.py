@@ -111,21 +111,27 @@ def test_without_credentials(
 
 
 def test_with_a_full_temporary_disk(
-    spark: SparkCluster, words: list[str], small_disk: SmallDisk, tmp_path: Path
+    spark: SparkCluster,
+    s3_server: S3Server,
+    bucket: str,
+    shared_data: Callable[[str], Path],
+    small_disk: SmallDisk,  # noqa: F811
 ) -> None:
+    source = str(shared_data("gsm8k/test.jsonl"))
+    words = ["--dataset", source, "--output", f"s3://{bucket}/sets/one", "--shard-size", "1MiB"]
     small_disk.leave(5 * 2**20)
-    with WorkerPool(temporary=small_disk.path) as pool:
-        error = refused(words, spark, pool)
+    with WorkerPool(s3_server.environment(), temporary=small_disk.path) as pool:
+        error = refused(words, spark, pool, 5, s3_server.environment())
     found = re.match(
-        r"error: the worker on \S+ has (\d+) MiB free in its temporary folder (\S+), but writes "
-        r"shards there before they are sent, which takes 67 MiB; make room, give it another "
-        r"folder with TMPDIR, or choose a smaller --shard-size",
+        r"error: the worker on \S+ has (\d+) MiB free in (\S+), where shards wait until they are "
+        r"published, but needs 67 MiB; make room, give it another temporary folder with TMPDIR, "
+        r"or choose a smaller --shard-size",
         error,
     )
     assert found, error
     assert int(found[1]) <= 5
     assert Path(found[2]) == small_disk.path
-    assert [path.name for path in tmp_path.iterdir() if path.name[:4] == ".out"] == [".out.lock"]
+    assert s3_server.keys(bucket, "sets/one/train") == []
 
 
 def test_that_never_start(flink: FlinkCluster, words: list[str], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import platform
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -51,14 +52,14 @@ def rows(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def wanted() -> dict[str, Any]:
     """What this machine wants of workers."""
-    return _wanted(Request("x.jsonl", "out", skip_upload=True))
+    return _wanted(Request("x.jsonl", "out", skip_upload=True), LocalFolder("/out"))
 
 
 @pytest.fixture
 def worker(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of a worker that fits; a test changes them."""
-    here = {name: wanted[name] for name in ("python", "versions", "code", "temporary")}
-    return copy.deepcopy({**here, "host": "worker-7", "free": 5 * GIB})
+    here = {name: wanted[name] for name in ("python", "versions", "code")}
+    return copy.deepcopy({**here, "host": "worker-7", "free": 5 * GIB, "scratch": "/tmp"})
 
 
 @pytest.fixture
@@ -82,8 +83,19 @@ class TestFacts:
         }
         assert len(found["code"]) == 64
         assert found["free"] > 0
-        assert Path(found["temporary"]).is_dir()
+        assert found["scratch"] == tempfile.gettempdir()
         json.dumps(found)
+
+    def test_room_is_looked_for_where_shards_wait(self, tmp_path: Path) -> None:
+        assert facts([], str(tmp_path))["scratch"] == str(tmp_path)
+        # A folder that is not shared is told by what cannot be written there.
+        assert facts([], str(tmp_path / "gone"))["scratch"] == tempfile.gettempdir()
+
+    def test_shards_for_s3_wait_in_the_temporary_folder(self) -> None:
+        request = Request("x.jsonl", "s3://bucket/prefix")
+        assert _wanted(request, S3Folder(S3Place("bucket", "prefix")))["scratch"] is None
+        local = LocalFolder("/data/out")
+        assert _wanted(request, local)["scratch"] == "/data/.out.work"
 
     def test_without_the_project_there_is_no_code(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(on_worker, "PACKAGES", ("transforms", "no_such_package"))
@@ -132,7 +144,7 @@ class TestMisfits:
         assert set(misfits(worker, wanted)) == {"python", "numpy", DISTRIBUTION, "free"}
 
     def test_a_larger_shard_wants_more_space(self, wanted: dict[str, Any]) -> None:
-        large = _wanted(Request("x.jsonl", "out", skip_upload=True, shard_size=GIB))
+        large = _wanted(Request("x.jsonl", shard_size=GIB), LocalFolder("/out"))
         assert large["free"] > 3 * GIB > wanted["free"]
 
 
@@ -207,10 +219,10 @@ class TestExplained:
         assert self.crosses(said) == [f"code {wanted['code'][:12]} 000000000000"]
 
     def test_no_space(self, worker: dict[str, Any], wanted: dict[str, Any]) -> None:
-        worker.update(free=100 * 2**20, temporary="/small")
+        worker.update(free=100 * 2**20, scratch="/small")
         said = self.told(worker, wanted)
-        assert "has 100 MiB free in its temporary folder /small" in said
-        assert f"takes {wanted['free'] / 2**20:,.0f} MiB" in said
+        assert "has 100 MiB free in /small, where shards wait" in said
+        assert f"needs {wanted['free'] / 2**20:,.0f} MiB" in said
         assert "TMPDIR" in said
         assert "--shard-size" in said
         assert self.crosses(said) == []
@@ -377,8 +389,8 @@ class TestOnPrism:
     ) -> None:
         known = _wanted
 
-        def wanting(request: Request) -> dict[str, Any]:
-            found = known(request)
+        def wanting(request: Request, folder: Folder) -> dict[str, Any]:
+            found = known(request, folder)
             return {**found, "ranges": {**found["ranges"], "numpy": "<1"}}
 
         monkeypatch.setattr(probe, "_wanted", wanting)
