@@ -21,13 +21,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import boto3
 import pytest
-from apache_beam.version import __version__ as BEAM
 from botocore.config import Config
 from botocore.session import Session
 from conftest import absent
@@ -56,7 +56,9 @@ _PROGRAMS = {
     # The release whose count of bytes in `limit_data` the tests of lost replies were made with.
     "toxiproxy": _Program("github.com/Shopify/toxiproxy/v2/cmd/server", "v2.5.0", "server"),
     # Beam's own portable runner for one machine, of the Beam that setup.py asks for.
-    "prism": _Program("github.com/apache/beam/sdks/v2/go/cmd/prism", f"v{BEAM}", "prism"),
+    "prism": _Program(
+        "github.com/apache/beam/sdks/v2/go/cmd/prism", f"v{version('apache-beam')}", "prism"
+    ),
 }
 
 
