@@ -13,7 +13,8 @@ import json
 import pickle
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import requires, version
@@ -22,6 +23,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+from apache_beam.transforms import environments
 from packaging.requirements import Requirement
 
 from pipeline import on_worker
@@ -85,7 +87,8 @@ def probe(
         | "Examine" >> beam.ParDo(_AsSource("Examine", wanted, pickle.dumps(look)))
     )
     try:
-        execute(pipeline, Late(request.start_timeout, _NO_ANSWER, _NO_ANSWER_HINT))
+        with _for_any_version(runner):
+            execute(pipeline, Late(request.start_timeout, _NO_ANSWER, _NO_ANSWER_HINT))
     except DataPrepError as error:
         # The sentence has but the end of what the runner said.
         found = _REPORT.search(f"{error}\n{error.__cause__}")
@@ -101,6 +104,28 @@ def _of_another_name(options: PipelineOptions) -> PipelineOptions:
     named = own.view_as(GoogleCloudOptions)
     named.job_name = f"{named.job_name}-check"
     return own
+
+
+@contextmanager
+def _for_any_version(runner: Any) -> Iterator[None]:
+    """Jobs of this runner do not tell the workers of which Python and Beam they are.
+
+    A worker of others would refuse them before a step of ours can say so, and Flink then waits.
+    """
+    default = runner.default_environment
+
+    def without_version(options: PipelineOptions) -> environments.Environment:
+        environment = default(options)
+        told = environment.capabilities()
+        prefix = environments.SDK_VERSION_CAPABILITY_PREFIX
+        environment.capabilities = lambda: [one for one in told if not one.startswith(prefix)]
+        return environment
+
+    runner.default_environment = without_version
+    try:
+        yield
+    finally:
+        del runner.default_environment
 
 
 class _AsSource(beam.DoFn):

@@ -95,9 +95,9 @@ class TestProgress:
             read.append(name)
             return get_work(self, name)
 
-        monkeypatch.setattr(LocalFolder, "get_work", spy)
         monkeypatch.setattr(Seen, "__len__", lambda self: 0)  # so every call looks
         with folder.claimed():
+            monkeypatch.setattr(LocalFolder, "get_work", spy)
             for unit in range(5):
                 self.note(folder, unit)
                 assert len(folder.reports()) == unit + 1

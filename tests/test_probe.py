@@ -401,14 +401,17 @@ class TestOnPrism:
 
 
 class _Noting(PortableRunner):
-    """Notes the options of what it is given, and runs nothing."""
+    """Notes the name of what it is given and what that asks of workers, and runs nothing."""
 
     def __init__(self) -> None:
         super().__init__()
         self.names: list[str] = []
+        self.asked: set[str] = set()
 
     def run_portable_pipeline(self, pipeline: Any, options: PipelineOptions) -> Any:
         self.names.append(str(options.view_as(GoogleCloudOptions).job_name))
+        for environment in pipeline.components.environments.values():
+            self.asked |= set(environment.capabilities)
         raise BadInput("enough")
 
 
@@ -421,3 +424,18 @@ def test_the_look_is_not_taken_for_the_job(rows: Path, folder: LocalFolder) -> N
         probe.probe(runner, options, make_plan(asked), asked, folder)
     assert runner.names == ["mine-check"]
     assert options.view_as(GoogleCloudOptions).job_name == "mine"
+
+
+def test_workers_of_another_version_do_not_refuse_the_look(rows: Path, folder: LocalFolder) -> None:
+    """Beam's own check would end them, and Flink would wait for them until the time is over."""
+    version_of = "beam:version:sdk_base:"
+    asked = Request(str(rows), folder.path, skip_upload=True)
+    options = PipelineOptions(["--environment_type=LOOPBACK"])
+    runner = _Noting()
+    with pytest.raises(BadInput):
+        probe.probe(runner, options, make_plan(asked), asked, folder)
+    assert runner.asked
+    assert [one for one in runner.asked if one.startswith(version_of)] == []
+    with pytest.raises(BadInput, match="enough"):  # but the job that follows is refused
+        (beam.Pipeline(runner=runner, options=options) | beam.Impulse()).pipeline.run()
+    assert [one for one in runner.asked if one.startswith(version_of)] != []
