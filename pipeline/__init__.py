@@ -4,6 +4,17 @@
     from pipeline import Request, prepare           # the whole job, on Beam
     from pipeline import S3Handler                  # the guide's helper for trainers
 
+A command's way; what the data does meanwhile is told in ``transforms``:
+
+    cli         words become a request (``flags``, ``request``)
+    story       what the console tells
+    plan        everything that decides the bytes (``source``, ``hub``)
+    job         the pipeline, on the output's place
+    runners     which runner, and how; job_server: the way to a cluster
+    probe       do the cluster's workers fit (``on_worker`` is what they run)
+    execution   to the end, or handed over
+    verbs       what is done with a set: status, upload, download, verify, list, prune
+
 Names are imported when they are first used, so that ``--help`` does not wait for Beam.
 """
 

@@ -32,6 +32,9 @@ _OPENS = [
     )
 ]
 
+# Many JVMs share few cores here, and most of them end before a second compiler has paid.
+_SHORT_LIVED = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+
 # Without the user's proxy: it could not reach this machine's loopback addresses.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
@@ -42,7 +45,7 @@ class _Cluster:
     ``environment`` is what a command that submits to it needs besides its ``flags``.
     """
 
-    environment: Mapping[str, str] = {}
+    environment: Mapping[str, str] = {"JDK_JAVA_OPTIONS": " ".join(_SHORT_LIVED)}
 
     def __init__(self) -> None:
         self.parts = collected()
@@ -66,9 +69,8 @@ class _Cluster:
     def _java(
         self, name: str, jars: str, *words: str, prefix: Sequence[str] = (), **environment: str
     ) -> Program:
-        # The serial collector, because many JVMs share few cores here.
         own = [
-            "-XX:+UseSerialGC",
+            *_SHORT_LIVED,
             "-XX:-UsePerfData",
             f"-Djava.io.tmpdir={self._programs.folder}",
             *_OPENS,
@@ -81,9 +83,8 @@ class _Cluster:
 
     def _at(self, host: int) -> dict[str, str]:
         """The environment of a Java program, and of those it starts, on one of the two hosts."""
-        return {
-            "JDK_JAVA_OPTIONS": f"-Djdk.net.hosts.file={hosts_file(self._programs.folder, host)}"
-        }
+        names = f"-Djdk.net.hosts.file={hosts_file(self._programs.folder, host)}"
+        return {"JDK_JAVA_OPTIONS": " ".join([*_SHORT_LIVED, names])}
 
     def get(self, path: str) -> Any:
         """The JSON at a path of the web pages; None while nobody answers."""
@@ -249,7 +250,7 @@ class SparkCluster(_Cluster):
     """A Master and two Workers of one core each: a job has an executor on both."""
 
     # Without it the web pages listen on all addresses, and those of the job's driver, too.
-    environment = {"SPARK_LOCAL_IP": "127.0.0.1"}
+    environment = {**_Cluster.environment, "SPARK_LOCAL_IP": "127.0.0.1"}
 
     def _start(self) -> None:
         master = self._spark("master", "Master", "--host", "127.0.0.1", "--port", "0")

@@ -43,7 +43,9 @@ def test_flink_finishes_a_set_on_a_shared_folder(
     output = tmp_path / "out"
     line = ["submit", *words, "--output", str(output), "--skip-upload", "--shared-filesystem"]
     line += ["--skip-worker-check", *flink.flags(), *worker_pool.flags()]
-    with command([*line, "--detach"], os.environ, flink, worker_pool) as running:
+    with command(
+        [*line, "--detach"], {**os.environ, **flink.environment}, flink, worker_pool
+    ) as running:
         running.until("the job's name", lambda: "✓ Submitted: " in running.program.said)
         said = running.program.said
         running.program.kill()  # with its job server, before it can end by itself

@@ -23,12 +23,12 @@ from transforms.layout import DATASET_DICT
 pytestmark = pytest.mark.clusters
 
 Cluster = FlinkCluster | SparkCluster
-UNITS = 60
+UNITS = 40
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of a minute's work: a mebibyte of text in each unit."""
+    """Work enough to be harmed in the middle: a mebibyte of text in each unit."""
     path = tmp_path_factory.mktemp("source") / "rows.jsonl"
     answer = "Weil es so ist 😀. " * 50
     with open(path, "w", encoding="utf-8") as file:
