@@ -275,7 +275,8 @@ class SparkCluster(_Cluster):
         main = f"org.apache.spark.deploy.{kind.lower()}.{kind}"
         home = self.parts.spark_home
         # A Worker needs these two to start an executor.
-        environment |= {"SPARK_HOME": str(home), "SPARK_SCALA_VERSION": "2.12", **self.environment}
+        needed = {"SPARK_HOME": str(home), "SPARK_SCALA_VERSION": "2.12"}
+        environment = {**self.environment, **needed, **environment}
         return self._java(name, f"{home}/jars/*", "-Xmx512m", main, *words, **environment)
 
     def _alive(self) -> int:
