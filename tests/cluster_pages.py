@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import urllib.request
 from collections import deque
+from http.client import HTTPException
 from urllib.parse import urljoin, urlsplit
 
 from clusters import FlinkCluster, SparkCluster
@@ -43,11 +44,10 @@ def _crawl(begin: list[str]) -> dict[str, str]:
         try:
             with _open(url, timeout=_SECONDS) as reply:
                 text = reply.read().decode(errors="replace")
-        except OSError:
+        except (OSError, HTTPException):  # it is just beginning, or has just ended
             continue
         found[url] = text
         for link in _LINK.findall(text):
             if not re.search(r"\.(css|js|png|ico|svg|jar)$|kill|/static/", link):
                 waiting.append(urljoin(url, link))
-    # The driver's pages, where it runs: all settings of the job are on the first.
     return found

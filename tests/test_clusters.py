@@ -168,6 +168,14 @@ def test_the_workers_are_asked_first_and_no_page_shows_a_secret(
     with command(words, environment, cluster, s3_workers) as running:
         running.until("the workers' answer", lambda: "✓ Worker on " in running.program.said)
         seen = pages(cluster)
+
+        def driver_is_seen() -> bool:
+            """The pages of Spark's driver, which has all settings, last as long as its job."""
+            seen.update(pages(cluster))
+            return any("/environment" in url for url in seen)
+
+        if isinstance(cluster, SparkCluster):
+            running.until("the driver's pages", driver_is_seen)
         said = running.end(0)
     assert re.search(r"✓ Worker on \S+: Python 3\.\d+\.\d+, apache-beam 2\.", said)
     seen |= pages(cluster)
