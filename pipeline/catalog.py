@@ -17,14 +17,19 @@ from transforms.layout import DATASET_DICT, MANIFEST
 from transforms.manifest import files as files_of
 from transforms.manifest import parse
 from transforms.s3 import Bucket, Stored
-from transforms.s3_claim import COMPLETE, LEASE_SECONDS
+from transforms.s3_claim import COMPLETE, state_of
 from transforms.s3_folder import REQUESTS_AT_ONCE
 from transforms.s3_place import S3Options, S3Place
 from transforms.split import SPLITS
-from transforms.storage import CLAIM, SUBMITTED, WRITING
+from transforms.storage import CLAIM, STOPPED, SUBMITTED, WRITING
 
 _FROM_ENVIRONMENT = S3Options()
 _SOURCE_CHARS = 40
+_BEGUN = {
+    WRITING: "being written",
+    SUBMITTED: "being written by a job",
+    STOPPED: "broken off",
+}
 _MARKS = (DATASET_DICT, MANIFEST, CLAIM)  # one of them tells that a folder is a set
 
 
@@ -133,10 +138,7 @@ def _unfinished(last: Stored | None, claim: Mapping[str, Any] | None, stored: St
         return "being written or broken off"
     if claim.get("state") == COMPLETE:
         return "deleted in part"  # whoever ends well has written the last file
-    if claim.get("state") == SUBMITTED:
-        return "being written by a job"
-    lively = (stored.now - stored.modified).total_seconds() < LEASE_SECONDS
-    return "being written" if lively and claim.get("state") == WRITING else "broken off"
+    return _BEGUN[state_of(claim, (stored.now - stored.modified).total_seconds())]
 
 
 def plan_prune(sets: Sequence[ListedSet], keep: int) -> list[ListedSet]:

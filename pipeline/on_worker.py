@@ -55,10 +55,9 @@ def digest() -> str | None:
     """SHA-256 in hex over this project's modules as they would be imported; None without them."""
     whole = hashlib.sha256()
     for package in PACKAGES:
-        spec = importlib.util.find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
+        root = root_of(package)
+        if root is None:
             return None
-        root = Path(list(spec.submodule_search_locations)[0])
         for path in sorted(root.rglob("*.py")):
             if not (path.parent / "__init__.py").is_file():
                 continue  # a script of the checkout, which is not installed
@@ -66,6 +65,13 @@ def digest() -> str | None:
             name = f"{package}/{path.relative_to(root).as_posix()}"
             whole.update(f"{name}\0{len(data)}\0".encode() + data)
     return whole.hexdigest()
+
+
+def root_of(package: str) -> Path | None:
+    """The folder from which a package would be imported; None where there is none."""
+    spec = importlib.util.find_spec(package)
+    found = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(found[0]) if found else None
 
 
 def _version(name: str) -> str | None:

@@ -10,13 +10,11 @@ import base64
 import hashlib
 import zipfile
 from importlib.metadata import distribution
-from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline.on_worker import DISTRIBUTION, PACKAGES
+from pipeline.on_worker import DISTRIBUTION, PACKAGES, root_of
 
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # what a zip archive can tell; the same modules, the same bytes
-_LEFT_OUT = ("__pycache__",)
 
 
 def make_wheel(folder: Path) -> Path:
@@ -42,15 +40,14 @@ def make_wheel(folder: Path) -> Path:
 
 
 def _modules(package: str) -> list[tuple[str, bytes]]:
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
+    root = root_of(package)
+    if root is None:
         raise ModuleNotFoundError(package)
-    root = Path(list(spec.submodule_search_locations)[0])
     paths = (path for path in sorted(root.rglob("*")) if path.is_file())
     return [
         (f"{package}/{path.relative_to(root).as_posix()}", path.read_bytes())
         for path in paths
-        if not set(path.parts) & set(_LEFT_OUT)
+        if "__pycache__" not in path.parts
     ]
 
 

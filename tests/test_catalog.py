@@ -12,9 +12,9 @@ from datasets import load_from_disk
 from made_sets import FILES, MadeSet, s3_set, use_server
 from s3_servers import S3Server
 
-from pipeline import catalog
 from pipeline.catalog import ListedSet, list_sets, plan_prune, prune, table
 from pipeline.verify import verify
+from transforms import s3_claim
 from transforms.errors import AccessDenied, StorageError, UsageError, VerificationFailed
 from transforms.s3 import Bucket
 
@@ -153,7 +153,7 @@ class TestIncomplete:
         self, made: MadeSet, address: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.begun(made, "writing")
-        monkeypatch.setattr(catalog, "LEASE_SECONDS", -10.0)
+        monkeypatch.setattr(s3_claim, "LEASE_SECONDS", -10.0)
         assert one(address).note == "broken off"
 
     def test_the_manifest_is_there_but_not_the_last_file(self, made: MadeSet, address: str) -> None:

@@ -366,6 +366,6 @@ def test_the_list_tells_of_a_job(
     use_server(monkeypatch, s3_server)
     with S3Folder(S3Place(bucket, "sets/one")).claimed(PLAN, units=3) as hold:
         hold.hand_over(JOB)
-    monkeypatch.setattr(catalog, "LEASE_SECONDS", -10.0)  # no launcher renews it
+    monkeypatch.setattr(s3_claim, "LEASE_SECONDS", -10.0)  # no launcher renews it
     (one,) = catalog.list_sets(f"s3://{bucket}/sets/")
     assert (one.complete, one.note) == (False, "being written by a job")

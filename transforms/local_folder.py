@@ -38,7 +38,15 @@ from transforms.errors import (
 from transforms.layout import DATASET_DICT, MANIFEST
 from transforms.records import SetFile, Shard
 from transforms.shards import Written
-from transforms.storage import CLAIM, SPLITS_RECORD, STOPPED, SUBMITTED, WRITING, Seen
+from transforms.storage import (
+    CLAIM,
+    SPLITS_RECORD,
+    STOPPED,
+    SUBMITTED,
+    WRITING,
+    Seen,
+    taken_by_a_job,
+)
 
 
 @dataclass(frozen=True)
@@ -171,11 +179,7 @@ class LocalFolder:
         # A commit that dies behind its rename leaves the claim of a job that is done.
         is_done = made.get("plan_digest") == begun.get("plan_digest")
         if begun.get("state") == SUBMITTED and not (resume or is_done):
-            raise OutputTaken(
-                f"a job that was submitted writes {self.path} (begun {begun.get('started')}): "
-                f"{begun.get('job')}; `status` tells how far it is. If it is dead, go on in its "
-                f"place with --resume {self.path}"
-            )
+            raise taken_by_a_job(self.path, begun)
         self._clear()
         try:
             self.staging.mkdir()

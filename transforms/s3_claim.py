@@ -15,14 +15,14 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
 from transforms.errors import DataPrepError, OutputTaken, StorageError
 from transforms.s3 import Bucket, Conflict
-from transforms.storage import STOPPED, SUBMITTED, WRITING
+from transforms.storage import STOPPED, SUBMITTED, WRITING, taken_by_a_job
 
 LEASE_SECONDS = 90.0
 RENEW_SECONDS = 20.0
@@ -104,11 +104,7 @@ class Claim:
                 "output"
             )
         if claim.get("state") == SUBMITTED and not take_over:
-            raise OutputTaken(
-                f"a job that was submitted writes {self._where} (begun {claim.get('started')}): "
-                f"{claim.get('job')}; `status` tells how far it is. If it is dead, go on in its "
-                f"place with --resume {self._where}"
-            )
+            raise taken_by_a_job(self._where, claim)
         if claim.get("state") == WRITING and age < LEASE_SECONDS and not take_over:
             raise OutputTaken(
                 f"another run of this very plan writes {self._where} (begun {claim.get('started')},"
@@ -166,7 +162,7 @@ def read(bucket: Bucket, key: str, where: str) -> tuple[dict[str, Any], str, flo
     return claim, stored.etag, (stored.now - stored.modified).total_seconds()
 
 
-def state_of(claim: dict[str, Any], age: float) -> str:
+def state_of(claim: Mapping[str, Any], age: float) -> str:
     """Whether somebody works on it, by a claim that was written so many seconds ago."""
     state = claim.get("state")
     if state == SUBMITTED:

@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
+from transforms.errors import OutputTaken
 from transforms.records import SetFile, Shard
 from transforms.shards import Written
 
@@ -29,6 +30,15 @@ WORK = "_run"
 
 WRITING, STOPPED, SUBMITTED = "writing", "stopped", "submitted"
 """States of a place without a finished set: a launcher works on it; one did; a job does alone."""
+
+
+def taken_by_a_job(path: str, claim: Mapping[str, Any]) -> OutputTaken:
+    """The error for a place whose claim is a submitted job's."""
+    return OutputTaken(
+        f"a job that was submitted writes {path} (begun {claim.get('started')}): "
+        f"{claim.get('job')}; `status` tells how far it is. If it is dead, go on in its place with "
+        f"--resume {path}"
+    )
 
 
 class Hold(Protocol):
