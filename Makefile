@@ -1,11 +1,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
-PURE := transforms/chat.py transforms/errors.py transforms/fields.py transforms/layout.py \
+PURE := transforms/built_in.py transforms/chat.py transforms/chat_fields.py transforms/concatenation.py \
+	transforms/control_tokens.py transforms/conversation.py transforms/mappings.py \
+	transforms/pair_turns.py transforms/reasoning.py transforms/rendering.py transforms/roles.py \
+	transforms/sandbox.py transforms/sandbox_child.py transforms/shapes.py transforms/turns.py \
+	 transforms/errors.py transforms/fields.py transforms/layout.py \
 	transforms/pairs.py transforms/records.py transforms/shards.py transforms/split.py \
 	transforms/units.py transforms/storage.py transforms/local_folder.py transforms/manifest.py \
 	transforms/s3.py transforms/s3_claim.py transforms/s3_errors.py transforms/s3_folder.py \
 	transforms/s3_retries.py transforms/formats \
-	pipeline/request.py pipeline/source.py pipeline/plan.py pipeline/explain.py pipeline/flags.py \
+	pipeline/request.py pipeline/template.py pipeline/training.py pipeline/source.py pipeline/plan.py pipeline/explain.py pipeline/flags.py \
 	pipeline/on_worker.py pipeline/own_package.py \
 	pipeline/output.py pipeline/upload.py pipeline/download.py pipeline/verify.py pipeline/catalog.py
 SAMPLE := pipeline/sample/reasoning.jsonl
@@ -49,6 +53,7 @@ fix: install  ## Mend what lint and format can mend by themselves
 
 bench: install  ## Time the job against its baselines; takes a while and some GB of disk
 	$(BIN)/python benchmarks/bench.py; status=$$?; $(BIN)/python benchmarks/s3.py || status=1; \
+	$(BIN)/python benchmarks/chats.py || status=1; \
 	$(BIN)/python benchmarks/many_units.py && exit $$status
 
 clean:  ## Remove what the other targets made

@@ -13,7 +13,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["pipeline", "pipeline.*", "transforms", "transforms.*"]),
-    package_data={"pipeline": ["sample/*.jsonl", "py.typed"], "transforms": ["py.typed"]},
+    package_data={
+        "pipeline": ["sample/*.jsonl", "py.typed"],
+        "transforms": ["templates/*.jinja", "py.typed"],
+    },
     install_requires=[
         "apache-beam>=2.77,<2.78",  # the job; runners are tested with one minor version
         # S3: requests, retries, transfers in parts, checksums; below the botocore that s3fs needs
@@ -21,6 +24,7 @@ setup(
         "datasets>=5.2,<6",  # hub names, folders and configurations; the guide's step API
         "filelock>=3.16,<4",  # one run at an output at a time
         "huggingface-hub>=2.4,<3",  # pins the revision of a hub data set
+        "jinja2>=3.1.6,<4",  # chat templates, in its sandbox; older ones have known escapes
         "packaging>=24,<27",  # does a worker's version fit; Beam needs it, too
         "pyyaml>=6,<7",  # reads the configurations on a data set's card
         "numpy>=2,<3",  # hashes of a batch as one array

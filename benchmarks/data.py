@@ -86,6 +86,26 @@ def parquet_of_rows(count: int, path: Path) -> None:
             writer.write_table(rows(start, min(GROUP_ROWS, count - start)))
 
 
+def messages_of_rows(count: int, path: Path) -> None:
+    """The same rows as one column of two turns each."""
+    turn = pa.struct([("role", pa.string()), ("content", pa.string())])
+    schema = pa.schema([("id", pa.string()), ("messages", pa.list_(turn))])
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, count, GROUP_ROWS):
+            writer.write_table(_as_messages(rows(start, min(GROUP_ROWS, count - start))))
+
+
+def _as_messages(table: pa.Table) -> pa.Table:
+    count = table.num_rows
+    both = pa.chunked_array([*table["question"].chunks, *table["reasoning"].chunks])
+    places = np.arange(2 * count).reshape(2, count).T.ravel()
+    content = both.combine_chunks().take(pa.array(places))
+    roles = pa.array(["user", "assistant"] * count)
+    turns = pa.StructArray.from_arrays([roles, content], names=["role", "content"])
+    offsets = pa.array(np.arange(0, 2 * count + 1, 2), pa.int32())
+    return pa.table({"id": table["id"], "messages": pa.ListArray.from_arrays(offsets, turns)})
+
+
 def parquet_of_bytes(size: int, path: Path) -> None:
     """A Parquet file of at least ``size`` bytes."""
     with open(path, "wb") as file, pq.ParquetWriter(file, rows(0, 1).schema) as writer:
@@ -114,6 +134,7 @@ def _endless() -> Iterator[pa.Table]:
 
 KINDS = {
     "parquet-rows": parquet_of_rows,
+    "messages-rows": messages_of_rows,
     "parquet-bytes": parquet_of_bytes,
     "jsonl-bytes": json_lines_of_bytes,
 }

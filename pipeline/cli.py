@@ -51,7 +51,19 @@ def parse(argv: Sequence[str]) -> tuple[str, argparse.Namespace, Request]:
         seed=flags.seed,
         split_key=flags.split_key,
         fields=flags.fields,
-        system_prompt=flags.system_prompt,
+        system_prompt="" if flags.system_prompt == "none" else flags.system_prompt,
+        template=flags.template,
+        think=flags.think,
+        control_tokens=flags.control_tokens,
+        columns=flags.columns,
+        bos=flags.bos,
+        tools=flags.tools,
+        roles=tuple(flags.role),
+        same_role=flags.same_role,
+        ends_with_user=flags.ends_with_user,
+        assistant_first=flags.assistant_first,
+        unpack_json=flags.unpack_json,
+        template_date=flags.template_date,
         shard_size=flags.shard_size,
         max_reject_rate=flags.max_reject_rate,
         overwrite=flags.overwrite,
@@ -111,7 +123,7 @@ def _run(verb: str, flags: argparse.Namespace, request: Request) -> int:
 
         if flags.n < 1:
             raise UsageError(f"-n must be at least 1, found {flags.n}")
-        preview(make_plan(request), flags.n, as_json=flags.json)
+        preview(make_plan(request), flags.n, as_json=flags.json, rejected=flags.rejected)
         return 0
 
     from pipeline.console import Console

@@ -43,7 +43,7 @@ def explain(plan: Plan) -> str:
         lines.append(f"           text columns not used: {', '.join(plan.fields.unused_text)}")
     if plan.fields.hint:
         lines.append(f"           note: {plan.fields.hint}")
-    lines.append(f"Template   {plan.template.name}, {_shown(plan.template.before)} …")
+    lines += _text(plan)
     key = plan.split.key or "the normalised instruction"
     lines.append(
         f"Split      validation {plan.split.val_size:g} by hash of {key}, seed {plan.split.seed}"
@@ -55,6 +55,18 @@ def explain(plan: Plan) -> str:
     )
     lines.append(f"Digest     {plan.digest}")
     return "\n".join(lines)
+
+
+def _text(plan: Plan) -> list[str]:
+    chat, template = plan.chat, plan.chat.template
+    prompt = "none" if chat.system_prompt is None else _shown(chat.system_prompt)
+    lines = [f"Template   {template.name} (SHA-256 {template.sha256[:12]}…), ends {template.eos!r}"]
+    lines.append(f"           system prompt for rows without one: {prompt}")
+    lines.append(
+        f"           reasoning: {chat.think}; control tokens in rows: {chat.control_tokens}"
+    )
+    lines.append(f"Columns    {', '.join(plan.shape.columns)}")
+    return lines
 
 
 def _files(plan: Plan) -> list[str]:

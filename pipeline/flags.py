@@ -5,9 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import Any, NoReturn
 
-from pipeline.request import DEFAULT_BUCKET, DEFAULT_DATASET, DEFAULT_OUTPUT, parse_size
+from pipeline.request import (
+    CHOICES,
+    DEFAULT_BUCKET,
+    DEFAULT_DATASET,
+    DEFAULT_OUTPUT,
+    parse_size,
+)
 from transforms.errors import UsageError
 from transforms.s3_place import S3Options
+from transforms.sandbox import DEFAULT_DATE
 
 PREPARING = ("prepare", "submit", "plan", "preview")
 MOVING = ("status", "upload", "download", "verify", "list", "prune")
@@ -67,6 +74,9 @@ def preparing(verb: str) -> Parser:
         )
     if verb == "preview":
         console.add_argument("-n", type=int, default=3, metavar="N", help="rows to show (3)")
+        console.add_argument(
+            "--rejected", action="store_true", help="show rows that would be rejected, and why"
+        )
     return parser
 
 
@@ -165,12 +175,83 @@ def _text_and_split(parser: Parser) -> None:
     text.add_argument(
         "--fields",
         metavar="instruction=A,response=B+C",
-        help="the columns to use; + joins columns with a blank line (default: detected)",
+        help="the columns to use; + joins columns with a blank line; also reasoning=, system=, "
+        "history=; or messages=A,system=B,tools=C for turns (default: detected)",
+    )
+    text.add_argument(
+        "--template",
+        default="chatml",
+        metavar="NAME|FILE|hub:NAME",
+        help="chat format: chatml, qwen3, qwen3-2507, qwen2.5, llama3, mistral, gemma, "
+        "deepseek-r1, gpt-oss; a Jinja file, a tokenizer's folder, or hub:MODEL (default chatml)",
     )
     text.add_argument(
         "--system-prompt",
-        metavar="TEXT",
-        help='system turn of every text; "" leaves the turn out (default: the guide\'s)',
+        metavar="TEXT|none",
+        help="system turn of texts whose row has none of its own (default: the guide's for "
+        "questions and answers, none for conversations)",
+    )
+    text.add_argument(
+        "--think",
+        default="auto",
+        metavar="|".join(CHOICES["think"]),
+        help="what texts hold of reasoning: as the model's own template does (auto), all of it, "
+        "none, or an empty block in each answer",
+    )
+    text.add_argument(
+        "--control-tokens",
+        default="reject",
+        metavar="|".join(CHOICES["control_tokens"]),
+        help="rows whose content holds a token of the template, such as <|im_end|> (reject)",
+    )
+    text.add_argument(
+        "--columns",
+        default="text",
+        metavar="LIST",
+        help="text, messages or prompt-completion; or text and one of the others, with a comma "
+        "(text)",
+    )
+    text.add_argument("--tools", action="store_true", help="render the tools that rows offer")
+    text.add_argument(
+        "--bos",
+        default="drop",
+        metavar="drop|keep",
+        help="the token that texts of some models begin with; trainers add it themselves (drop)",
+    )
+    text.add_argument(
+        "--template-date",
+        default=DEFAULT_DATE,
+        metavar="DAY",
+        help=f"what templates take for today, as bytes must not depend on it ({DEFAULT_DATE})",
+    )
+    chat = parser.add_argument_group("conversations")
+    chat.add_argument(
+        "--role",
+        action="append",
+        default=[],
+        metavar="NAME=ROLE",
+        help="a further name of system, user, assistant, tool or function_call; may be repeated",
+    )
+    chat.add_argument(
+        "--same-role",
+        default="reject",
+        metavar="reject|merge",
+        help="two turns of one role in a row (reject)",
+    )
+    chat.add_argument(
+        "--ends-with-user",
+        default="reject",
+        metavar="reject|trim",
+        help="conversations whose last turn is not the assistant's (reject)",
+    )
+    chat.add_argument(
+        "--assistant-first", action="store_true", help="take conversations that it begins"
+    )
+    chat.add_argument(
+        "--unpack-json",
+        action="store_true",
+        help="responses are JSON objects of reasoning and answer, such as "
+        '{"process": …, "final_answer": …}',
     )
     split = parser.add_argument_group("split")
     split.add_argument(

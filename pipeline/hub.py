@@ -112,6 +112,39 @@ def _fetch_card(name: str, sha: str, file: str) -> str:
     return str(_patiently(lambda: hf_hub_download(name, file, repo_type="dataset", revision=sha)))
 
 
+def model_files(name: str) -> Callable[[str], bytes | None]:
+    """Reads small files of a model's repository, at the commit that its main branch names now."""
+    from huggingface_hub import HfApi, errors, hf_hub_download
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    flag = "--template"
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise UsageError(f"{flag} hub:{name} names no model: {_short(error)}") from error
+    with _explained(name, None, flag):
+        # As for data sets: a copy in the cache does not tell whether it may still be read.
+        _patiently(lambda: HfApi().auth_check(name))
+        sha = _patiently(lambda: HfApi().model_info(name, timeout=_TIMEOUT_SECONDS)).sha
+    if sha is None:
+        raise StorageError(f"the hub told no commit for {name}; run again later")
+
+    def read(file: str) -> bytes | None:
+        with _explained(name, None, flag):
+            try:
+                return Path(
+                    _patiently(lambda: hf_hub_download(name, file, revision=sha))
+                ).read_bytes()
+            except errors.LocalEntryNotFoundError as error:  # an outage, not an answer
+                raise StorageError(
+                    f"{file} of {name} could not be read; check the network, then run again"
+                ) from error
+            except errors.EntryNotFoundError:
+                return None
+
+    return read
+
+
 def builder(path: str, config: str | None, revision: str | None) -> DatasetBuilder:
     """The packaged builder of a folder, or of a hub name whose cards are in the cache already; it
     knows configurations, splits and files.
@@ -275,7 +308,7 @@ def _listed(name: str, sizes: Mapping[str, int]) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(name: str, revision: str | None) -> Iterator[None]:
+def _explained(name: str, revision: str | None, flag: str = "--dataset") -> Iterator[None]:
     """Turns the hub's refusals into errors with a remedy."""
     from huggingface_hub import errors
     from huggingface_hub.utils import httpx
@@ -295,7 +328,7 @@ def _explained(name: str, revision: str | None) -> Iterator[None]:
             ) from error
         raise UsageError(
             f"{name} is not on the hub, or it is private and this login may not see it; check the "
-            f"name (--dataset), or {_LOGIN}"
+            f"name ({flag}), or {_LOGIN}"
         ) from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0

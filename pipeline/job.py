@@ -25,15 +25,16 @@ from pipeline.runners import (
     runner_for,
     works_elsewhere,
 )
+from pipeline.training import training_facts
 from transforms.commit import PLAN_FILE, Commit, Contents
 from transforms.errors import OutputTaken, VerificationFailed
 from transforms.formats import BATCH_BYTES
-from transforms.normalize import REJECTED, Normalize
+from transforms.normalize import Normalize
 from transforms.partition import Partition
 from transforms.read import Read
 from transforms.recall import Recall
 from transforms.records import Unit
-from transforms.render import Render
+from transforms.render import REJECTED, Render
 from transforms.storage import Folder, Hold
 from transforms.stored_units import MAX_INLINE, StoredUnits
 from transforms.write import Write, WriteRejects
@@ -204,21 +205,19 @@ def assemble(
     rows = (
         pipeline
         | "Read" >> Read(source, units, batch_bytes)
-        | "Normalize" >> Normalize(plan.fields.mapping, plan.split.key)
-    )
-    shards = (
-        rows.kept
+        | "Normalize" >> Normalize(plan.fields.mapping, plan.split.key, plan.rules)
         | "Partition" >> Partition(plan.split)
-        | "Render" >> Render(plan.template)
-        | "Write" >> Write(folder, count)
+        | "Render" >> Render(plan.chat, plan.shape)
     )
+    shards = rows.kept | "Write" >> Write(folder, count, plan.shape)
     rejects = rows[REJECTED] | "WriteRejects" >> WriteRejects(folder, count, source)
     earlier = pipeline | "Recall" >> Recall(folder, finished)
     _ = (shards, rejects, earlier) | beam.Flatten() | "Commit" >> Commit(folder, count, contents)
 
 
 def _contents(plan: Plan, request: Request, runner: str) -> Contents:
-    system = "with a system turn" if "system\n" in plan.template.before else "without a system turn"
+    given = plan.chat.system_prompt is not None
+    prompt = "with a system prompt" if given else "without a system prompt of its own"
     return Contents(
         dataset=plan.dataset,
         revision=plan.source.revision,
@@ -235,6 +234,8 @@ def _contents(plan: Plan, request: Request, runner: str) -> Contents:
         summary=(
             f"Made from `{plan.dataset}`, split `{plan.source.split}`, revision "
             f"`{plan.source.revision}`: {plan.fields.mapping.describe()}, chat format "
-            f"`{plan.template.name}` {system}."
+            f"`{plan.chat.template.name}` {prompt} (reasoning: {plan.chat.think})."
         ),
+        shape=plan.shape,
+        training=training_facts(plan.chat, plan.shape),
     )

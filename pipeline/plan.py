@@ -15,11 +15,16 @@ from typing import Any
 
 from pipeline.request import Request
 from pipeline.source import SourceFiles, resolve
+from pipeline.template import chat_format
 from transforms import formats, split
-from transforms.chat import DEFAULT_SYSTEM_PROMPT, ChatTemplate, chatml
-from transforms.errors import BadInput
-from transforms.fields import FieldChoice, Sample, detect, parse, require_column
+from transforms.chat import ChatFormat
+from transforms.conversation import ConversationRules
+from transforms.errors import BadInput, UsageError
+from transforms.fields import Sample, detect, parse, require_column
+from transforms.mappings import FieldChoice, FieldMapping, TurnMapping
 from transforms.records import Column, Unit
+from transforms.roles import role_table
+from transforms.shapes import Shape, parse_shapes
 from transforms.split import SplitRule
 from transforms.units import DEFAULT_UNIT_BYTES, Cut, pack, take_first
 
@@ -32,7 +37,9 @@ class Plan:
     source: SourceFiles
     columns: tuple[Column, ...]
     fields: FieldChoice
-    template: ChatTemplate
+    rules: ConversationRules
+    chat: ChatFormat
+    shape: Shape
     split: SplitRule
     max_samples: int | None
     unit_bytes: int
@@ -42,8 +49,15 @@ class Plan:
     @property
     def read_columns(self) -> tuple[Column, ...]:
         """The columns that workers read: those of the fields, and the split key."""
-        names = (*self.fields.mapping.columns, *((self.split.key,) if self.split.key else ()))
-        return tuple(column for column in self.columns if column.name in names)
+        mapping = self.fields.mapping
+        names = (*mapping.columns, *((self.split.key,) if self.split.key else ()))
+        turns = mapping.turns if isinstance(mapping, TurnMapping) else ()
+        keys = mapping.keys.all if isinstance(mapping, TurnMapping) else ()
+        return tuple(
+            replace(c, keys=keys) if c.name in turns and c.type == "list" else c
+            for c in self.columns
+            if c.name in names
+        )
 
     def reading(self) -> formats.Source:
         """What workers need to read."""
@@ -64,7 +78,9 @@ class Plan:
             },
             "columns": {column.name: column.type for column in self.read_columns},
             "fields": {**asdict(mapping), "rule": self.fields.rule},
-            "template": asdict(self.template),
+            "rules": asdict(self.rules),
+            "template": self.chat.to_json(),
+            "shape": asdict(self.shape),
             "split": {**asdict(self.split), "version": split.VERSION},
             "max_samples": self.max_samples,
             "unit_bytes": self.unit_bytes,
@@ -89,7 +105,6 @@ def make_plan(request: Request) -> Plan:
     key = None
     if request.split_key:
         key = require_column(request.split_key, found.columns, "--split-key").name
-    prompt = DEFAULT_SYSTEM_PROMPT if request.system_prompt is None else request.system_prompt
     unit_bytes = request.shard_size or DEFAULT_UNIT_BYTES
     names = (*choice.mapping.columns, *((key,) if key else ()))
     units = tuple(pack(_cuts(source, names, unit_bytes, request.max_samples), unit_bytes))
@@ -100,7 +115,9 @@ def make_plan(request: Request) -> Plan:
         source=source,
         columns=found.columns,
         fields=choice,
-        template=chatml(prompt),
+        rules=ConversationRules(request.same_role, request.ends_with_user, request.assistant_first),
+        chat=chat_format(request, choice.mapping),
+        shape=_shape(request, choice.mapping),
         split=SplitRule(request.val_size, request.seed, key),
         max_samples=request.max_samples,
         unit_bytes=unit_bytes,
@@ -123,10 +140,32 @@ def _choose_fields(request: Request, columns: Sequence[Column], sample: Sample) 
     if not sample:
         raise BadInput(f"{request.dataset} holds no rows")
     if request.fields is None:
-        return detect(columns, sample)
-    mapping = parse(request.fields, columns)
-    unused = [c.name for c in columns if c.type == "string" and c.name not in mapping.columns]
-    return FieldChoice(mapping, "--fields", tuple(unused))
+        choice = detect(columns, sample)
+    else:
+        mapping = parse(request.fields, columns, sample)
+        unused = [c.name for c in columns if c.type == "string" and c.name not in mapping.columns]
+        choice = FieldChoice(mapping, "--fields", tuple(unused))
+    found = choice.mapping
+    if isinstance(found, FieldMapping):
+        if request.unpack_json and found.reasoning:
+            raise UsageError(
+                f"--unpack-json opens {found.response[0]}, but the reasoning is the column "
+                f"{found.reasoning}; name the columns with --fields"
+            )
+        return replace(choice, mapping=replace(found, unpack=request.unpack_json))
+    if request.unpack_json:
+        raise UsageError(f"--unpack-json is for responses, but {found.turns[0]} holds turns")
+    hint = choice.hint
+    wanted = request.tools or "messages" in request.columns
+    if found.tools and not wanted:
+        hint = f"the tools in {found.tools!r} are not rendered; --tools does"
+        found = replace(found, tools=None)
+    return replace(choice, mapping=replace(found, aliases=role_table(request.roles)), hint=hint)
+
+
+def _shape(request: Request, mapping: FieldMapping | TurnMapping) -> Shape:
+    tools = isinstance(mapping, TurnMapping) and (mapping.calls or mapping.tools is not None)
+    return Shape(parse_shapes(request.columns), mapping.reasons, tools)
 
 
 def _cuts(

@@ -13,6 +13,7 @@ The same rows get the same text and land in the same split as with ``pipeline.pr
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,15 +28,19 @@ from pipeline.request import DEFAULT_BUCKET, DEFAULT_DATASET, check_output
 from pipeline.source import choose_split
 from pipeline.upload import claimed, kept, local_manifest, note, send
 from transforms import layout
-from transforms.chat import chatml
+from transforms.built_in import chatml
+from transforms.chat import ChatFormat
 from transforms.commit import fingerprint, put_file
 from transforms.errors import BadInput, UsageError
-from transforms.fields import FieldMapping, detect
+from transforms.fields import detect
 from transforms.formats.rows import numbered, text_rows, typed_columns
 from transforms.local_folder import LocalFolder
-from transforms.pairs import to_pairs
+from transforms.mappings import AnyMapping, FieldMapping, TurnMapping
+from transforms.normalize import rows_of
 from transforms.records import SetFile, one_array
+from transforms.render import render, sandbox_of
 from transforms.s3_place import S3Options, S3Place
+from transforms.shapes import Shape
 from transforms.shards import ShardWriter
 from transforms.split import SPLITS, SplitRule, normalise_keys
 
@@ -76,10 +81,11 @@ class DatasetProcessor:
         return data
 
     def format_dataset_for_training(self, dataset: Dataset | DatasetDict) -> Dataset | DatasetDict:
-        """Finds the fields and renders the chat format: ``text``, ``instruction``, ``response``.
+        """Finds the fields and renders the chat format: ``text``, ``instruction``, ``response``,
+        and ``reasoning`` where the data has it.
 
-        Rows whose instruction or response is null, empty or blank are left out, and counted on the
-        console.  Raises ``UsageError`` where no fields are found.
+        Rows that cannot be trained on are left out, and counted with their reasons on the console.
+        Raises ``UsageError`` where no fields are found.
         """
         if isinstance(dataset, DatasetDict):
             return DatasetDict({k: self._format(part, k) for k, part in dataset.items()})
@@ -90,14 +96,17 @@ class DatasetProcessor:
         head = data[: min(_SAMPLE_ROWS, len(data))]
         columns = typed_columns(head.schema, self.dataset_name)
         fields = detect(columns, text_rows(head)).mapping
+        if isinstance(fields, TurnMapping):
+            fields = replace(fields, tools=None)  # without --tools they are not rendered
+        chat, shape = _way(fields)
         rejected: Counter[str] = Counter()
         formatted = data.select_columns(list(fields.columns)).map(
             _format_batch,
             batched=True,
             batch_size=_BATCH_ROWS,
-            fn_kwargs={"fields": fields, "rejected": rejected},
+            fn_kwargs={"fields": fields, "chat": chat, "shape": shape, "rejected": rejected},
             remove_columns=list(fields.columns),
-            features=Features({column: Value("string") for column in layout.COLUMNS}),
+            features=Features({column: Value("string") for column in shape.columns}),
             load_from_cache_file=False,  # a cached result would not count its rejects
         )
         print(f"✓ Formatted {len(formatted):,} of {len(dataset):,} examples ({name})")
@@ -158,7 +167,8 @@ class DatasetProcessor:
             folder.check_free("", overwrite=False)
             files = [_save_split(folder, split, dataset[split]) for split in SPLITS]
             filled = [split for split in SPLITS if len(dataset[split])]
-            card = layout.card(f"Made from `{self.dataset_name}`.", filled or SPLITS)
+            shape = _shape(dataset["train"])
+            card = layout.card(f"Made from `{self.dataset_name}`.", filled or SPLITS, shape)
             files.append([put_file(folder, layout.CARD, card)])
             manifest = _manifest(self.dataset_name, dataset, sum(files, []))
             folder.put(layout.MANIFEST, layout.to_json(manifest))
@@ -196,23 +206,32 @@ class DatasetProcessor:
         return S3Options(region=self.aws_region)
 
 
-def _format_batch(batch: pa.Table, fields: FieldMapping, rejected: Counter[str]) -> pa.Table:
-    pairs, rejects = to_pairs(numbered(batch, 1), fields)
-    rejected.update(rejects["code"].to_pylist())
-    columns = [one_array(pairs[name]) for name in ("instruction", "response")]
-    text = chatml().render_arrays(*columns)
-    return pa.table([text, *columns], schema=pa.schema(layout.SCHEMA).remove_metadata())
+def _way(fields: AnyMapping) -> tuple[ChatFormat, Shape]:
+    """How rows become text: as the job does it without further flags."""
+    pairs = isinstance(fields, FieldMapping)
+    return chatml() if pairs else chatml(""), Shape(reasoning=fields.reasons)
+
+
+def _format_batch(
+    batch: pa.Table, fields: AnyMapping, chat: ChatFormat, shape: Shape, rejected: Counter[str]
+) -> pa.Table:
+    rows, rejects = rows_of(numbered(batch, 1), fields)
+    with sandbox_of(chat) as sandbox:
+        done = render(rows, chat, shape, sandbox)
+    rejected.update(pa.concat_tables([rejects, done.rejects])["code"].to_pylist())
+    return done.kept.combine_chunks()
 
 
 def _save_split(folder: LocalFolder, split: str, data: Dataset) -> list[SetFile]:
     path = layout.shard_path(split, 0, 1)
-    writer = ShardWriter(folder.scratch_file())
+    shape = _shape(data)
+    writer = ShardWriter(folder.scratch_file(), shape.schema)
     for table in _tables(data):
         writer.append(table)
     done = writer.close()
     folder.publish(writer.path, path, done)
     file = SetFile(path, done.bytes, done.sha256, done.rows)
-    small = layout.split_files(split, [file], fingerprint(done.sha256, split))
+    small = layout.split_files(split, [file], fingerprint(done.sha256, split), shape)
     return [file, *(put_file(folder, name, content) for name, content in small.items())]
 
 
@@ -226,18 +245,30 @@ def _manifest(dataset_name: str, dataset: DatasetDict, files: list[SetFile]) -> 
         "revision": "",
         "plan_digest": fingerprint("".join(digests), "steps"),
         "plan": None,
-        "counts": {"read": sum(rows.values()), **rows, "rejected": rejected, "duplicates": 0},
+        "counts": {
+            "read": sum(rows.values()),
+            **rows,
+            "rejected": rejected,
+            "duplicates": 0,
+            "events": {},
+        },
+        "shape": asdict(_shape(dataset["train"])),
         "files": sorted(files, key=lambda file: file.path),
         "run": {"finished": datetime.now(timezone.utc).isoformat(timespec="seconds")},
     }
 
 
+def _shape(data: Dataset) -> Shape:
+    return Shape(reasoning="reasoning" in data.column_names)
+
+
 def _tables(data: Dataset) -> Iterator[pa.Table]:
-    missing = [name for name in layout.COLUMNS if name not in data.column_names]
+    shape = _shape(data)
+    missing = [name for name in shape.columns if name not in data.column_names]
     if missing:
         raise BadInput(
             f"the data set has no column {', '.join(missing)}; call "
             "format_dataset_for_training first"
         )
-    for table in data.select_columns(list(layout.COLUMNS)).with_format("arrow").iter(_BATCH_ROWS):
-        yield table.cast(layout.SCHEMA)
+    for table in data.select_columns(list(shape.columns)).with_format("arrow").iter(_BATCH_ROWS):
+        yield table.cast(shape.schema)

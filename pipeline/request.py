@@ -6,16 +6,28 @@ import math
 import os
 import re
 from dataclasses import dataclass, fields
+from datetime import date
 from pathlib import Path
 
 from transforms.errors import AccessDenied, UsageError
+from transforms.roles import role_table
 from transforms.s3_place import S3Options, S3Place, check_bucket_name, is_s3
+from transforms.sandbox import DEFAULT_DATE
 
 DEFAULT_DATASET = "TuringEnterprises/Turing-Open-Reasoning"
 DEFAULT_BUCKET = "reasonforge-datasets-dev-071909720457"
 DEFAULT_OUTPUT = "data_cache/processed_reasoning"
 MIN_SHARD_BYTES = 2**20
 MAX_SHARD_BYTES = 2**30
+
+CHOICES = {
+    "think": ("auto", "keep", "strip", "empty"),
+    "control_tokens": ("reject", "escape", "keep"),
+    "bos": ("drop", "keep"),
+    "same_role": ("reject", "merge"),
+    "ends_with_user": ("reject", "trim"),
+}
+"""What may be said of the text; the first is the default."""
 
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMG]?)(?:i?B)?", re.IGNORECASE)
 
@@ -36,7 +48,20 @@ class Request:
         seed: seed of the split's hash.
         split_key: column whose equal values stay in one split; None takes the instruction.
         fields: ``instruction=a,response=b+c``; None detects the columns.
-        system_prompt: None takes the guide's, "" leaves the system turn out.
+        system_prompt: for rows without a system turn of their own; None takes the guide's for
+            questions and answers and none for conversations; "" gives none.
+        template: a built-in chat template, a Jinja file, a tokenizer's folder, or ``hub:NAME``.
+        think: what texts hold of reasoning: auto, keep, strip or empty.
+        control_tokens: rows whose content holds the template's tokens: reject, escape or keep.
+        columns: the set's columns: text, messages, prompt-completion, or two of them.
+        bos: keep or drop the template's first token, which trainers add.
+        tools: render the tools that rows offer.
+        roles: ``NAME=ROLE`` for each name of a role that is not known.
+        same_role: two turns of one role in a row: reject or merge.
+        ends_with_user: what follows the last answer: reject or trim.
+        assistant_first: take conversations that begin with the assistant.
+        unpack_json: responses are JSON objects of reasoning and answer.
+        template_date: what templates take for today, YYYY-MM-DD.
         shard_size: text bytes of a work unit, which becomes a shard; None takes 64 MiB.
         max_reject_rate: share of rows, 0 to 1, above which rejects fail the job.
         overwrite: replace a set that is at the output already; never on S3.
@@ -66,6 +91,18 @@ class Request:
     split_key: str | None = None
     fields: str | None = None
     system_prompt: str | None = None
+    template: str = "chatml"
+    think: str = "auto"
+    control_tokens: str = "reject"
+    columns: str = "text"
+    bos: str = "drop"
+    tools: bool = False
+    roles: tuple[str, ...] = ()
+    same_role: str = "reject"
+    ends_with_user: str = "reject"
+    assistant_first: bool = False
+    unpack_json: bool = False
+    template_date: str = DEFAULT_DATE
     shard_size: int | None = None
     max_reject_rate: float = 0.05
     overwrite: bool = False
@@ -93,8 +130,19 @@ class Request:
         _require_positive("--stall-timeout", self.stall_timeout)
         if not self.dataset.strip():
             raise UsageError("--dataset is empty; name a hub data set or a local file")
-        if "<|im_" in (self.system_prompt or ""):
-            raise UsageError("--system-prompt must not hold control tokens such as <|im_end|>")
+        for flag, choices in CHOICES.items():
+            value = getattr(self, flag)
+            if value not in choices:
+                raise UsageError(
+                    f"--{flag.replace('_', '-')} must be one of {', '.join(choices)}, found {value}"
+                )
+        try:
+            date.fromisoformat(self.template_date)
+        except ValueError as error:
+            raise UsageError(
+                f"--template-date must be a day as YYYY-MM-DD, found {self.template_date}"
+            ) from error
+        role_table(self.roles)
         check_output(self.output)
         if self.uploads:
             check_bucket_name(self.s3_bucket, "--s3-bucket", self.s3_bucket)

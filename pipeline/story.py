@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 
 _RULE = "=" * 70
 
+_EVENTS = {
+    "reasoning-not-in-text": "the template leaves (some of) their reasoning out of the text; "
+    "--think keep puts all of it in",
+    "template-system-prompt": "the template added its own system prompt; give one with "
+    "--system-prompt",
+    "control-token-escaped": "control tokens in their content were escaped",
+    "control-token-kept": "control tokens in their content were kept (--control-tokens keep)",
+}
+
 
 def prepare_with_story(request: Request, console: Console) -> tuple[Prepared, Uploaded | None]:
     """Plans and runs a request and sends its set, telling the story on ``console``."""
@@ -84,7 +93,7 @@ def _begin(request: Request, console: Console) -> tuple[Plan, list[S3Folder]]:
         say(f"  Note: {plan.fields.hint}")
     for row in first_rows(plan, 1):
         say("  Sample formatted text (first 200 chars):")
-        say(f"  {row.text(plan)[:200]}...")
+        say(f"  {row.text[:200]}...")
     return plan, targets
 
 
@@ -130,6 +139,9 @@ def _tell(plan: Plan, request: Request, outcome: Prepared, console: Console) -> 
     if rejected["total"]:
         reasons = ", ".join(f"{code} {n:,}" for code, n in rejected["by_reason"].items())
         say(f"  Rejected {rejected['total']:,} rows: {reasons} (see {output}/rejects)")
+
+    for event, count in counts["events"].items():
+        say(f"  Note: {count:,} rows: {_EVENTS.get(event, event)}")
 
     say(f"\n✂️  Creating train/validation split (val_size={request.val_size})...")
     say("✓ Split created:")

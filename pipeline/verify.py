@@ -19,11 +19,12 @@ import pyarrow as pa
 
 from pipeline.set_place import SetPlace, set_place
 from transforms.errors import VerificationFailed
-from transforms.layout import DATASET_DICT, MANIFEST, REJECTS_FOLDER, SCHEMA
+from transforms.layout import DATASET_DICT, MANIFEST, REJECTS_FOLDER
 from transforms.manifest import files as files_of
 from transforms.manifest import parse
 from transforms.records import SetFile
 from transforms.s3_place import S3Options
+from transforms.shapes import Shape
 from transforms.split import SPLITS
 
 _FILES_AT_ONCE = 8
@@ -66,12 +67,25 @@ def verify(
     problems += _sums(counts, files)
     for split in SPLITS:
         problems += _folder_of(at, split, files)
-    problems += _Files(at, quick, heard).problems(files)
+    problems += _Files(at, quick, heard, _schema(manifest, at.path)).problems(files)
     if problems:
         # state.json is read twice: for the names in it, and as one of the files
         raise VerificationFailed(_told(at.path, list(dict.fromkeys(problems))))
     size = sum(file.bytes for file in files)
     return Verified(at.path, manifest["counts"], len(files), size, quick)
+
+
+def _schema(manifest: Mapping[str, Any], path: str) -> pa.Schema:
+    """The schema of a set's shards; sets of before there were shapes have the default columns."""
+    told = manifest.get("shape")
+    if told is None:
+        return Shape().schema
+    try:
+        return Shape(tuple(told["names"]), bool(told["reasoning"]), bool(told["tools"])).schema
+    except (KeyError, TypeError, AttributeError) as error:
+        raise VerificationFailed(
+            f"{path} has a {MANIFEST} whose shape cannot be read; fetch or make the set again"
+        ) from error
 
 
 def _told(path: str, problems: Sequence[str]) -> str:
@@ -192,8 +206,10 @@ def _state(path: str, data: bytes, shards: list[str]) -> list[str]:
 class _Files:
     """Checks files side by side."""
 
-    def __init__(self, at: SetPlace, quick: bool, heard: Callable[[int], None] | None) -> None:
-        self._at, self._quick, self._told = at, quick, heard
+    def __init__(
+        self, at: SetPlace, quick: bool, heard: Callable[[int], None] | None, schema: pa.Schema
+    ) -> None:
+        self._at, self._quick, self._told, self._schema = at, quick, heard, schema
         self._one_at_a_time = Lock()
         self._stopped = Event()
 
@@ -236,7 +252,7 @@ class _Files:
                 return "has no checksum at the store: verify without --quick"
             return None if seen.sha256 in (None, file.sha256) else _other(seen.sha256, file)
         stream = _Stream(self._at.chunks(file.path), self._heard)
-        wrong = _rows(stream, file) if file.path.endswith(".arrow") else None
+        wrong = _rows(stream, file, self._schema) if file.path.endswith(".arrow") else None
         found = stream.end()
         return wrong if found == file.sha256 else _other(found, file)
 
@@ -248,12 +264,12 @@ def _other(found: str | None, file: SetFile) -> str:
     )
 
 
-def _rows(stream: _Stream, file: SetFile) -> str | None:
+def _rows(stream: _Stream, file: SetFile, schema: pa.Schema) -> str | None:
     """What is wrong with a shard's schema or number of rows; one record batch is in memory."""
     try:
         with pa.ipc.open_stream(stream) as reader:
-            if not reader.schema.equals(SCHEMA, check_metadata=True):
-                return "has other columns than text, instruction and response, all text"
+            if not reader.schema.equals(schema, check_metadata=True):
+                return f"has other columns than {', '.join(schema.names)}, or of other types"
             rows = sum(batch.num_rows for batch in reader)
     except (pa.ArrowException, OSError) as error:
         return f"is no Arrow stream ({str(error)[:200]})"

@@ -1,7 +1,8 @@
 """A Hugging Face hub on localhost, for tests that must not leave the machine.
 
-It answers what `huggingface_hub` and `datasets` ask when they read data sets. Both read HF_ENDPOINT
-when they are imported, so the code under test has to run in a child process: `hub_environment`.
+It answers what `huggingface_hub` and `datasets` ask when they read data sets, or files of a model.
+Both read HF_ENDPOINT when they are imported, so the code under test has to run in a child process:
+`hub_environment`.
 
 Left out: pages in listings (one reply has everything), `expand`, the redirect of large files to a
 content store, Xet, uploads, the data set viewer, refs other than `main`, short commit ids.
@@ -28,10 +29,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 # An id is "name" or "user/name". The short form is tried first: an action or the end must follow.
-_PATH = re.compile(
-    r"(?:/api)?/datasets/(?P<id>[^/]+(?:/[^/]+)??)"
+_REST = (
+    r"(?P<id>[^/]+(?:/[^/]+)??)"
     r"(?:/(?P<action>resolve|revision|tree|paths-info|refs|auth-check)(?:/(?P<rest>.+))?)?"
 )
+_PATH = re.compile(rf"(?:/api)?/datasets/{_REST}")
+# The files of a model have no word for its kind in their addresses.
+_MODEL_PATH = re.compile(rf"(?:/api/models/|/(?!api/)){_REST}")
 _RANGE = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))")
 
 _Folder = dict[str, bytes]
@@ -100,6 +104,7 @@ class Hub:
         self.grants: dict[str, set[str]] = {}
         self.requests: list[Request] = []
         self._repositories: dict[str, _Repository] = {}
+        self._models: dict[str, _Repository] = {}
         self.faults: list[_Fault] = []
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -111,13 +116,29 @@ class Hub:
         self._thread.start()
 
     def add(self, name: str, folder: _Folder, private: bool = False, gated: bool = False) -> str:
-        """Put a repository, or a new head on it; return the commit id, made from the files."""
+        """Put a data set, or a new head on it; return the commit id, made from the files."""
+        return self._add(self._repositories, name, folder, private, gated)
+
+    def add_model(
+        self, name: str, folder: _Folder, private: bool = False, gated: bool = False
+    ) -> str:
+        """Put a model, or a new head on it, as `add` does."""
+        return self._add(self._models, name, folder, private, gated)
+
+    def _add(
+        self,
+        repositories: dict[str, _Repository],
+        name: str,
+        folder: _Folder,
+        private: bool,
+        gated: bool,
+    ) -> str:
         lines = sorted(f"{_blob_id(content)} {path}" for path, content in folder.items())
         sha = hashlib.sha1("\n".join(lines).encode()).hexdigest()
-        old = self._repositories.get(name)
+        old = repositories.get(name)
         revisions = (old.revisions if old else {}) | {sha: dict(folder)}
         # The flags of the latest call hold for the old revisions too.
-        self._repositories[name] = _Repository(private, gated, sha, revisions)
+        repositories[name] = _Repository(private, gated, sha, revisions)
         return sha
 
     def revoke(self, token: str) -> None:
@@ -161,11 +182,13 @@ class Hub:
             raise _error(401, "Invalid credentials in Authorization header")
         if path == "/api/whoami-v2" and token is not None:
             return _json({"type": "user", "name": "tester", "fullname": "Tester", "orgs": []})
-        match = _PATH.fullmatch(path)
+        match, repositories = _PATH.fullmatch(path), self._repositories
+        if match is None:
+            match, repositories = _MODEL_PATH.fullmatch(path), self._models
         if match is None:
             raise _error(401 if path == "/api/whoami-v2" else 404, "Nothing here for you")
         name, action = unquote(match["id"]), match["action"]
-        repository = self._repositories.get(name)
+        repository = repositories.get(name)
         if repository is None or (repository.private and token is None):
             # The same for both: a stranger must not learn which private repositories exist.
             raise _error(404 if token else 401, "Repository not found", "RepoNotFound")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from transforms.chat import chatml
+from transforms.built_in import chatml
 from transforms.split import SplitRule, normalise_keys
 
 HERE = Path(__file__).parent

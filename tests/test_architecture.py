@@ -15,7 +15,11 @@ from conftest import REPOSITORY
 
 import pipeline
 
-PURE = ("chat", "errors", "fields", "layout", "pairs", "records", "shards", "split", "units")
+PURE = (
+    *("built_in", "chat", "chat_fields", "concatenation", "control_tokens", "conversation"),
+    *("errors", "fields", "layout", "mappings", "pair_turns", "pairs", "reasoning", "records"),
+    *("rendering", "roles", "sandbox", "shapes", "shards", "split", "turns", "units"),
+)
 BEAM = "apache_beam"
 NETWORK = ("boto3", "datasets", "httpx", "huggingface_hub", "requests", "socket", "urllib.request")
 

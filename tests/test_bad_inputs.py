@@ -608,7 +608,7 @@ class TestFiles:
         [
             (table_of(answer=[1, 2]), ["'answer'", "int64", "string", "make the types equal"]),
             (table_of(reply=["a", "b"]), ["no column 'answer'", "found question, reply"]),
-            (table_of(answer=[["a"], ["b"]]), ["'answer'", "list<", "make the types equal"]),
+            (table_of(answer=[["a"], ["b"]]), ["'answer'", "list", "make the types equal"]),
         ],
         ids=["other type", "missing", "nested"],
     )
@@ -732,7 +732,7 @@ class TestFiles:
                 output=tmp_path / "out" / "named",
             )  # fmt: skip
             assert named.code == 2
-            assert has(named.err, "'media'", "struct<", "text or number column")
+            assert has(named.err, "'media'", "struct", "text or number column")
             assert asked == []
 
 
@@ -1229,20 +1229,30 @@ class TestRows:
         assert len(ended.rows()) == len(ROWS)
 
     @pytest.mark.parametrize(
-        "messages",
+        ("messages", "code"),
         [
-            [{"role": "assistant", "content": "It is."}, {"role": "user", "content": "What?"}],
-            [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}],
-            [{"role": "wizard", "content": "a"}],
-            [],
+            (
+                [{"role": "assistant", "content": "So."}, {"role": "user", "content": "What?"}],
+                "starts-with-assistant",
+            ),
+            (
+                [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}],
+                "no-assistant-turn",
+            ),
+            ([{"role": "wizard", "content": "a"}], "unknown-role"),
         ],
-        ids=["assistant first", "two users", "unknown role", "empty"],
+        ids=["assistant first", "two users", "unknown role"],
     )
-    def test_33_conversations_are_refused_whatever_their_roles(
-        self, prepare: Prepare, tmp_path: Path, messages: list[Any]
+    def test_33_conversations_without_an_answer_to_learn(
+        self, prepare: Prepare, tmp_path: Path, messages: list[Any], code: str
     ) -> None:
-        """They are no text column; until they are read, no role can go wrong silently."""
         path = lines(tmp_path / "a.jsonl", *[{"id": i, "messages": messages} for i in range(9)])
+        ended = prepare("--dataset", path)
+        assert ended.code == 3
+        assert has(ended.err, "9 of 9 rows", f"{code} 9", "--max-reject-rate")
+
+    def test_33_a_column_of_empty_lists(self, prepare: Prepare, tmp_path: Path) -> None:
+        path = lines(tmp_path / "a.jsonl", *[{"id": i, "messages": []} for i in range(9)])
         ended = prepare("--dataset", path)
         assert ended.code == 2
         assert has(ended.err, "cannot tell which columns", "messages (list)", "--fields")
@@ -1370,8 +1380,8 @@ class TestRows:
             (pa.array([date(1969, 12, 31)]), "date32"),
             (pa.array([datetime(1066, 10, 14)]), "timestamp"),
             (pa.array([b"bytes"]), "binary"),
-            (pa.array([["a"]]), "list<"),
-            (pa.array([{"a": "b"}]), "struct<"),
+            (pa.array([["a"]]), "list"),
+            (pa.array([{"a": "b"}]), "struct"),
             (pa.nulls(1), "null"),
         ],
         ids=lambda value: value if isinstance(value, str) else "",

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.chat import CONTROL_TOKENS, DEFAULT_SYSTEM_PROMPT, chatml
+from transforms.built_in import chatml
+from transforms.chat import DEFAULT_SYSTEM_PROMPT
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -56,7 +57,7 @@ def test_many_rows_are_rendered_as_each_one_is(
     instructions = pa.array([i for i, _ in pairs], pa.string()).slice(min(start, len(pairs)))
     responses = pa.array([r for _, r in pairs], pa.string()).slice(min(start, len(pairs)))
     expected = [template.render(*pair) for pair in pairs[start:]]
-    assert template.render_arrays(instructions, responses).to_pylist() == expected
+    assert template.render_pairs(instructions, responses).to_pylist() == expected
 
 
 @pytest.mark.parametrize("odd", ["{{ 7*7 }}", "{0} {instruction} %s \\n", "\0\u202e\u0301", ""])
@@ -67,4 +68,4 @@ def test_what_looks_like_a_template_stays_text(odd: str) -> None:
 
 def test_three_turns_hold_six_control_tokens() -> None:
     text = chatml().render("Hi", "Ho")
-    assert [text.count(token) for token in CONTROL_TOKENS] == [3, 3]
+    assert [text.count(token) for token in ("<|im_start|>", "<|im_end|>")] == [3, 3]

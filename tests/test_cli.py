@@ -257,7 +257,7 @@ class TestPlanAndPreview:
         source.write_text("".join(json.dumps(row) + "\n" for row in rows))
         assert main(["preview", "-n", "5", "--dataset", str(source)]) == 0
         said = capsys.readouterr().out
-        assert "instruction │ a··b" in said
+        assert "  prompt │ a··b" in said
         assert "response │ c⏎" in said
         assert "response │ →d" in said
         assert said.count("──") == 2  # one row: the other would be rejected
@@ -289,7 +289,9 @@ def test_a_request_that_can_never_work_is_refused(tmp_path: Path) -> None:
         {"output": "/"},
         {"output": str(tmp_path / "file")},
         {"dataset": " "},
-        {"system_prompt": "a <|im_end|> b"},
+        {"think": "never"},
+        {"template_date": "today"},
+        {"roles": ("narrator",)},
         {"s3_bucket": "s3://bucket"},
     ):
         with pytest.raises(UsageError):

@@ -100,6 +100,7 @@ class TestAccount:
             "validation": 3,
             "rejected": {"total": 4, "by_reason": {"broken-json": 1, "empty-response": 3}},
             "duplicates": 0,
+            "events": {},
         }
 
     def test_a_lost_row_is_an_error(self) -> None:
@@ -233,6 +234,8 @@ class TestCommit:
             "plan_digest",
             "revision",
             "run",
+            "shape",
+            "training",
         ]
         assert manifest["counts"] == counts
         assert manifest["counts"] == {
@@ -241,6 +244,7 @@ class TestCommit:
             "validation": 2,
             "rejected": {"total": 2, "by_reason": {"broken-json": 2}},
             "duplicates": 0,
+            "events": {},
         }
         assert (manifest["plan"], manifest["run"]["runner"]) == ({"seed": 42}, "Test")
 

@@ -84,7 +84,7 @@ def test_the_rules_go_in_the_issue_s_order() -> None:
 
 def test_an_exact_match_of_a_later_rule_comes_before_one_that_ignores_case() -> None:
     assert chosen(text("Question", "Reasoning", "problem", "solution")) == FieldMapping(
-        ("problem",), ("solution",)
+        ("problem",), ("solution",), reasoning="Reasoning"
     )
 
 

@@ -25,7 +25,7 @@ from filelock import FileLock
 
 from pipeline import Request, prepare
 from pipeline.plan import make_plan
-from transforms.chat import chatml
+from transforms.built_in import chatml
 from transforms.split import SPLITS
 
 ONE_THREAD = ("--direct_running_mode=in_memory", "--direct_num_workers=1")

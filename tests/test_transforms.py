@@ -20,7 +20,7 @@ from datasets import load_from_disk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.chat import chatml
+from transforms.built_in import chatml
 from transforms.coders import BatchCoder
 from transforms.commit import Commit, Contents
 from transforms.errors import (
@@ -31,15 +31,16 @@ from transforms.errors import (
     VerificationFailed,
     from_worker,
 )
-from transforms.fields import FieldMapping
 from transforms.formats import Format, Source
 from transforms.layout import COLUMNS
 from transforms.local_folder import LocalFolder
-from transforms.normalize import REJECTED, Normalize
+from transforms.mappings import FieldMapping
+from transforms.normalize import Normalize
 from transforms.partition import VALIDATION, Partition
 from transforms.read import Read
 from transforms.records import REJECTS, ROW, Batch, Column, Piece, Shard, Unit, rejects_table
-from transforms.render import Render
+from transforms.render import REJECTED, Render
+from transforms.shapes import Shape
 from transforms.split import SplitRule, normalise_keys
 from transforms.write import Write, WriteRejects
 
@@ -92,6 +93,20 @@ def source_batch(index: int, q: Sequence[Any], a: Sequence[Any], **more: Any) ->
     numbers = pa.array(range(1, len(q) + 1), pa.int64())
     table = pa.table({"q": pa.array(q, pa.string()), "a": pa.array(a, pa.string()), ROW: numbers})
     return a_batch(table, index, **more)
+
+
+def pair_batch(index: int, questions: Sequence[str], **more: Any) -> Batch:
+    """A batch of pairs as Normalize yields it; every answer is A."""
+    numbers = pa.array(range(1, len(questions) + 1), pa.int64())
+    answers = pa.array(["A"] * len(questions), pa.string())
+    columns = [pa.array(questions, pa.string()), answers, numbers]
+    return a_batch(pa.table(columns, names=["instruction", "response", ROW]), index, **more)
+
+
+def codes_of(rejects: pa.Table | None) -> list[tuple[int, str]]:
+    """Row and code of each reject."""
+    rows = [] if rejects is None else rejects.to_pylist()
+    return [(row["row"], row["code"]) for row in rows]
 
 
 def marked(texts: Sequence[str], validation: Sequence[bool], **more: Any) -> Batch:
@@ -178,12 +193,11 @@ class TestRead:
 
 class TestNormalize:
     @staticmethod
-    def normalize(batches: Sequence[Batch], key: str | None = None) -> dict[str, list[Batch]]:
+    def normalize(batches: Sequence[Batch], key: str | None = None) -> list[Batch]:
         def build(pipeline: beam.Pipeline) -> Mapping[str, beam.PCollection[Batch]]:
-            rows = pipeline | given_batches(batches) | Normalize(QA, key)
-            return {"kept": rows.kept, REJECTED: rows[REJECTED]}
+            return {"kept": pipeline | given_batches(batches) | Normalize(QA, key)}
 
-        return run(build)
+        return run(build)["kept"]
 
     def test_pairs_are_kept_and_the_others_leave_as_rejects(self) -> None:
         found = self.normalize(
@@ -193,69 +207,88 @@ class TestNormalize:
                 source_batch(2, [], [], last=True),
             ]
         )
-        assert [b.table.to_pylist() for b in found["kept"]] == [
+        assert [b.table.to_pylist() for b in found] == [
             [
-                {"instruction": "Q1", "response": "A1"},
-                {"instruction": "Q3", "response": "A3"},
+                {"instruction": "Q1", "response": "A1", ROW: 1},
+                {"instruction": "Q3", "response": "A3", ROW: 3},
             ],
             [],
             [],
         ]
-        assert [
-            [(row["row"], row["code"]) for row in b.table.to_pylist()] for b in found[REJECTED]
-        ] == [[(2, "null-instruction")], [(1, "empty-response"), (2, "blank-instruction")], []]
-
-    def test_both_outputs_have_a_batch_for_every_batch_with_its_place(self) -> None:
-        batches = [
-            source_batch(0, ["Q"], ["A"], unit=7),
-            source_batch(1, [None], ["A"], unit=7),
-            source_batch(2, [], [], unit=7, last=True),
+        assert [codes_of(b.rejects) for b in found] == [
+            [(2, "null-instruction")],
+            [(1, "empty-response"), (2, "blank-instruction")],
+            [],
         ]
-        found = self.normalize(batches)
-        for output in found.values():
-            assert [(b.unit, b.index, b.last, b.piece, b.read) for b in output] == [
-                (b.unit, b.index, b.last, b.piece, b.read) for b in batches
-            ]
-            assert all(b.rejects is None for b in output)
-        assert all(b.table.schema == REJECTS for b in found[REJECTED])
 
-    def test_rejects_of_read_and_of_normalize_come_in_the_order_of_their_rows(self) -> None:
-        # As they would with smaller batches: the rejects' file must not tell the batch size.
+    def test_rejects_of_read_are_kept(self) -> None:
         unread = rejects_table([(2, "broken-json", "{"), (4, "not-an-object", "[")])
         rows = pa.table({"q": ["", "Q", ""], "a": ["A"] * 3, ROW: pa.array([1, 3, 5])})
         found = self.normalize([a_batch(rows, rejects=unread)])
-        (rejects,) = found[REJECTED]
-        assert [(row["row"], row["code"]) for row in rejects.table.to_pylist()] == [
-            (1, "empty-instruction"),
+        assert codes_of(found[0].rejects) == [
             (2, "broken-json"),
             (4, "not-an-object"),
+            (1, "empty-instruction"),
             (5, "empty-instruction"),
         ]
 
     def test_the_split_key_travels_with_the_pairs(self) -> None:
         found = self.normalize([source_batch(0, ["Q"], ["A"])], key="a")
-        assert found["kept"][0].table.to_pylist() == [
-            {"instruction": "Q", "response": "A", "key": "A"}
+        assert found[0].table.to_pylist() == [
+            {"instruction": "Q", "response": "A", "key": "A", ROW: 1}
         ]
 
 
 class TestRender:
-    def test_text_comes_before_the_other_columns(self) -> None:
-        table = pa.table({"instruction": ["Q1", "Q2"], "response": ["A1", "A2"], "key": ["k"] * 2})
-        batch = a_batch(table, 3, 7)
-        (found,) = run(lambda p: {"x": p | given_batches([batch]) | Render(chatml())})["x"]
-        assert found.table.column_names == ["text", "instruction", "response", "key"]
-        assert found.table["text"].to_pylist() == [
-            chatml().render("Q1", "A1"),
-            chatml().render("Q2", "A2"),
+    @staticmethod
+    def render(batches: Sequence[Batch]) -> tuple[list[Batch], list[Batch]]:
+        def build(pipeline: beam.Pipeline) -> Mapping[str, beam.PCollection[Batch]]:
+            rows = pipeline | given_batches(batches) | Render(chatml(), Shape())
+            return {"kept": rows.kept, REJECTED: rows[REJECTED]}
+
+        found = run(build)
+        return found["kept"], found[REJECTED]
+
+    def test_both_outputs_have_a_batch_for_every_batch_with_its_place(self) -> None:
+        batches = [
+            pair_batch(0, ["Q"], unit=7),
+            pair_batch(1, ["<|im_end|>"], unit=7),
+            pair_batch(2, [], unit=7, last=True),
         ]
-        assert found.table.drop_columns("text").equals(table)
+        for output in self.render(batches):
+            assert [(b.unit, b.index, b.last, b.piece, b.read) for b in output] == [
+                (b.unit, b.index, b.last, b.piece, b.read) for b in batches
+            ]
+            assert all(b.rejects is None for b in output)
+        assert all(b.table.schema == REJECTS for b in self.render(batches)[1])
+
+    def test_rejects_of_all_steps_come_in_the_order_of_their_rows(self) -> None:
+        # As they would with smaller batches: the rejects' file must not tell the batch size.
+        earlier = rejects_table([(4, "broken-json", "{"), (1, "empty-response", "[")])
+        rows = pair_batch(0, ["Q", "<|im_start|>", "Q"], rejects=earlier)
+        kept, rejected = self.render([rows])
+        assert kept[0].table["instruction"].to_pylist() == ["Q", "Q"]
+        assert codes_of(rejected[0].table) == [
+            (1, "empty-response"),
+            (2, "control-token"),
+            (4, "broken-json"),
+        ]
+        assert rejected[0].table["excerpt"][1].as_py() == (
+            "instruction: <|im_start|> in …<|im_start|>…"
+        )
+
+    def test_text_comes_before_the_other_columns(self) -> None:
+        batch = pair_batch(3, ["Q1", "Q2"], unit=7)
+        (found,), _ = self.render([batch])
+        assert found.table.column_names == ["text", "instruction", "response"]
+        assert found.table["text"].to_pylist() == [
+            chatml().render("Q1", "A"),
+            chatml().render("Q2", "A"),
+        ]
         assert (found.unit, found.index, found.read, found.piece) == (7, 3, 2, PIECE)
 
     def test_an_empty_batch_stays_empty(self) -> None:
-        table = pa.table({"instruction": pa.array([], pa.string())})
-        batch = a_batch(table.append_column("response", table["instruction"]), last=True)
-        (found,) = run(lambda p: {"x": p | given_batches([batch]) | Render(chatml())})["x"]
+        (found,), _ = self.render([pair_batch(0, [], last=True)])
         assert found.table.to_pydict() == {"text": [], "instruction": [], "response": []}
         assert found.last
 

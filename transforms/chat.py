@@ -1,57 +1,140 @@
-"""The text rule: an instruction and a response become one training text in the chat format.
+"""The text rule: a chat template, and how it is used, decide a row's text to the byte.
 
-``chatml`` is the guide's format for Qwen3, and what Qwen3-2507-Instruct's own template renders for
-the same turns (read in the templates that trainers ship).  ``text`` ends exactly at ``<|im_end|>``:
-trainers add the end-of-turn token when a text does not end with it, so a final newline would give
-two of them.
+``text`` ends exactly at the end-of-turn token where the template has one: trainers add it when a
+text does not end with it, so a final newline would give two of them.  There is no BOS unless it is
+asked for, as trainers add that, too.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import cached_property
+from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from transforms.concatenation import Concatenation
+from transforms.sandbox import DEFAULT_DATE
 
 DEFAULT_SYSTEM_PROMPT = (
     "You are a helpful assistant that provides detailed reasoning and explanations."
 )
+CONTROL_TOKENS = ("reject", "escape", "keep")
+"""What is done with a row whose content holds a control token of the template."""
 
 _Texts = TypeVar("_Texts", pa.StringArray, pa.ChunkedArray)
-
-TURN_END = "<|im_end|>"
-CONTROL_TOKENS = ("<|im_start|>", TURN_END)
 
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """The constant parts of a text: what stands before the instruction, between, and at the end."""
+    """A model's chat format.
+
+    Attributes:
+        name: as ``--template`` names it.
+        jinja: the template, in the dialect of transformers' ``apply_chat_template``.
+        bos, eos: what stands at the beginning of a text and at its end; "" for none.
+        user_marker, assistant_marker: what stands before a user's and an assistant's part.
+        control_tokens: tokens that no content may hold.
+        system: where a system turn may stand: "anywhere", "first" or "nowhere".
+        tools: are there forms for tools, calls and results?
+        alternates: must user and assistant take turns?
+        thinks: what ``--think auto`` means: "own" (the template has its own rule), "keep", "drop"
+            (also the inline form), or "inline" (only what stands in the content is kept).
+        text_arguments: are a call's arguments taken as JSON text, too?
+        parts: its constant parts, where it is plain concatenation.
+        foreign: not one of ours, so nothing about it is taken for granted.
+    """
 
     name: str
-    before: str
-    between: str
-    end: str
+    jinja: str
+    bos: str = ""
+    eos: str = ""
+    user_marker: str = ""
+    assistant_marker: str = ""
+    control_tokens: tuple[str, ...] = ()
+    system: str = "anywhere"
+    tools: bool = True
+    alternates: bool = False
+    thinks: str = "inline"
+    text_arguments: bool = False
+    parts: Concatenation | None = None
+    foreign: bool = False
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the Jinja text, in hex."""
+        return hashlib.sha256(self.jinja.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ChatFormat:
+    """A template and how it is used.
+
+    ``system_prompt`` is for rows without a system turn of their own; None gives them none.
+    ``think`` is one of ``reasoning.POLICIES``, ``control_tokens`` one of ``CONTROL_TOKENS``;
+    ``date`` is in ISO 8601.
+    """
+
+    template: ChatTemplate
+    system_prompt: str | None = None
+    think: str = "auto"
+    control_tokens: str = "reject"
+    keep_bos: bool = False
+    tools: bool = False
+    date: str = DEFAULT_DATE
+
+    @property
+    def start(self) -> str:
+        """What every text begins with."""
+        return self.template.bos if self.keep_bos else ""
+
+    @property
+    def takes_pairs(self) -> bool:
+        """Can rows of one question and one answer be rendered without making turns of them?"""
+        return self.template.parts is not None and self.think != "empty"
+
+    def parts_of_a_pair(self) -> tuple[str, str, str]:
+        """What stands before the instruction, between it and the response, and at the end."""
+        return self._parts.around(self.system_prompt, self.start)
+
+    def render_pairs(self, instruction: _Texts, response: _Texts) -> _Texts:
+        """The texts of rows that are one question and one answer; the chunks of the result are
+        those of the arguments.
+        """
+        return self._parts.render_pairs(instruction, response, self.system_prompt, self.start)
 
     def render(self, instruction: str, response: str) -> str:
-        """The text of one row."""
-        return f"{self.before}{instruction}{self.between}{response}{self.end}"
+        """The text of one row, as ``render_pairs`` gives it."""
+        texts = self.render_pairs(pa.array([instruction]), pa.array([response]))
+        return str(texts[0].as_py())
 
-    def render_arrays(self, instruction: _Texts, response: _Texts) -> _Texts:
-        """The texts of many rows, as ``render`` gives them, in one vectorised join; the chunks of
-        the result are those of the arguments.
-        """
-        return pc.binary_join_element_wise(
-            self.before, instruction, self.between, response, self.end, ""
-        )
+    def as_rendered(self, role: str, texts: _Texts) -> _Texts:
+        """Contents as they stand in a text that is plain concatenation."""
+        return self._parts.as_rendered(role, texts)
 
+    @property
+    def _parts(self) -> Concatenation:
+        if self.template.parts is None:
+            raise TypeError(f"the template {self.template.name} is no plain concatenation")
+        return self.template.parts
 
-def chatml(system_prompt: str = DEFAULT_SYSTEM_PROMPT) -> ChatTemplate:
-    """ChatML with one system turn; an empty ``system_prompt`` leaves the system turn out."""
-    system = f"<|im_start|>system\n{system_prompt}{TURN_END}\n" if system_prompt else ""
-    return ChatTemplate(
-        name="chatml",
-        before=f"{system}<|im_start|>user\n",
-        between=f"{TURN_END}\n<|im_start|>assistant\n",
-        end=TURN_END,
-    )
+    def to_json(self) -> dict[str, Any]:
+        """What decides the text, for the plan."""
+        template = self.template
+        return {
+            "name": template.name,
+            "sha256": template.sha256,
+            "jinja": template.jinja if template.foreign else None,
+            "bos_token": template.bos,
+            "eos_token": template.eos,
+            "user_marker": template.user_marker,
+            "assistant_marker": template.assistant_marker,
+            "control_tokens": list(template.control_tokens),
+            "system_prompt": self.system_prompt,
+            "think": self.think,
+            "control_token_policy": self.control_tokens,
+            "keep_bos": self.keep_bos,
+            "tools": self.tools,
+            "date": self.date,
+        }

@@ -23,13 +23,16 @@ class BatchCoder(coders.Coder):
         table = _to_ipc(value.table)
         rejects = b"" if value.rejects is None else _to_ipc(value.rejects)
         header = json.dumps(
-            [value.unit, value.index, value.last, value.read, astuple(value.piece), len(table)]
+            [
+                *(value.unit, value.index, value.last, value.read, astuple(value.piece)),
+                *(len(table), dict(value.events)),
+            ]
         ).encode()
         return b"".join((struct.pack("<I", len(header)), header, table, rejects))
 
     def decode(self, encoded: bytes) -> Batch:
         start = 4 + struct.unpack_from("<I", encoded)[0]
-        unit, index, last, read, piece, length = json.loads(encoded[4:start])
+        unit, index, last, read, piece, length, events = json.loads(encoded[4:start])
         table, rejects = encoded[start : start + length], encoded[start + length :]
         return Batch(
             unit=unit,
@@ -39,6 +42,7 @@ class BatchCoder(coders.Coder):
             table=_from_ipc(table),
             read=read,
             rejects=_from_ipc(rejects) if rejects else None,
+            events=events,
         )
 
     def estimate_size(self, value: Batch) -> int:

@@ -14,7 +14,7 @@ import io
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
@@ -24,6 +24,7 @@ from transforms import layout
 from transforms.errors import BadInput, StorageError, VerificationFailed
 from transforms.layout import REJECTS_FOLDER
 from transforms.records import SetFile, Shard
+from transforms.shapes import Shape
 from transforms.shards import HashingFile, Written
 from transforms.split import SPLITS
 from transforms.storage import Folder
@@ -38,6 +39,7 @@ class Contents:
 
     ``plan`` is the plan as JSON, or None where it lies at ``PLAN_FILE``; ``run`` is what may
     differ between two runs of it (runner, versions, ``started`` as an ISO 8601 time).
+    ``training`` is what the card tells of trainers.
     """
 
     dataset: str
@@ -47,6 +49,8 @@ class Contents:
     run: Mapping[str, Any]
     max_reject_rate: float
     summary: str
+    shape: Shape = Shape()
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -93,12 +97,18 @@ def commit(
     for split in SPLITS:
         own = [shard for shard in ordered if shard.split == split]
         for path, data in layout.split_files(
-            split, own, fingerprint(contents.plan_digest, split)
+            split, own, fingerprint(contents.plan_digest, split), contents.shape
         ).items():
             files.append(put_file(folder, path, data))
     filled = [split for split in SPLITS if counts[split]]
     files.append(
-        put_file(folder, layout.CARD, layout.card(_facts(contents, counts), filled or SPLITS))
+        put_file(
+            folder,
+            layout.CARD,
+            layout.card(
+                _facts(contents, counts), filled or SPLITS, contents.shape, contents.training
+            ),
+        )
     )
 
     now = datetime.now(timezone.utc)
@@ -110,6 +120,8 @@ def commit(
         "plan_digest": contents.plan_digest,
         "plan": _plan(folder, contents),
         "counts": counts,
+        "shape": asdict(contents.shape),
+        "training": contents.training,
         "files": sorted(files, key=lambda file: file.path),
         "run": {
             **contents.run,
@@ -157,11 +169,13 @@ def account(shards: Sequence[Shard]) -> dict[str, Any]:
     """
     rows: Counter[str] = Counter()
     codes: Counter[str] = Counter()
+    events: Counter[str] = Counter()
     read: dict[int, int] = {}
     placed: Counter[int] = Counter()
     for shard in shards:
         rows[shard.split] += shard.rows
         codes.update(shard.codes)
+        events.update(shard.events)
         placed[shard.unit] += shard.rows
         if read.setdefault(shard.unit, shard.read) != shard.read:
             raise VerificationFailed(
@@ -185,6 +199,7 @@ def account(shards: Sequence[Shard]) -> dict[str, Any]:
         "validation": rows["validation"],
         "rejected": {"total": codes.total(), "by_reason": dict(sorted(codes.items()))},
         "duplicates": 0,
+        "events": dict(sorted(events.items())),
     }
 
 

@@ -1,55 +1,24 @@
-"""The field rule: which source columns are the instruction and the response.
+"""The field rule: which source columns are the instruction and the response, or the turns.
 
-Decided once, in the plan, from the schema and a sample; workers only follow the ``FieldMapping``.
-Order of preference: the named pairs of ``RULES`` (the guide's first, then those that public data
-sets use), else the first two text columns that hold prose.
+Decided once, in the plan, from the schema and a sample; workers only follow the mapping.  Order of
+preference: the guide's pair, a column of turns (see ``chat_fields``), the other named pairs of
+``RULES`` (those that public data sets use), else the first two text columns that hold prose.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from transforms import reasoning
+from transforms.chat_fields import SYSTEM_NAMES, detect_turns, turn_mapping
 from transforms.errors import UsageError
+from transforms.mappings import AnyMapping, FieldChoice, FieldMapping
 from transforms.records import Column
 
 Sample = Sequence[Mapping[str, object]]
 """Some rows of the source, column name -> value."""
-
-
-@dataclass(frozen=True)
-class FieldMapping:
-    """The columns of the instruction and of the response, and what stands between joined ones.
-
-    The first column of each is required; blank values of the others are left out of the join.
-    """
-
-    instruction: tuple[str, ...]
-    response: tuple[str, ...]
-    instruction_separator: str = "\n\n"
-    response_separator: str = "\n\n"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Every column that is read, each once, instruction first."""
-        return tuple(dict.fromkeys(self.instruction + self.response))
-
-    def describe(self) -> str:
-        """The mapping as the ``--fields`` flag would say it."""
-        flag = f"instruction={'+'.join(self.instruction)},response={'+'.join(self.response)}"
-        broken = len(self.instruction) > 1 and self.instruction_separator == "\n"
-        return f"{flag} (joined with a line break)" if broken else flag
-
-
-@dataclass(frozen=True)
-class FieldChoice:
-    """A mapping with why it was chosen, for the plan to print."""
-
-    mapping: FieldMapping
-    rule: str
-    unused_text: tuple[str, ...]
-    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +41,7 @@ RULES = (
     _Rule("question", "answer"),
     _Rule("problem", "solution"),
     _Rule("instruction", "response"),
+    _Rule("question", "response"),
 )
 
 TEXT = "string"
@@ -82,48 +52,87 @@ NUMBERS = ("int64", "double", "bool", "decimal")
 
 
 def detect(columns: Sequence[Column], sample: Sample) -> FieldChoice:
-    """The instruction and response columns of a source with these columns and sample rows.
+    """What a source with these columns and sample rows is made of.
 
     Raises ``UsageError``, listing the columns and the flag, where nothing is suitable.
     """
     strings = [c.name for c in columns if c.type == TEXT]
     text = [name for name in strings if _has_text(name, sample)]
+    guides = _apply(RULES[0], text, strings, exact=True)
+    if guides:
+        return _choice(guides, f"columns {RULES[0].name}", text, columns, sample)
+    turns = detect_turns(columns, sample)
+    if turns:
+        return turns
     for exact in (True, False):
         for rule in RULES:
             mapping = _apply(rule, text, strings, exact)
             if mapping:
-                return _choice(mapping, f"columns {rule.name}", text)
+                return _choice(mapping, f"columns {rule.name}", text, columns, sample)
     prose = [name for name in text if _is_prose(name, sample)]
+    # Reasoning is never a prompt.
+    prose.sort(key=lambda name: name.lower() in reasoning.NAMES)
     if len(prose) >= 2:
         mapping = FieldMapping((prose[0],), (prose[1],))
-        return _choice(mapping, "the first two text columns that hold prose", text)
+        why = "the first two text columns that hold prose"
+        return _choice(mapping, why, text, columns, sample)
     found = ", ".join(f"{c.name} ({c.type})" for c in columns) or "no columns"
     raise UsageError(
         "cannot tell which columns are the instruction and the response: expected one of "
-        f"{', '.join(rule.name for rule in RULES)}, or two text columns that hold prose; "
-        f"found {found}. Name them: --fields instruction=COLUMN,response=COLUMN"
+        f"{', '.join(rule.name for rule in RULES)}, a list of turns with a role and a text, or two "
+        f"text columns that hold prose; found {found}. Name them: --fields "
+        "instruction=COLUMN,response=COLUMN or --fields messages=COLUMN"
     )
 
 
-def parse(flag: str, columns: Sequence[Column]) -> FieldMapping:
+_PARTS = ("instruction", "response", "reasoning", "system", "history", "messages", "tools")
+
+
+def parse(flag: str, columns: Sequence[Column], sample: Sample = ()) -> AnyMapping:
     """The mapping of a ``--fields`` value such as ``instruction=question,response=a+b``.
 
-    Raises ``UsageError`` where the value is malformed or names a column that is not there.
+    Beside them ``reasoning``, ``system`` and ``history`` may be named; ``messages`` names columns
+    of turns, with ``system`` and ``tools`` beside it.  Raises ``UsageError`` where the value is
+    malformed or names a column that is not there.
     """
     parts: dict[str, tuple[str, ...]] = {}
     for part in flag.split(","):
         field, equals, names = part.partition("=")
         field = field.strip()
-        if not equals or field not in ("instruction", "response") or field in parts:
+        if not equals or field not in _PARTS or field in parts:
             raise UsageError(
-                f"--fields {flag!r} is not of the form instruction=COLUMN,response=COLUMN+COLUMN"
+                f"--fields {flag!r} is not of the form instruction=COLUMN,response=COLUMN+COLUMN "
+                "or messages=COLUMN"
             )
         parts[field] = tuple(name.strip() for name in names.split("+"))
-    if len(parts) != 2:
-        raise UsageError(f"--fields {flag!r} must name both instruction and response")
-    for name in (*parts["instruction"], *parts["response"]):
-        require_column(name, columns, "--fields", (TEXT, *NUMBERS))
-    return FieldMapping(parts["instruction"], parts["response"])
+    for field in ("reasoning", "system", "history", "tools"):
+        if len(parts.get(field, "x")) != 1:
+            raise UsageError(f"--fields {flag!r}: {field} is one column")
+    nested = (*parts.get("messages", ()), *parts.get("history", ()), *parts.get("tools", ()))
+    for name in (name for names in parts.values() for name in names):
+        types = (TEXT, "list") if name in nested else (TEXT, *NUMBERS)
+        require_column(name, columns, "--fields", types)
+    one = {field: parts[field][0] if field in parts else None for field in _PARTS}
+    if "messages" in parts:
+        if set(parts) - {"messages", "system", "tools"}:
+            raise UsageError(f"--fields {flag!r}: only system and tools go with messages")
+        return turn_mapping(parts["messages"], one["system"], one["tools"], sample)
+    if not {"instruction", "response"} <= set(parts) or "tools" in parts:
+        raise UsageError(f"--fields {flag!r} must name both instruction and response, or messages")
+    mapping = FieldMapping(
+        parts["instruction"],
+        parts["response"],
+        reasoning=one["reasoning"],
+        system=one["system"],
+        history=one["history"],
+    )
+    return replace(mapping, inline=_has_inline(mapping, sample))
+
+
+_KINDS = {
+    (True, False): "a text or number column",
+    (True, True): "a column of lists, or of JSON text,",
+}
 
 
 def require_column(
@@ -140,7 +149,7 @@ def require_column(
     if column.type.split("128")[0].split("256")[0] not in types:
         raise UsageError(
             f"{flag} names the column {name!r}, whose type is {column.type}; "
-            "a text or number column is needed"
+            f"{_KINDS[TEXT in types, 'list' in types]} is needed"
         )
     return column
 
@@ -163,16 +172,46 @@ def _apply(
     return FieldMapping((instruction, extra), (response,), instruction_separator="\n")
 
 
-def _choice(mapping: FieldMapping, rule: str, text: Sequence[str]) -> FieldChoice:
+def _choice(
+    mapping: FieldMapping,
+    rule: str,
+    text: Sequence[str],
+    columns: Sequence[Column],
+    sample: Sample,
+) -> FieldChoice:
+    mapping = _with_more(mapping, text, columns)
+    mapping = replace(mapping, inline=_has_inline(mapping, sample))
     unused = tuple(name for name in text if name not in mapping.columns)
     answer = next((name for name in unused if name.lower() in ("answer", "solution")), None)
     hint = ""
     if answer and mapping.response[0].lower() == "reasoning":
-        joined = f"instruction={mapping.instruction[0]},response={mapping.response[0]}+{answer}"
+        question, thoughts = mapping.instruction[0], mapping.response[0]
         hint = (
-            f"the column {answer!r} is not used; to put it after the reasoning: --fields {joined}"
+            f"the column {answer!r} is not used; to put it after the reasoning: --fields "
+            f"instruction={question},response={thoughts}+{answer}; to keep the two apart: --fields "
+            f"instruction={question},reasoning={thoughts},response={answer}"
         )
     return FieldChoice(mapping, rule, unused, hint)
+
+
+def _with_more(
+    mapping: FieldMapping, text: Sequence[str], columns: Sequence[Column]
+) -> FieldMapping:
+    """The mapping with the columns of reasoning, system prompt and history, where there are any."""
+    free = [name for name in text if name not in mapping.columns]
+    lower = {name.lower(): name for name in reversed(free)}
+    thoughts = next((lower[name] for name in reasoning.NAMES if name in lower), None)
+    if any(name.lower() in reasoning.NAMES for name in mapping.response):
+        thoughts = None  # the guide's pair: the reasoning is the response
+    system = next((lower[name] for name in SYSTEM_NAMES if name in lower), None)
+    lists = {c.name.lower(): c.name for c in columns if c.type == "list" or c.name in free}
+    return replace(mapping, reasoning=thoughts, system=system, history=lists.get("history"))
+
+
+def _has_inline(mapping: FieldMapping, sample: Sample) -> bool:
+    if len(mapping.response) != 1 or mapping.reasoning:
+        return False
+    return any(reasoning.part(text).closed for text in _values(mapping.response[0], sample))
 
 
 def _values(name: str, sample: Sample) -> list[str]:

@@ -16,20 +16,16 @@ memory map).  Nothing but shards and the two JSON files may lie in a split's fol
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
-
 from transforms.records import SetFile, Shard
+from transforms.shapes import Shape, describe
 from transforms.split import SPLITS
 
-COLUMNS = ("text", "instruction", "response")
-FEATURES = {name: {"dtype": "string", "_type": "Value"} for name in COLUMNS}
-SCHEMA = pa.schema(
-    [(name, pa.string()) for name in COLUMNS],
-    metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})},
-)
+DEFAULT_SHAPE = Shape()
+COLUMNS = DEFAULT_SHAPE.columns
+SCHEMA = DEFAULT_SHAPE.schema
 
 RECORD_BATCH_ROWS = 1000
 """Rows in a record batch of a shard, as ``datasets`` writes them: the grain of random access."""
@@ -62,7 +58,12 @@ def _entry(file: Shard | SetFile) -> dict[str, Any]:
     return {"path": file.path, "bytes": file.bytes, "sha256": file.sha256, "rows": file.rows}
 
 
-def split_files(split: str, files: Sequence[Shard | SetFile], fingerprint: str) -> dict[str, bytes]:
+def split_files(
+    split: str,
+    files: Sequence[Shard | SetFile],
+    fingerprint: str,
+    shape: Shape = DEFAULT_SHAPE,
+) -> dict[str, bytes]:
     """``state.json`` and ``dataset_info.json`` of a split of ``files``."""
     state: dict[str, Any] = {
         "_data_files": [{"filename": file.path.rsplit("/", 1)[-1]} for file in files],
@@ -77,7 +78,7 @@ def split_files(split: str, files: Sequence[Shard | SetFile], fingerprint: str) 
     info = {
         "citation": "",
         "description": "",
-        "features": FEATURES,
+        "features": shape.features,
         "homepage": "",
         "license": "",
         "size_in_bytes": size,
@@ -97,11 +98,19 @@ def dataset_dict() -> bytes:
     return json.dumps({"splits": list(SPLITS)}).encode()
 
 
-def card(facts: str, splits: Sequence[str] = SPLITS) -> bytes:
-    """The card: front matter that names the files of ``splits``, the columns, ``facts`` as prose.
+def card(
+    facts: str,
+    splits: Sequence[str] = SPLITS,
+    shape: Shape = DEFAULT_SHAPE,
+    training: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The card: front matter that names the files of ``splits``, the columns, ``facts`` as prose,
+    and ``training`` (see ``pipeline.training``), how trainers are told of the set.
 
     ``splits`` are those that hold rows: ``load_dataset`` raises ValueError for an empty one.
     """
+    columns = "\n".join(f"| `{name}` | {what} |" for name, what in describe(shape.features))
+    shown = shape.columns[0]
     configs = "\n".join(f"  - split: {split}\n    path: {split}/*.arrow" for split in splits)
     return f"""---
 configs:
@@ -116,14 +125,27 @@ configs:
 
 | column | what it holds |
 |---|---|
-| `text` | the whole conversation in the model's chat format, for training |
-| `instruction` | the question or prompt |
-| `response` | the answer or completion |
+{columns}
 
 ```python
 from datasets import load_from_disk
 
 data = load_from_disk("FOLDER")
-print(data["train"][0]["text"])
+print(data["train"][0]["{shown}"])
 ```
-""".encode()
+{_training(training) if training else ""}""".encode()
+
+
+def _training(facts: Mapping[str, Any]) -> str:
+    """How trainers are told of the set; strings as Python writes them, so that line ends show."""
+    rows = [
+        ("template", f"`{facts['template']}`, SHA-256 `{facts['template_sha256']}`"),
+        ("before the user's part", f"`{facts['user_marker']!r}`"),
+        ("before the assistant's part", f"`{facts['assistant_marker']!r}`"),
+        ("end of a text", f"`{facts['eos_token']!r}`"),
+    ]
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    snippets = "\n\n".join(
+        f"**{name}**\n\n```\n{snippet}\n```" for name, snippet in facts["snippets"].items()
+    )
+    return f"\n## Training\n\n| | |\n|---|---|\n{table}\n\n{snippets}\n"

@@ -1,47 +1,85 @@
-"""Normalize: source columns become ``instruction`` and ``response``; bad rows leave as rejects."""
+"""Normalize: source columns become ``instruction`` and ``response``, or turns; bad rows are noted.
+
+Rows that cannot be taken go into the batch's ``rejects``, with those that Read could not take.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import apache_beam as beam
 import pyarrow as pa
 
-from transforms.fields import FieldMapping
-from transforms.pairs import to_pairs
-from transforms.records import Batch
+from transforms.conversation import ConversationRules, conversations, rejected
+from transforms.mappings import AnyMapping, FieldMapping
+from transforms.pair_turns import pair_turns
+from transforms.pairs import as_valid_text, faults, to_pairs
+from transforms.records import ROW, Batch
+from transforms.turns import USER
 
-REJECTED = "rejected"
-"""The side output's tag."""
+TURNS = "turns"
+"""The column of turns (see ``turns.Turns.column``) of rows that are more than a pair."""
 
 
 @dataclass
 class Normalize(beam.PTransform):
-    """``Batch -> {None: Batch, REJECTED: Batch}``.
+    """``Batch -> Batch``.
 
-    The main output's tables have ``instruction``, ``response`` and, with ``key``, ``key``.  The
-    side output has a batch of the ``REJECTS`` schema for every input batch, with the same place.
+    The tables have ``ROW`` and ``instruction``, with ``response`` or ``turns`` (and ``tools``),
+    and with ``key`` also ``key``.
     """
 
-    fields: FieldMapping
+    mapping: AnyMapping
     key: str | None = None
+    rules: ConversationRules = ConversationRules()
 
-    def expand(self, batches: beam.PCollection[Batch]) -> beam.pvalue.DoOutputsTuple:
-        normalize = beam.ParDo(_NormalizeFn(self.fields, self.key)).with_output_types(Batch)
-        outputs = batches | normalize.with_outputs(REJECTED, main="kept")
-        outputs[REJECTED].element_type = Batch  # else Beam would pickle tables to sample their size
-        return outputs
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Batch]:
+        args = (self.mapping, self.key, self.rules)
+        return batches | beam.Map(normalize, *args).with_output_types(Batch)
 
 
-class _NormalizeFn(beam.DoFn):
-    def __init__(self, fields: FieldMapping, key: str | None) -> None:
-        self._fields = fields
-        self._key = key
+def normalize(
+    batch: Batch, mapping: AnyMapping, key: str | None, rules: ConversationRules
+) -> Batch:
+    """The batch with the rows that can be taken, and the others among its rejects."""
+    kept, rejects = rows_of(batch.table, mapping, key, rules)
+    if batch.rejects is not None:
+        rejects = pa.concat_tables([batch.rejects, rejects])
+    return replace(batch, table=kept, rejects=rejects)
 
-    def process(self, batch: Batch) -> Iterator[Batch]:
-        kept, rejects = to_pairs(batch.table, self._fields, self._key)
-        if batch.rejects is not None:
-            rejects = pa.concat_tables([batch.rejects, rejects]).sort_by("row")
-        yield replace(batch, table=kept, rejects=None)
-        yield beam.pvalue.TaggedOutput(REJECTED, replace(batch, table=rejects, rejects=None))
+
+def rows_of(
+    table: pa.Table,
+    mapping: AnyMapping,
+    key: str | None = None,
+    rules: ConversationRules = ConversationRules(),  # noqa: B008 (immutable)
+) -> tuple[pa.Table, pa.Table]:
+    """(kept, rejects) of a table of source columns; both keep the order of the rows."""
+    if isinstance(mapping, FieldMapping):
+        kept, rejects = to_pairs(table, mapping, key)
+        if not mapping.makes_turns:
+            return kept, rejects
+        made, more = pair_turns(kept, mapping, rules)
+        return made, pa.concat_tables([rejects, more])
+    turns, tools, codes = conversations(
+        table, mapping.turns, mapping.keys, mapping.system, mapping.tools, rules
+    )
+    columns = {"instruction": turns.content_at(turns.first(USER)), TURNS: turns.column()}
+    if tools is not None:
+        columns["tools"] = tools
+    if key is not None:
+        keys, invalid = as_valid_text(table[key])
+        found = faults(keys, keys, "split-key").to_pylist()
+        if invalid is not None:
+            found = [
+                "invalid-unicode" if bad else f
+                for f, bad in zip(found, invalid.to_pylist(), strict=True)
+            ]
+        codes = [code or fault for code, fault in zip(codes, found, strict=True)]
+        columns["key"] = keys
+    columns[ROW] = table[ROW]
+    made = pa.table(columns)
+    if not any(codes):
+        return made, rejected(table.slice(0, 0), [], ())[1]
+    good, rejects = rejected(table, codes, mapping.columns)
+    return made.filter(good), rejects

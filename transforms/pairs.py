@@ -11,8 +11,8 @@ import json
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.fields import FieldMapping
 from transforms.formats.rows import MAX_ROW_BYTES
+from transforms.mappings import FieldMapping
 from transforms.records import EXCERPT_CHARS, ROW, one_array, rejects_table
 
 
@@ -21,14 +21,15 @@ def to_pairs(
 ) -> tuple[pa.Table, pa.Table]:
     """(kept, rejects) of a table with the mapped columns, the key column and ``ROW``.
 
-    ``kept`` has string columns ``instruction``, ``response`` and, with ``key``, ``key``;
-    ``rejects`` has the ``REJECTS`` schema.  Both keep the order of the rows.
+    ``kept`` has string columns ``instruction``, ``response`` and, with ``key``, ``key``, those of
+    reasoning, system prompt and history under these names, and ``ROW``; ``rejects`` has the
+    ``REJECTS`` schema.  Both keep the order of the rows.
     """
     codes = pa.nulls(table.num_rows, pa.string())
     columns = {}
     for name in table.column_names:
-        if name != ROW:
-            columns[name], invalid = _text(table[name])
+        if name not in (ROW, fields.history):
+            columns[name], invalid = as_valid_text(table[name])
             if invalid is not None:
                 codes = pc.if_else(invalid, "invalid-unicode", codes)
     # What is required, and what is kept: other columns do not make up for a blank first one.
@@ -41,29 +42,33 @@ def to_pairs(
     if key is not None:
         pairs["split-key"] = (columns[key], columns[key])
     for name, (required, values) in pairs.items():
-        codes = pc.coalesce(codes, _faults(required, values, name))
+        codes = pc.coalesce(codes, faults(required, values, name))
     kept = pa.table(
         [values for _, values in pairs.values()],
         names=["instruction", "response", "key"][: len(pairs)],
     )
+    for name in ("reasoning", "system", "history"):
+        column = getattr(fields, name)
+        if column is not None:
+            kept = kept.append_column(name, columns.get(column, table[column]))
+    kept = kept.append_column(ROW, table[ROW])
     if codes.null_count == len(codes):
         return kept, rejects_table([])
     good = pc.is_null(codes)
     bad = pc.indices_nonzero(pc.invert(good)).to_pylist()
+    named = [name for name in fields.columns if name in columns]
     rows = [
         (
             table[ROW][index].as_py(),
             codes[index].as_py(),
-            json.dumps(
-                {n: _excerpt(columns[n], index) for n in fields.columns}, ensure_ascii=False
-            ),
+            json.dumps({n: _excerpt(columns[n], index) for n in named}, ensure_ascii=False),
         )
         for index in bad
     ]
     return kept.filter(good), rejects_table(rows)
 
 
-def _text(column: pa.ChunkedArray) -> tuple[pa.StringArray, pa.BooleanArray | None]:
+def as_valid_text(column: pa.ChunkedArray) -> tuple[pa.StringArray, pa.BooleanArray | None]:
     """The column as one valid UTF-8 array, and which rows were no UTF-8 (None: all were).
 
     Numbers are as Arrow writes them; NaN and infinity are null, for they say nothing.
@@ -103,7 +108,7 @@ def _is_blank(values: pa.StringArray) -> pa.BooleanArray:
     return pc.or_(pc.equal(pc.binary_length(values), 0), pc.utf8_is_space(values))
 
 
-def _faults(required: pa.StringArray, values: pa.StringArray, name: str) -> pa.StringArray:
+def faults(required: pa.StringArray, values: pa.StringArray, name: str) -> pa.StringArray:
     """Each value's reject code, or null where it is good and its ``required`` part is there."""
     none = pa.scalar(None, pa.string())
     return pc.case_when(

@@ -11,6 +11,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.normalize import TURNS
 from transforms.records import Batch, one_array
 from transforms.split import SplitRule, normalise_keys
 
@@ -39,6 +40,9 @@ def partition(batch: Batch, rule: SplitRule) -> Batch:
     else:
         keys = one_array(table["key"])
     marks = rule.is_validation(keys)
-    pairs = table.select(["instruction", "response"]).append_column(VALIDATION, marks)
-    split = [pairs.filter(pc.invert(marks)), pairs.filter(marks)]
+    # Turns hold the instruction; it was needed here only.
+    done = {"key", "instruction"} if TURNS in table.column_names else {"key"}
+    rows = table.select([name for name in table.column_names if name not in done])
+    rows = rows.append_column(VALIDATION, marks)
+    split = [rows.filter(pc.invert(marks)), rows.filter(marks)]
     return replace(batch, table=pa.concat_tables(split))

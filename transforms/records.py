@@ -35,10 +35,14 @@ def one_array(column: pa.ChunkedArray) -> pa.Array:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A source column that the job reads, with its Arrow type by name (``string``, ``int64``…)."""
+    """A source column that the job reads, with its Arrow type by name (``string``, ``list``…).
+
+    ``keys`` are those of a list's objects that are read, as text; () where it is no such list.
+    """
 
     name: str
     type: str
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,8 @@ class Batch:
 
     ``index`` counts 0, 1, 2… within the unit.  The batch that has ``last`` set is empty and closes
     the unit.  ``read`` is the number of source rows behind this batch, whatever later steps keep
-    of them, so that Commit can account for every row.  ``rejects`` holds what Read could not take.
+    of them, so that Commit can account for every row.  ``rejects`` holds what steps could not take;
+    ``events`` counts rows of which the user should know something.
     """
 
     unit: int
@@ -80,6 +85,7 @@ class Batch:
     table: pa.Table
     read: int
     rejects: pa.Table | None = None
+    events: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,8 @@ class Shard:
 
     ``split`` is ``train``, ``validation`` or ``rejects``; a unit reports each exactly once.
     ``path`` is relative to the output's root; "" where a unit without rejects wrote no file.
-    ``read`` is the unit's source rows, the same in its three records.
+    ``read`` is the unit's source rows, the same in its three records.  ``events`` are the unit's,
+    told by its training shard.
     """
 
     unit: int
@@ -113,3 +120,4 @@ class Shard:
     sha256: str
     codes: Mapping[str, int] = field(default_factory=dict)
     examples: Mapping[str, str] = field(default_factory=dict)
+    events: Mapping[str, int] = field(default_factory=dict)

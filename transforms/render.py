@@ -1,27 +1,160 @@
-"""Render: an instruction and a response become one training text."""
+"""Render: questions and answers, or turns, become training text; what cannot be rendered leaves."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from transforms.chat import ChatTemplate
-from transforms.records import Batch
+from transforms import control_tokens
+from transforms.chat import ChatFormat
+from transforms.normalize import TURNS
+from transforms.partition import VALIDATION
+from transforms.records import ROW, Batch, one_array, rejects_table
+from transforms.rendering import ESCAPED, KEPT, OWN_SYSTEM, Bad, render_turns
+from transforms.sandbox import Sandbox, TemplateSource
+from transforms.shapes import Shape, shape_pairs, shape_turns
+from transforms.turns import ASSISTANT, USER, Turn, Turns
+
+REJECTED = "rejected"
+"""The side output's tag."""
 
 
 @dataclass
 class Render(beam.PTransform):
-    """``Batch -> Batch``: puts a ``text`` column before the others."""
+    """``Batch -> {None: Batch, REJECTED: Batch}``.
 
-    template: ChatTemplate
+    The main output's tables have the shape's columns and ``validation``.  The side output has a
+    batch of the ``REJECTS`` schema for every input batch, with the same place: what Read,
+    Normalize and this step could not take.
+    """
 
-    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Batch]:
-        return batches | beam.Map(render, self.template).with_output_types(Batch)
+    chat: ChatFormat
+    shape: Shape
+
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.pvalue.DoOutputsTuple:
+        render = beam.ParDo(_RenderFn(self.chat, self.shape)).with_output_types(Batch)
+        outputs = batches | render.with_outputs(REJECTED, main="kept")
+        outputs[REJECTED].element_type = Batch  # else Beam would pickle tables to sample their size
+        return outputs
 
 
-def render(batch: Batch, template: ChatTemplate) -> Batch:
-    """The batch with its texts."""
-    pairs = batch.table
-    text = template.render_arrays(pairs["instruction"], pairs["response"])
-    return replace(batch, table=pairs.add_column(0, "text", text))
+class _RenderFn(beam.DoFn):
+    def __init__(self, chat: ChatFormat, shape: Shape) -> None:
+        self._chat, self._shape = chat, shape
+
+    def setup(self) -> None:
+        self._sandbox = sandbox_of(self._chat)
+
+    def process(self, batch: Batch) -> Iterator[Batch]:
+        rows = render(batch.table, self._chat, self._shape, self._sandbox)
+        rejects = rows.rejects
+        if batch.rejects is not None:
+            rejects = pa.concat_tables([batch.rejects, rejects])
+        yield replace(batch, table=rows.kept, rejects=None, events=rows.events)
+        rejected = replace(batch, table=rejects.sort_by("row"), rejects=None)
+        yield beam.pvalue.TaggedOutput(REJECTED, rejected)
+
+    def teardown(self) -> None:
+        self._sandbox.close()
+
+
+def sandbox_of(chat: ChatFormat) -> Sandbox:
+    """Where the format's template renders what Arrow does not; starts when it is first used."""
+    template = chat.template
+    source = TemplateSource(template.name, template.jinja, template.bos, template.eos, chat.date)
+    return Sandbox(source)
+
+
+@dataclass(frozen=True)
+class RenderedRows:
+    """The shape's columns of the rows that are kept, the ``REJECTS`` of the others, and events."""
+
+    kept: pa.Table
+    rejects: pa.Table
+    events: Mapping[str, int]
+
+
+def render(table: pa.Table, chat: ChatFormat, shape: Shape, sandbox: Sandbox) -> RenderedRows:
+    """Renders rows that ``Normalize`` made; a column ``validation`` is kept."""
+    if TURNS not in table.column_names:
+        if chat.takes_pairs and "messages" not in shape.names:
+            return _pairs(table, chat, shape)
+        table = _as_turns(table)
+    return _turns(table, chat, shape, sandbox)
+
+
+def _pairs(table: pa.Table, chat: ChatFormat, shape: Shape) -> RenderedRows:
+    tokens = chat.template.control_tokens
+    marks = np.zeros(table.num_rows, bool)
+    why: dict[int, Bad] = {}
+    changed = table
+    for name in ("instruction", "response"):
+        texts = one_array(table[name])
+        found = control_tokens.holding(texts, tokens)
+        if found is None:
+            continue
+        marks |= found
+        for row in np.flatnonzero(found).tolist():
+            where = control_tokens.shown(texts[row].as_py(), tokens)
+            why.setdefault(row, Bad("control-token", f"{name}: {where}"))
+        if chat.control_tokens == "escape":
+            place = table.column_names.index(name)
+            escaped = control_tokens.escape_all(texts, tokens)
+            changed = changed.set_column(place, name, escaped)
+    events = {}
+    if why and chat.control_tokens != "reject":
+        events = {ESCAPED if chat.control_tokens == "escape" else KEPT: len(why)}
+        why = {}
+    kept = _good(changed, why)
+    parts = chat.template.parts
+    if parts is not None and parts.default_system is not None and chat.system_prompt is None:
+        events[OWN_SYSTEM] = kept.num_rows
+    texts = chat.render_pairs(kept["instruction"], kept["response"])
+    prompts = None
+    if shape.with_prompts:
+        before, between, _ = chat.parts_of_a_pair()
+        given = pc.binary_length(chat.as_rendered("user", one_array(kept["instruction"])))
+        fixed = len(before.encode()) + len(between.encode())
+        prompts = given.to_numpy(zero_copy_only=False) + fixed
+    shaped = shape_pairs(kept, texts, prompts, shape)
+    return RenderedRows(_marked(shaped, kept), _rejects(table, why), events)
+
+
+def _as_turns(pairs: pa.Table) -> pa.Table:
+    questions, answers = pairs["instruction"].to_pylist(), pairs["response"].to_pylist()
+    rows = [[Turn(USER, q), Turn(ASSISTANT, a)] for q, a in zip(questions, answers, strict=True)]
+    kept = [name for name in (ROW, VALIDATION) if name in pairs.column_names]
+    return pairs.select(kept).append_column(TURNS, Turns.of_rows(rows).column())
+
+
+def _turns(table: pa.Table, chat: ChatFormat, shape: Shape, sandbox: Sandbox) -> RenderedRows:
+    turns = Turns.of_column(one_array(table[TURNS]))
+    tools = one_array(table["tools"]) if "tools" in table.column_names else None
+    done = render_turns(turns, tools, chat, lambda: sandbox, shape.with_prompts)
+    shaped = shape_turns(done.turns, done.texts, done.prompts, tools, shape)
+    kept = _good(_marked(shaped, table), done.bad)
+    return RenderedRows(kept, _rejects(table, done.bad), done.events)
+
+
+def _good(table: pa.Table, bad: Mapping[int, Bad]) -> pa.Table:
+    if not bad:
+        return table
+    good = np.ones(table.num_rows, bool)
+    good[list(bad)] = False
+    return table.filter(pa.array(good))
+
+
+def _marked(shaped: pa.Table, rows: pa.Table) -> pa.Table:
+    if VALIDATION not in rows.column_names:
+        return shaped
+    return shaped.append_column(VALIDATION, rows[VALIDATION])
+
+
+def _rejects(table: pa.Table, bad: Mapping[int, Bad]) -> pa.Table:
+    rows = [(table[ROW][row].as_py(), why.code, why.excerpt) for row, why in sorted(bad.items())]
+    return rejects_table(rows)

@@ -78,13 +78,14 @@ class HashingFile(io.RawIOBase):
 
 
 class ShardWriter:
-    """Writes tables with the columns of ``SCHEMA`` to a new file at ``path``."""
+    """Writes tables of a schema (that of the default columns) to a new file at ``path``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, schema: pa.Schema = SCHEMA) -> None:
         self.path = path
+        self._schema = schema
         self._file = HashingFile(path)
-        self._stream = pa.ipc.new_stream(self._file, SCHEMA)
-        self._pending = SCHEMA.empty_table()
+        self._stream = pa.ipc.new_stream(self._file, schema)
+        self._pending = schema.empty_table()
         self._rows = 0
 
     def append(self, table: pa.Table) -> None:
@@ -98,13 +99,13 @@ class ShardWriter:
 
     def _write(self, rows: pa.Table) -> None:
         arrays = [_exact(column) for column in rows.columns]
-        self._stream.write_batch(pa.record_batch(arrays, schema=SCHEMA))
+        self._stream.write_batch(pa.record_batch(arrays, schema=self._schema))
 
     def close(self) -> Written:
         """Writes what waits and the end of the stream."""
         if self._pending.num_rows:
             self._write(self._pending)
-        self._pending = SCHEMA.empty_table()  # a closed writer holds no rows
+        self._pending = self._schema.empty_table()  # a closed writer holds no rows
         self._stream.close()
         self._file.close()
         return Written(self._rows, self._file.size, self._file.hexdigest())
@@ -114,12 +115,14 @@ class ShardWriter:
         self._file.abandon(self.path)
 
 
-def _exact(column: pa.ChunkedArray) -> pa.StringArray:
-    """The column's text in buffers that hold nothing else.
+def _exact(column: pa.ChunkedArray) -> pa.Array:
+    """The column in buffers that hold nothing else.
 
     Of a slice Arrow writes up to 63 bytes more than its rows, from those that happen to follow in
     memory; a shard's bytes would depend on how its rows were batched.
     """
+    if pa.types.is_nested(column.type):
+        return _copied(column)
     if column.num_chunks != 1 or column.null_count:
         return pa.concat_arrays(column.chunks)
     array = column.chunk(0)
@@ -129,3 +132,9 @@ def _exact(column: pa.ChunkedArray) -> pa.StringArray:
     # The text itself is not copied: it is most of what this job moves.
     text = data.slice(start, size) if size else pa.py_buffer(b"")
     return pa.StringArray.from_buffers(len(array), pa.py_buffer(ends - ends[0]), text)
+
+
+def _copied(column: pa.ChunkedArray) -> pa.Array:
+    """The same for lists and structs, whose inner arrays are copied."""
+    places = pa.array(np.arange(len(column)))
+    return pa.concat_arrays(column.take(places).chunks)

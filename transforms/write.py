@@ -13,7 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, cast
 
@@ -24,9 +24,10 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import formats
 from transforms.errors import VerificationFailed
-from transforms.layout import COLUMNS, REJECTS_FOLDER, shard_path
+from transforms.layout import REJECTS_FOLDER, shard_path
 from transforms.partition import VALIDATION
 from transforms.records import Batch, Shard
+from transforms.shapes import Shape
 from transforms.shards import HashingFile, ShardWriter, Written
 from transforms.split import SPLITS
 from transforms.storage import REJECTS_RECORD, SPLITS_RECORD, Folder, record
@@ -38,9 +39,10 @@ class Write(beam.PTransform):
 
     folder: Folder
     of: int
+    shape: Shape = Shape()
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Shard]:
-        write = beam.ParDo(_WriteFn(partial(_SplitFiles, self.folder, self.of)))
+        write = beam.ParDo(_WriteFn(partial(_SplitFiles, self.folder, self.of, self.shape)))
         return batches | write.with_output_types(Shard)
 
 
@@ -135,14 +137,18 @@ def _close(files: _UnitFiles) -> list[Shard]:
 class _SplitFiles:
     """The Arrow file of each split."""
 
-    def __init__(self, folder: Folder, of: int, unit: int) -> None:
+    def __init__(self, folder: Folder, of: int, shape: Shape, unit: int) -> None:
         self._folder, self._of, self._unit = folder, of, unit
+        self._columns = list(shape.columns)
         self._read = 0
-        self._writers = {split: ShardWriter(folder.scratch_file()) for split in SPLITS}
+        self._events: Counter[str] = Counter()
+        schema = shape.schema
+        self._writers = {split: ShardWriter(folder.scratch_file(), schema) for split in SPLITS}
 
     def append(self, batch: Batch) -> None:
         self._read += batch.read
-        marks, rows = batch.table[VALIDATION], batch.table.select(COLUMNS)
+        self._events.update(batch.events)
+        marks, rows = batch.table[VALIDATION], batch.table.select(self._columns)
         trained = len(marks) - (pc.sum(marks).as_py() or 0)
         if pc.any(marks.slice(0, trained)).as_py():
             raise VerificationFailed(
@@ -157,9 +163,10 @@ class _SplitFiles:
             path = shard_path(split, self._unit, self._of)
             done = writer.close()
             self._folder.publish(writer.path, path, done)
-            shards.append(
-                Shard(self._unit, split, path, done.rows, self._read, done.bytes, done.sha256)
-            )
+            shard = Shard(self._unit, split, path, done.rows, self._read, done.bytes, done.sha256)
+            if split == SPLITS[0]:
+                shard = replace(shard, events=dict(sorted(self._events.items())))
+            shards.append(shard)
         record(self._folder, self._unit, SPLITS_RECORD, shards)
         return shards
 

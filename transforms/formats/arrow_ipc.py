@@ -17,11 +17,13 @@ from transforms.formats.rows import (
     Format,
     Peek,
     Rows,
+    as_bytes,
     as_text,
     check_schema,
     is_remote,
     numbered,
     open_binary,
+    sampled,
     text_rows,
     typed_columns,
     whole_file,
@@ -40,8 +42,8 @@ def peek(path: str, form: Format) -> Peek:
     first = next((b for b in batches if b.num_rows), None)
     if first is None:
         return Peek(form, columns, [])
-    names = [c.name for c in columns if c.type in ("string", "int64", "double", "bool")]
-    return Peek(form, columns, text_rows(pa.table(_sound(first, names).slice(0, SAMPLE_ROWS))))
+    part = _sound(first, sampled(schema)).slice(0, SAMPLE_ROWS)
+    return Peek(form, columns, text_rows(pa.table(part)))
 
 
 def cuts(
@@ -88,23 +90,8 @@ def _sound(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
     """
     part = batch.select(names)
     for column in part.columns:
-        _as_bytes(column).validate(full=True)
+        as_bytes(column).validate(full=True)
     return part
-
-
-def _as_bytes(array: pa.Array) -> pa.Array:
-    """The array with text as bytes: text that is no UTF-8 is a bad row, not a bad file."""
-    kind = array.type
-    if isinstance(kind, pa.BaseExtensionType):
-        return _as_bytes(array.storage)
-    if pa.types.is_dictionary(kind):
-        return pa.DictionaryArray.from_arrays(array.indices, _as_bytes(array.dictionary))
-    raw = {
-        pa.string(): pa.binary(),
-        pa.large_string(): pa.large_binary(),
-        pa.string_view(): pa.binary_view(),
-    }
-    return array.view(raw[kind]) if kind in raw else array
 
 
 def _open(path: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:

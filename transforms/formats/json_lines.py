@@ -19,11 +19,11 @@ import pyarrow.json as pj
 from transforms.errors import BadInput
 from transforms.formats import json_array
 from transforms.formats.json_objects import (
-    ARROW_TYPES,
     BROKEN_JSON,
     TOO_LARGE,
     Fault,
     Numbered,
+    arrow_type,
     columns_of,
     parse_line,
     to_rows,
@@ -93,7 +93,10 @@ def read(
     path: str, form: Format, piece: Piece, columns: Sequence[Column], batch_bytes: int
 ) -> Iterator[Rows]:
     """The lines that start in the piece's bytes, numbered within it."""
-    schema = pa.schema([(c.name, ARROW_TYPES[c.type]) for c in columns])
+    kinds = [arrow_type(column) for column in columns]
+    schema = None  # where a column has no type that Arrow's parser could be told
+    if all(kind is not None for kind in kinds):
+        schema = pa.schema(list(zip((c.name for c in columns), kinds, strict=True)))
     with open_binary(path, form.compression) as file:
         number = 1
         for block in _blocks(file, piece.start, piece.stop or None, batch_bytes):
@@ -132,8 +135,10 @@ def _object_lines(block: bytes, ends: np.ndarray) -> int | None:
     return lines if whole else None
 
 
-def _parse_fast(block: bytes, number: int, schema: pa.Schema, ends: np.ndarray) -> Rows | None:
-    if not len(schema) or len(block) > MAX_ROW_BYTES:  # a long line must be noticed
+def _parse_fast(
+    block: bytes, number: int, schema: pa.Schema | None, ends: np.ndarray
+) -> Rows | None:
+    if not schema or len(block) > MAX_ROW_BYTES:  # a long line must be noticed
         return None
     lines = _object_lines(block, ends)
     if lines is None:

@@ -19,12 +19,25 @@ NOT_AN_OBJECT = "not-an-object"
 BROKEN_JSON = "broken-json"
 TOO_LARGE = "row-too-large"
 
-ARROW_TYPES = {
+_ARROW_TYPES = {
     "string": pa.string(),
     "int64": pa.int64(),
     "double": pa.float64(),
     "bool": pa.bool_(),
 }
+
+
+def arrow_type(column: Column) -> pa.DataType | None:
+    """The type of a column as the readers yield it.
+
+    A list of objects is one of structs of text where its cells allow that, else JSON text, for
+    JSON need not agree with itself on a type; any other list (None here) is JSON text.
+    """
+    if column.type == "list":
+        if not column.keys:
+            return None
+        return pa.list_(pa.struct([(key, pa.string()) for key in column.keys]))
+    return _ARROW_TYPES[column.type]
 
 
 def _is_int(cell: object) -> bool:
@@ -40,6 +53,7 @@ _FITS: dict[str, Callable[[object], bool]] = {
     "int64": _is_int64,
     "double": lambda cell: _is_int(cell) or isinstance(cell, float),
     "bool": lambda cell: isinstance(cell, bool),
+    "list": lambda cell: True,  # what it must be is a rule on the conversation
 }
 
 
@@ -106,14 +120,28 @@ def to_rows(numbered: Iterable[Numbered], columns: Sequence[Column]) -> Rows:
         numbers.append(number)
         for array, cell in zip(cells, row, strict=True):
             array.append(cell)
-    arrays = [
-        pa.array(array, ARROW_TYPES[column.type])
-        for array, column in zip(cells, columns, strict=True)
-    ]
+    arrays = [_array(array, column) for array, column in zip(cells, columns, strict=True)]
     table = pa.table(
         [*arrays, pa.array(numbers, pa.int64())], names=[*(c.name for c in columns), ROW]
     )
     return Rows(table, rejects_table(rejects) if rejects else None)
+
+
+def _array(cells: list[object], column: Column) -> pa.Array:
+    kind = arrow_type(column)
+    if column.type != "list":
+        return pa.array(cells, kind)
+    # An empty text passes for an empty list.
+    if kind is not None and all(cell is None or isinstance(cell, list) for cell in cells):
+        try:
+            return pa.array(cells, kind)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            pass  # such as a turn whose text is a list of parts
+    return pa.array([None if c is None else _json(c) for c in cells], pa.string())
+
+
+def _json(cell: object) -> str:
+    return json.dumps(cell, ensure_ascii=False)
 
 
 def _cell(cell: object, column: Column) -> object:
@@ -121,12 +149,35 @@ def _cell(cell: object, column: Column) -> object:
         return None
     if not _FITS[column.type](cell):
         raise Fault("not-text" if column.type == "string" else "wrong-type")
-    if isinstance(cell, str):
+    if column.type == "list":
+        cell = _read_keys(cell, column.keys)
+    text = _nested(cell) if column.type == "list" else cell
+    if isinstance(text, str):
         try:
-            cell.encode()
+            text.encode()
         except UnicodeEncodeError as error:
             raise Fault("invalid-unicode") from error
     return _double(cell) if column.type == "double" else cell
+
+
+def _read_keys(cell: object, keys: Sequence[str]) -> object:
+    """A list's objects with those keys alone that are read: Arrow's parser passes over others,
+    whatever they hold."""
+    if not keys or not isinstance(cell, list):
+        return cell
+    return [
+        {key: item[key] for key in keys if item.get(key) is not None}
+        if isinstance(item, dict)
+        else item
+        for item in cell
+    ]
+
+
+def _nested(cell: object) -> str:
+    try:
+        return _json(cell)
+    except RecursionError as error:
+        raise Fault(BROKEN_JSON) from error
 
 
 def _double(cell: object) -> float:

@@ -18,6 +18,7 @@ from transforms.formats.rows import (
     is_remote,
     numbered,
     open_binary,
+    sampled,
     text_rows,
     typed_columns,
 )
@@ -36,7 +37,7 @@ def peek(path: str, form: Format) -> Peek:
     """Columns from the schema; the sample holds the columns that could become text."""
     with _open(path) as file:
         columns = typed_columns(file.schema_arrow, path)
-        names = [c.name for c in columns if c.type in ("string", "int64", "double", "bool")]
+        names = sampled(file.schema_arrow)
         batches = file.iter_batches(batch_size=SAMPLE_ROWS, columns=names, use_threads=False)
         sample = [row for batch in islice(batches, 1) for row in text_rows(pa.table(batch))]
         return Peek(form, columns, sample)

@@ -1,0 +1,232 @@
+"""Which chat template a request names, and what is found out about one that is not built in.
+
+A Jinja file, a tokenizer's folder, or ``hub:NAME`` (of which only the tokenizer's JSON is read, at
+a pinned commit).  A foreign template is tried on harmless turns first: what it cannot render, runs
+for ever or takes all memory ends the plan, not the job.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.request import Request
+from transforms import control_tokens
+from transforms.built_in import NAMES, built_in
+from transforms.chat import DEFAULT_SYSTEM_PROMPT, ChatFormat, ChatTemplate
+from transforms.errors import AccessDenied, BadInput, UsageError
+from transforms.mappings import AnyMapping, FieldMapping
+from transforms.render import sandbox_of
+from transforms.sandbox import Refused
+
+_HUB = "hub:"
+_JINJA, _CONFIG, _TOKENIZER = "chat_template.jinja", "tokenizer_config.json", "tokenizer.json"
+_MAX_JINJA_BYTES = 16 * 2**20
+
+Read = Callable[[str], bytes | None]
+"""A file of a tokenizer by name; None where it has no such file."""
+
+
+def chat_format(request: Request, mapping: AnyMapping) -> ChatFormat:
+    """The request's template with how it is used.
+
+    Raises ``UsageError`` for a template that is not there or cannot be used.
+    """
+    template = _template(request)
+    prompt = request.system_prompt
+    if prompt is None and isinstance(mapping, FieldMapping):
+        prompt = DEFAULT_SYSTEM_PROMPT
+    chat = ChatFormat(
+        template,
+        prompt or None,
+        request.think,
+        request.control_tokens,
+        request.bos == "keep",
+        request.tools,
+        request.template_date,
+    )
+    chat = _tried(chat) if template.foreign else chat
+    tokens = chat.template.control_tokens
+    if prompt is not None and control_tokens.count(prompt, tokens):
+        raise UsageError(
+            "--system-prompt must not hold control tokens such as "
+            f"{control_tokens.shown(prompt, tokens).split(' in ')[0]}"
+        )
+    return chat
+
+
+def _template(request: Request) -> ChatTemplate:
+    name = request.template
+    if name in NAMES:
+        return built_in(name, request.template_date)
+    if name.startswith(_HUB):
+        return _of_tokenizer(name, _from_hub(name.removeprefix(_HUB)))
+    path = Path(name)
+    try:
+        if path.is_dir():
+            return replace(_of_tokenizer(name, lambda file: _bytes(path / file)), name=_last(path))
+        if path.is_file():
+            if path.stat().st_size > _MAX_JINJA_BYTES:
+                raise UsageError(
+                    f"--template {name} has more than {_MAX_JINJA_BYTES:,} bytes; expected a Jinja "
+                    "template"
+                )
+            return ChatTemplate(path.name, _text(path.read_bytes(), name), foreign=True)
+    except PermissionError as error:
+        raise AccessDenied(f"no permission to read --template {name}") from error
+    except OSError as error:
+        raise UsageError(f"--template {name:.200} cannot be read: {error.strerror}") from error
+    raise UsageError(
+        f"--template {name} is none of {', '.join(NAMES)}, and no file or folder; expected one of "
+        "them, a Jinja file, a tokenizer's folder, or hub:NAME"
+    )
+
+
+def _last(path: Path) -> str:
+    """A folder's own name: a plan holds no machine's paths."""
+    return path.resolve().name
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _text(data: bytes, name: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"--template {name} is no UTF-8 text; expected a Jinja template"
+        ) from error
+
+
+def _from_hub(name: str) -> Read:
+    from pipeline.hub import model_files
+
+    return model_files(name)
+
+
+def _of_tokenizer(name: str, read: Read) -> ChatTemplate:
+    config = _json(read(_CONFIG), name, _CONFIG)
+    data = read(_JINJA)
+    jinja = config.get("chat_template") if data is None else _text(data, name)
+    if isinstance(jinja, list):  # several with names
+        entries = [entry for entry in jinja if isinstance(entry, Mapping)]
+        jinja = next((e.get("template") for e in entries if e.get("name") == "default"), None)
+    if not isinstance(jinja, str) or not jinja.strip():
+        raise UsageError(
+            f"--template {name} has no chat template ({_JINJA}, or chat_template in {_CONFIG}); "
+            "its model was not trained on chats, so choose a template by name"
+        )
+    tokens = _tokens(config.get("added_tokens_decoder"))
+    if not tokens:
+        tokens = _tokens(_json(read(_TOKENIZER), name, _TOKENIZER).get("added_tokens"))
+    bos, eos = _token(config.get("bos_token")), _token(config.get("eos_token"))
+    # All added tokens, not the special ones alone: Qwen's list of these lacks <|im_start|>.
+    known = dict.fromkeys(token for token in (*tokens, bos, eos) if token.strip())
+    return ChatTemplate(name, jinja, bos=bos, eos=eos, control_tokens=tuple(known), foreign=True)
+
+
+def _tokens(entries: Any) -> list[str]:
+    """The tokens of a list, or of an object that has them by number."""
+    if isinstance(entries, Mapping):
+        entries = list(entries.values())
+    return [_token(entry) for entry in entries] if isinstance(entries, list) else []
+
+
+def _token(entry: Any) -> str:
+    """A token as configurations write it: text, or an object with its content."""
+    value = entry.get("content") if isinstance(entry, Mapping) else entry
+    return value if isinstance(value, str) else ""
+
+
+def _json(data: bytes | None, name: str, file: str) -> dict[str, Any]:
+    if data is None:
+        return {}
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{file} of {name} is no JSON ({error}); fetch it again") from error
+    return value if isinstance(value, dict) else {}
+
+
+_USER, _ANSWER, _AGAIN, _LAST, _WHY = "Ququ", "Anan", "Qaqa", "Anon", "Wewe"
+_BOS, _EOS = "Bobo", "Eoeo"
+
+
+def _tried(chat: ChatFormat) -> ChatFormat:
+    """The format with what its template was seen to do: markers, end of a turn, reasoning."""
+
+    def turns(*texts: str) -> list[dict[str, str]]:
+        roles = ("user", "assistant")
+        return [{"role": roles[n % 2], "content": text} for n, text in enumerate(texts)]
+
+    template = chat.template
+    thoughtful = turns(_USER, _ANSWER)
+    thoughtful[-1] |= {"reasoning_content": _WHY, "thinking": _WHY}
+    rows = [
+        {"messages": turns(_USER, _ANSWER, _AGAIN, _LAST), "add_generation_prompt": False},
+        {"messages": turns(_USER, _ANSWER, _AGAIN), "add_generation_prompt": True},
+        {"messages": turns(_USER, _ANSWER, _AGAIN), "add_generation_prompt": False},
+        {"messages": thoughtful, "add_generation_prompt": False},
+    ]
+    asking = replace(template, bos=template.bos or _BOS, eos=template.eos or _EOS)
+    with sandbox_of(replace(chat, template=asking)) as sandbox:
+        given = {"tools": None, "think": chat.think}
+        whole, asked, unasked, thought = sandbox.render([{**row, **given} for row in rows])
+    if isinstance(whole, Refused):
+        raise UsageError(
+            f"the template {template.name} refuses a plain conversation of user and assistant: "
+            f"{whole.reason}; use another --template"
+        )
+    lost = [text for text in (_USER, _ANSWER, _AGAIN, _LAST) if text not in whole]
+    if lost:
+        raise UsageError(
+            f"the template {template.name} leaves turns of user or assistant out of its text; use "
+            "another --template"
+        )
+    for token, what in ((_EOS, "eos_token"), (_BOS * chat.keep_bos, "bos_token")):
+        if token and token in whole:
+            raise UsageError(
+                f"the template {template.name} writes {what}, and nothing tells what that is; give "
+                "the tokenizer's folder or hub:NAME as --template"
+            )
+    whole = whole.replace(_BOS, "")
+    tail = whole.rpartition(_LAST)[2]
+    second = whole.partition(_ANSWER)[2].partition(_AGAIN)[0]
+    before = whole.partition(_AGAIN)[2].partition(_LAST)[0]
+    end = tail.strip() or template.eos
+    marker = ""
+    if not isinstance(asked, Refused) and not isinstance(unasked, Refused):
+        marker = asked.removeprefix(unasked) if asked.startswith(unasked) else ""
+    if not marker or marker not in before:
+        marker = before.removeprefix(tail)
+    # A turn may end in another way when it is not the last one.
+    ends = (tail, end, before.partition(marker)[0] if marker else "")
+    first = next((e for e in ends if e and second.startswith(e)), "")
+    reasons = not isinstance(thought, Refused) and _WHY in thought
+    return replace(
+        chat,
+        template=replace(
+            template,
+            eos=end,
+            user_marker=second.removeprefix(first),
+            assistant_marker=marker,
+            control_tokens=template.control_tokens or _tokens_in(whole, template.jinja),
+            # Else reasoning stands where --think says, or is counted as left out.
+            thinks="own" if reasons and chat.think == "auto" else template.thinks,
+        ),
+    )
+
+
+def _tokens_in(text: str, jinja: str) -> tuple[str, ...]:
+    """What looks like a token in a text of harmless turns, where no tokenizer tells; and what the
+    template itself holds of the form <|…|>.
+    """
+    seen = re.findall(r"<[^<>\s]{1,60}>|\[/?[A-Z_]{2,40}\]", text)
+    written = re.findall(r"<([|｜])([^<>\s'\"{}]{1,60})\1>", jinja)
+    return tuple(dict.fromkeys((*seen, *(f"<{bar}{name}{bar}>" for bar, name in written))))

@@ -1,0 +1,145 @@
+"""Whole runs of the command line over conversations, and what they left; for the chat tests."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import load_from_disk
+
+from pipeline.cli import main
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it left."""
+
+    code: int
+    out: str
+    err: str
+    output: Path
+
+    @property
+    def told(self) -> Any:
+        """What a command with ``--json`` printed."""
+        assert self.code == 0, self.err
+        return json.loads(self.out)
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        assert self.code == 0, self.err
+        found: dict[str, Any] = json.loads((self.output / "manifest.json").read_bytes())
+        return found
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """The counts, which must add up."""
+        counts: dict[str, Any] = self.manifest["counts"]
+        rejected = counts["rejected"]
+        assert counts["read"] == counts["train"] + counts["validation"] + rejected["total"]
+        assert rejected["total"] == sum(rejected["by_reason"].values())
+        return counts
+
+    @property
+    def rejects(self) -> list[tuple[str, int, str]]:
+        """(file, row, code) of every reject, as the files in ``rejects/`` say."""
+        lines = [
+            json.loads(line)
+            for path in sorted((self.output / "rejects").glob("*"))
+            for line in path.read_text(encoding="utf-8").splitlines()
+        ]
+        return [(line["file"], line["row"], line["code"]) for line in lines]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every row of both splits, as a trainer loads them."""
+        assert self.code == 0, self.err
+        data = load_from_disk(str(self.output))
+        return [*data["train"], *data["validation"]]
+
+    def texts(self) -> list[str]:
+        return [row["text"] for row in self.rows()]
+
+
+Prepare = Callable[..., Ended]
+"""``prepare(*words, verb="prepare", output=…)``: a command line in this process."""
+
+
+@pytest.fixture(name="prepare")
+def prepare_fixture(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Prepare]:
+    """The command line in this process, without upload.
+
+    Every failure is checked for what holds for all of them: one sentence instead of a traceback,
+    and nothing at the output that loads.
+    """
+    for name in ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS"):
+        monkeypatch.setenv(name, "1")
+    for name in ("DATASETS_VERBOSITY", "HF_HUB_VERBOSITY"):
+        monkeypatch.setenv(name, "critical")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    level = logging.getLogger().level
+    number = 0
+
+    def run(*words: object, verb: str = "prepare", output: Path | None = None) -> Ended:
+        nonlocal number
+        number += 1
+        place = output or tmp_path / "out" / f"set-{number}"
+        more = ["--output", str(place), "--skip-upload"] if verb == "prepare" else []
+        capfd.readouterr()
+        code = main([verb, *map(str, words), *more])
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        if code:
+            assert err.startswith("error: ") and err.count("\n") == 1
+            assert not (place / "dataset_dict.json").exists()
+            assert not list(tmp_path.rglob(".*.partial"))
+        return Ended(code, out, err, place)
+
+    with warnings.catch_warnings():
+        yield run
+    logging.getLogger().setLevel(level)
+    for signal_number, handler in handlers.items():
+        signal.signal(signal_number, handler)
+
+
+def has(said: str, *words: str) -> bool:
+    """Does a message hold all of these words?"""
+    absent = [word for word in words if word not in said]
+    assert not absent, f"{absent} not in {said!r}"
+    return True
+
+
+def put(path: Path, data: bytes | str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+def lines(path: Path, *rows: object) -> Path:
+    return put(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def turns(*texts: str, system: str | None = None) -> list[dict[str, Any]]:
+    """Messages of a user and an assistant in turn."""
+    first = [] if system is None else [{"role": "system", "content": system}]
+    roles = ("user", "assistant")
+    return [*first, *({"role": roles[n % 2], "content": text} for n, text in enumerate(texts))]
+
+
+def in_order(text: str, parts: Sequence[str]) -> bool:
+    """Do the parts stand in the text, one behind the other?"""
+    at = 0
+    for part in parts:
+        found = text.find(part, at)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True

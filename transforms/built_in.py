@@ -1,0 +1,219 @@
+"""The built-in templates: what each needs to be known of, beside its Jinja in ``templates/``.
+
+The Jinja is ours; tests compare what it renders, byte for byte, with the models' published
+templates (``tests/test_builtin_templates.py`` says from which packages).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from transforms.chat import DEFAULT_SYSTEM_PROMPT, ChatFormat, ChatTemplate
+from transforms.concatenation import Concatenation
+from transforms.sandbox import DEFAULT_DATE
+
+_FOLDER = Path(__file__).with_name("templates")
+
+_QWEN_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+_CHATML_TOKENS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
+_TOOL_TAGS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
+_THINK_TAGS = ("<think>", "</think>")
+_DEEPSEEK_TOOLS = tuple(
+    f"<｜tool▁{what}｜>"
+    for what in (
+        *("calls▁begin", "calls▁end", "call▁begin", "call▁end"),
+        *("outputs▁begin", "outputs▁end", "output▁begin", "output▁end", "sep"),
+    )
+)
+_MISTRAL_TOOLS = ("[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]")
+
+
+def _chatml(default_system: str | None = None) -> Concatenation:
+    roles = ("system", "user", "assistant")
+    return Concatenation(
+        opening={role: f"<|im_start|>{role}\n" for role in roles},
+        end=dict.fromkeys(roles, "<|im_end|>"),
+        between="\n",
+        default_system=default_system,
+    )
+
+
+def _template(name: str, date: str) -> ChatTemplate:
+    jinja = (_FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
+    chatml: dict[str, Any] = {
+        "eos": "<|im_end|>",
+        "user_marker": "<|im_start|>user\n",
+        "assistant_marker": "<|im_start|>assistant\n",
+    }
+    match name:
+        case "chatml":
+            return ChatTemplate(
+                name,
+                jinja,
+                **chatml,
+                control_tokens=_CHATML_TOKENS,
+                thinks="keep",
+                text_arguments=True,
+                parts=_chatml(),
+            )
+        case "qwen3":
+            return ChatTemplate(
+                name,
+                jinja,
+                **chatml,
+                thinks="own",
+                text_arguments=True,
+                control_tokens=(*_CHATML_TOKENS, *_TOOL_TAGS, *_THINK_TAGS),
+            )
+        case "qwen3-2507":
+            # Its tokenizer knows <think> and its template does not: a model that never thinks.
+            return ChatTemplate(
+                name,
+                jinja,
+                **chatml,
+                text_arguments=True,
+                parts=_chatml(),
+                control_tokens=(*_CHATML_TOKENS, *_TOOL_TAGS),
+            )
+        case "qwen2.5":
+            return ChatTemplate(
+                name,
+                jinja,
+                **chatml,
+                parts=_chatml(_QWEN_SYSTEM),
+                control_tokens=(*_CHATML_TOKENS, *_TOOL_TAGS),
+            )
+        case "llama3":
+            header = "<|start_header_id|>{}<|end_header_id|>\n\n"
+            roles = ("system", "user", "assistant")
+            return ChatTemplate(
+                name,
+                jinja,
+                bos="<|begin_of_text|>",
+                eos="<|eot_id|>",
+                user_marker=header.format("user"),
+                assistant_marker=header.format("assistant"),
+                control_tokens=(
+                    *("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>"),
+                    *("<|end_header_id|>", "<|eot_id|>", "<|eom_id|>", "<|python_tag|>"),
+                ),
+                tools=False,
+                parts=Concatenation(
+                    opening={role: header.format(role) for role in roles},
+                    end=dict.fromkeys(roles, "<|eot_id|>"),
+                    trimmed=("system", "user", "assistant", "tool"),
+                ),
+            )
+        case "mistral":
+            return ChatTemplate(
+                name,
+                jinja,
+                bos="<s>",
+                eos="</s>",
+                user_marker="[INST]",
+                assistant_marker="[/INST]",
+                control_tokens=(
+                    *("<s>", "</s>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
+                    *(*_MISTRAL_TOOLS, "[/TOOL_RESULTS]", "[IMG]"),
+                ),
+                tools=False,
+                parts=Concatenation(
+                    opening={"system": "[SYSTEM_PROMPT]", "user": "[INST]", "assistant": ""},
+                    end={"system": "[/SYSTEM_PROMPT]", "user": "[/INST]", "assistant": "</s>"},
+                    default_system=_mistral_system(date),
+                ),
+            )
+        case "gemma":
+            return ChatTemplate(
+                name,
+                jinja,
+                bos="<bos>",
+                eos="<end_of_turn>",
+                user_marker="<start_of_turn>user\n",
+                assistant_marker="<start_of_turn>model\n",
+                control_tokens=(
+                    *("<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"),
+                    *("<start_of_image>", "<end_of_image>"),
+                ),
+                system="first",
+                tools=False,
+                alternates=True,
+                parts=Concatenation(
+                    opening={
+                        "user": "<start_of_turn>user\n",
+                        "assistant": "<start_of_turn>model\n",
+                    },
+                    end=dict.fromkeys(("user", "assistant"), "<end_of_turn>"),
+                    between="\n",
+                    trimmed=("user", "assistant"),
+                    joins_system="\n\n",
+                ),
+            )
+        case "deepseek-r1":
+            return ChatTemplate(
+                name,
+                jinja,
+                bos="<｜begin▁of▁sentence｜>",
+                eos="<｜end▁of▁sentence｜>",
+                user_marker="<｜User｜>",
+                assistant_marker="<｜Assistant｜>",
+                control_tokens=(
+                    *("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>"),
+                    *("<｜Assistant｜>", *_DEEPSEEK_TOOLS, *_THINK_TAGS),
+                ),
+                system="first",
+                tools=False,
+                thinks="drop",
+                parts=Concatenation(
+                    opening={"user": "<｜User｜>", "assistant": "<｜Assistant｜>"},
+                    end={"assistant": "<｜end▁of▁sentence｜>"},
+                ),
+            )
+        case "gpt-oss":
+            return ChatTemplate(
+                name,
+                jinja,
+                eos="<|return|>",
+                user_marker="<|start|>user<|message|>",
+                assistant_marker="<|start|>assistant",
+                control_tokens=(
+                    *("<|startoftext|>", "<|endoftext|>", "<|start|>", "<|end|>", "<|message|>"),
+                    *("<|channel|>", "<|constrain|>", "<|return|>", "<|call|>"),
+                ),
+                system="first",
+                thinks="own",
+            )
+    raise KeyError(name)
+
+
+def _mistral_system(date: str) -> str:
+    """The system prompt of Mistral Small 3, which its template adds."""
+    return (
+        "You are Mistral Small 3, a Large Language Model (LLM) created by Mistral AI, a French "
+        "startup headquartered in Paris.\nYour knowledge base was last updated on 2023-10-01. The "
+        f"current date is {date}.\n\nWhen you're not sure about some information, you say that you "
+        "don't have the information and don't make up anything.\nIf the user's question is not "
+        "clear, ambiguous, or does not provide enough context for you to accurately answer the "
+        "question, you do not try to answer it right away and you rather ask the user to clarify "
+        'their request (e.g. "What are some good restaurants around me?" => "Where are you?" or '
+        '"When is the next flight to Tokyo" => "Where do you travel from?")'
+    )
+
+
+NAMES = (
+    *("chatml", "qwen3", "qwen3-2507", "qwen2.5", "llama3", "mistral", "gemma"),
+    *("deepseek-r1", "gpt-oss"),
+)
+
+
+@cache
+def built_in(name: str, date: str) -> ChatTemplate:
+    """The template of that name; ``date`` is what it takes for today.  KeyError for other names."""
+    return _template(name, date)
+
+
+def chatml(system_prompt: str = DEFAULT_SYSTEM_PROMPT) -> ChatFormat:
+    """The guide's format: ChatML with one system turn; "" leaves that turn out."""
+    return ChatFormat(built_in("chatml", DEFAULT_DATE), system_prompt or None)

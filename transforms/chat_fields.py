@@ -1,0 +1,111 @@
+"""The field rule for conversations: which column holds turns, and where a turn has what.
+
+Known names come first (``messages``, ShareGPT's ``conversations`` …), then any column of lists of
+objects with a role-like and a text-like key; prompt and completion as lists of messages (TRL's
+form) are one conversation.  A column of JSON text counts like the list that it holds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from transforms import reasoning
+from transforms.errors import UsageError
+from transforms.mappings import FieldChoice, TurnMapping
+from transforms.records import Column
+from transforms.roles import ALIASES, FUNCTION_CALL, role_of
+from transforms.turns import ROLE_KEYS, TEXT_KEYS, looks_like_turns
+
+NAMES = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "turns")
+SYSTEM_NAMES = ("system", "system_prompt")
+TOOL_NAMES = ("tools", "functions")
+
+Sample = Sequence[Mapping[str, object]]
+
+
+def detect_turns(columns: Sequence[Column], sample: Sample) -> FieldChoice | None:
+    """The conversation column of a source; None where it has none."""
+    names = [c.name for c in columns if c.type in ("list", "string")]
+    known = [name for wanted in NAMES for name in names if name.lower() == wanted]
+    others = [name for name in names if name not in known]
+    lower = {name.lower(): name for name in names}
+    pair = (lower.get("prompt"), lower.get("completion"))
+    for name in (*known, *others):
+        if not _holds_turns(name, sample):
+            continue
+        turns: tuple[str, ...] = (name,)
+        if name in pair and pair[0] and pair[1] and all(_holds_turns(n, sample) for n in pair if n):
+            turns = (pair[0], pair[1])
+        elif name in pair:
+            continue  # a prompt alone holds no answer
+        system = next((lower[n] for n in SYSTEM_NAMES if n in lower), None)
+        tools = next((lower[n] for n in TOOL_NAMES if n in lower), None)
+        mapping = turn_mapping(turns, system, tools, sample)
+        strings = [c.name for c in columns if c.type == "string"]
+        unused = tuple(n for n in strings if n not in mapping.columns)
+        rule = f"column {'+'.join(turns)} holds turns"
+        return FieldChoice(mapping, rule, unused)
+    return None
+
+
+def turn_mapping(
+    turns: tuple[str, ...], system: str | None, tools: str | None, sample: Sample
+) -> TurnMapping:
+    """The mapping of these columns, with what the sample shows of their turns.
+
+    Raises ``UsageError`` where their turns have no role or no text.
+    """
+    keys = [found for name in turns for cell in _cells(name, sample)
+            if (found := looks_like_turns(cell))]  # fmt: skip
+    if not keys:
+        raise UsageError(
+            f"the column {'+'.join(turns)} holds no turns: expected lists of objects with a role "
+            f"({', '.join(ROLE_KEYS)}) and a text ({', '.join(TEXT_KEYS)})"
+        )
+    role_key, text_key = max(dict.fromkeys(keys), key=keys.count)
+    seen = [turn for name in turns for cell in _cells(name, sample) for turn in _turns(cell)]
+    return TurnMapping(
+        turns,
+        role_key,
+        text_key,
+        system,
+        tools,
+        reasons=any(_reasons(turn, text_key) for turn in seen),
+        calls=any(_calls(turn, role_key) for turn in seen),
+    )
+
+
+def _reasons(turn: Mapping[str, Any], text_key: str) -> bool:
+    if any(turn.get(key) for key in reasoning.KEYS):
+        return True
+    text = turn.get(text_key)
+    if isinstance(text, list):
+        kinds = (part.get("type") for part in text if isinstance(part, Mapping))
+        return any(kind in ("reasoning", "thinking") for kind in kinds)
+    return isinstance(text, str) and reasoning.CLOSE in text and reasoning.part(text).closed
+
+
+def _calls(turn: Mapping[str, Any], role_key: str) -> bool:
+    role = role_of(turn.get(role_key), ALIASES)
+    return bool(turn.get("tool_calls")) or role in (FUNCTION_CALL, "tool")
+
+
+def _holds_turns(name: str, sample: Sample) -> bool:
+    cells = [cell for cell in _cells(name, sample) if cell not in (None, "", [])]
+    turns = [cell for cell in cells if looks_like_turns(cell)]
+    return bool(turns) and len(turns) * 2 >= len(cells)
+
+
+def _cells(name: str, sample: Sample) -> Iterator[Any]:
+    return (row.get(name) for row in sample)
+
+
+def _turns(cell: Any) -> list[Mapping[str, Any]]:
+    if isinstance(cell, str):
+        try:
+            cell = json.loads(cell)
+        except (ValueError, RecursionError):
+            return []
+    return [turn for turn in cell if isinstance(turn, Mapping)] if isinstance(cell, list) else []

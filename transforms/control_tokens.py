@@ -1,0 +1,92 @@
+"""The control token rule: a template's own tokens must not come from a row's content.
+
+A user's ``<|im_end|>`` would end the turn.  Invariant: a rendered row has as many control tokens as
+the same row with harmless content.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_GAP = "\u200b"
+"""Zero width space: what ``escape`` puts behind the first character of a token."""
+
+_AROUND = 40
+
+
+@cache
+def _pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
+    # The longest first, so that a token which begins another is not taken for it.
+    return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))))
+
+
+@cache
+def _starts(tokens: tuple[str, ...]) -> tuple[bytes, ...]:
+    """The fewest byte strings of which each token has one at its beginning."""
+    raw = sorted(token.encode() for token in tokens)
+    starts: list[bytes] = []
+    for token in raw:
+        short = token[:3]
+        if not any(short.startswith(start) for start in starts):
+            starts.append(short)
+    return tuple(starts)
+
+
+def holding(texts: pa.StringArray, tokens: tuple[str, ...]) -> np.ndarray | None:
+    """For each text (null holds none) whether it holds a token; None where no text does."""
+    if not tokens or not len(texts) or not _may_hold(texts, tokens):
+        return None
+    found = pc.match_substring_regex(texts, _pattern(tokens).pattern)
+    marks = pc.fill_null(found, False).to_numpy(zero_copy_only=False)
+    return marks if marks.any() else None
+
+
+def _may_hold(texts: pa.StringArray, tokens: tuple[str, ...]) -> bool:
+    """Quickly: do the bytes of all texts together hold a token?"""
+    _, offsets, data = texts.buffers()
+    if data is None:
+        return False
+    edges = np.frombuffer(offsets, np.int32)
+    start, stop = int(edges[texts.offset]), int(edges[texts.offset + len(texts)])
+    raw = data.slice(start, stop - start).to_pybytes()
+    if not any(begin in raw for begin in _starts(tokens)):
+        return False
+    return any(token.encode() in raw for token in tokens)
+
+
+def escape(text: str, tokens: tuple[str, ...]) -> str:
+    """The text with an invisible gap in each token, so that no tokenizer takes it for one."""
+    return _pattern(tokens).sub(lambda found: found[0][0] + _GAP + found[0][1:], text)
+
+
+def escape_all(texts: pa.StringArray, tokens: tuple[str, ...]) -> pa.StringArray:
+    """The texts, each escaped."""
+    return pa.array(
+        [None if text is None else escape(text, tokens) for text in texts.to_pylist()], pa.string()
+    )
+
+
+def shown(text: str, tokens: tuple[str, ...]) -> str:
+    """The surroundings of the first token in a text, for an excerpt; "" where there is none."""
+    found = _pattern(tokens).search(text)
+    if found is None:
+        return ""
+    start, stop = max(0, found.start() - _AROUND), found.end() + _AROUND
+    return f"{found[0]} in …{text[start:stop]}…"
+
+
+def count(text: str, tokens: Sequence[str]) -> int:
+    """How many control tokens a text holds."""
+    return len(_pattern(tuple(tokens)).findall(text)) if tokens else 0
+
+
+def places(text: str, tokens: tuple[str, ...]) -> Iterator[tuple[int, int]]:
+    """Where a text holds tokens: (start, stop) of each, in order."""
+    if tokens:
+        yield from (found.span() for found in _pattern(tokens).finditer(text))

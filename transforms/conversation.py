@@ -1,0 +1,299 @@
+"""The conversation rule: which conversations can be trained on, and why the others cannot.
+
+A conversation is taken as it is or not at all; two flags mend what is wrong with one (``merge``,
+``trim``).  The reject codes, the first that applies:
+
+    null-messages           there is no conversation in the row
+    not-a-conversation      the cell is no list of objects with a role and a text
+    broken-json             the cell should be JSON and is not
+    invalid-unicode         a text is no UTF-8
+    not-text                a text is a number, an object, an image …
+    bad-tool-calls          tool calls that are not JSON, or have no name
+    bad-tools               a list of tools that is none
+    unknown-role            a role that the table does not have
+    empty-messages          a list without turns
+    empty-turn              a turn of a user, an assistant or a tool that says nothing
+    no-assistant-turn       nothing to learn from
+    starts-with-assistant   unless it is allowed
+    same-role-twice         two turns of one role in a row (tools may follow each other)
+    ends-with-user          the answer is missing; also ends-with-tool, ends-with-system
+    row-too-large           more text than a row may have
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.formats.rows import MAX_ROW_BYTES
+from transforms.pairs import as_valid_text
+from transforms.records import EXCERPT_CHARS, ROW, one_array, rejects_table
+from transforms.roles import ROLES
+from transforms.turns import (
+    ASSISTANT,
+    SYSTEM,
+    TOOL,
+    USER,
+    Turn,
+    TurnKeys,
+    Turns,
+    Unusable,
+    cells,
+    columnwise,
+    parsed,
+    text_cells,
+    tool_list,
+    turnwise,
+    without_nulls,
+)
+
+SAME_ROLE = ("reject", "merge")
+ENDS_WITH_USER = ("reject", "trim")
+_BETWEEN = "\n\n"
+
+
+@dataclass(frozen=True)
+class ConversationRules:
+    """What is done with conversations that could be mended.
+
+    ``same_role``: "reject", or "merge" turns of one role in a row into one, with a blank line
+    between.  ``ends_with_user``: "reject", or "trim" what follows the last assistant's turn.
+    ``assistant_first``: a conversation may begin with the assistant.
+    """
+
+    same_role: str = "reject"
+    ends_with_user: str = "reject"
+    assistant_first: bool = False
+
+    @property
+    def mends(self) -> bool:
+        """Do they change any conversation?"""
+        return self.same_role == "merge" or self.ends_with_user == "trim"
+
+
+def judge(turns: Turns, rules: ConversationRules) -> list[str | None]:
+    """For each row its reject code, or None."""
+    count = len(turns)
+    starts, ends = turns.offsets[:-1], turns.offsets[1:]
+    rows, roles = turns.rows, turns.roles
+    filled = ends > starts
+    codes = np.zeros(count, np.int8)  # index of the code in names
+    names: list[str | None] = [None]
+
+    def mark(code: str, which: np.ndarray) -> None:
+        codes[which & (codes == 0)] = len(names)
+        names.append(code)
+
+    def any_of(flags: np.ndarray) -> np.ndarray:
+        return np.bincount(rows[flags], minlength=count) > 0
+
+    mark("unknown-role", any_of(roles < 0))
+    mark("empty-messages", ~filled)
+    mark("empty-turn", any_of(_says_nothing(turns) & (roles != SYSTEM)))
+    mark("no-assistant-turn", ~any_of(roles == ASSISTANT))
+    if not rules.assistant_first:
+        spoken = np.flatnonzero(roles != SYSTEM)[::-1]
+        first = np.full(count, USER)
+        first[rows[spoken]] = roles[spoken]  # of equal rows the last assignment stays
+        mark("starts-with-assistant", np.isin(first, (ASSISTANT, TOOL)))
+    again = (rows[1:] == rows[:-1]) & (roles[1:] == roles[:-1]) & (roles[1:] != TOOL)
+    mark("same-role-twice", any_of(np.concatenate((np.zeros(min(1, len(rows)), bool), again))))
+    last = np.where(filled, roles[ends - 1] if len(roles) else ASSISTANT, ASSISTANT)
+    for role in (USER, TOOL, SYSTEM):
+        mark(f"ends-with-{ROLES[role]}", last == role)
+    size = np.bincount(rows, _sizes(turns), minlength=count)
+    mark("row-too-large", size > MAX_ROW_BYTES)
+    return [names[code] for code in codes.tolist()]
+
+
+def _says_nothing(turns: Turns) -> np.ndarray:
+    blank = pc.or_(pc.equal(pc.binary_length(turns.content), 0), pc.utf8_is_space(turns.content))
+    if turns.tool_calls is not None:
+        blank = pc.and_(blank, pc.is_null(turns.tool_calls))
+    return np.asarray(blank.to_numpy(zero_copy_only=False), bool)
+
+
+def _sizes(turns: Turns) -> np.ndarray:
+    size = np.asarray(pc.binary_length(turns.content).to_numpy(zero_copy_only=False), np.int64)
+    for other in (turns.reasoning, turns.tool_calls):
+        if other is not None:
+            size = size + pc.fill_null(pc.binary_length(other), 0).to_numpy(zero_copy_only=False)
+    return size
+
+
+def mend(row: Sequence[Turn], rules: ConversationRules) -> list[Turn]:
+    """The conversation as the rules' flags would have it."""
+    turns = list(row)
+    if any(turn.role < 0 for turn in turns):
+        return turns  # a role that nobody knows is not trimmed away
+    if rules.same_role == "merge":
+        runs = (list(run) for _, run in groupby(turns, key=lambda turn: turn.role))
+        turns = [t for run in runs for t in (run if run[0].role == TOOL else [_merged(run)])]
+    if rules.ends_with_user == "trim":
+        while turns and turns[-1].role != ASSISTANT:
+            turns.pop()
+    return turns or list(row)  # nothing would be left: it is rejected for what it is
+
+
+def _merged(run: Sequence[Turn]) -> Turn:
+    if len(run) == 1:
+        return run[0]
+    calls = [call for turn in run if turn.tool_calls for call in json.loads(turn.tool_calls)]
+    return Turn(
+        run[0].role,
+        _BETWEEN.join(turn.content for turn in run if turn.content),
+        _BETWEEN.join(turn.reasoning for turn in run if turn.reasoning) or None,
+        json.dumps(calls, ensure_ascii=False) if calls else None,
+        next((turn.name for turn in run if turn.name), None),
+    )
+
+
+def conversations(
+    table: pa.Table,
+    columns: Sequence[str],
+    keys: TurnKeys,
+    system: str | None,
+    tools: str | None,
+    rules: ConversationRules,
+) -> tuple[Turns, pa.Array | None, list[str | None]]:
+    """(turns, tools as JSON, reject codes) of a table's rows.
+
+    ``columns`` hold the turns, one behind the other; ``system`` and ``tools`` are side columns.  A
+    row's own system turn goes before the side column's.
+    """
+    offered, offered_codes = _tools(table, tools)
+    found = None
+    if len(columns) == 1 and not _any_text(table, system):
+        array = one_array(table[columns[0]])
+        found = columnwise(array, keys) if not pa.types.is_string(array.type) else None
+    if found is not None:
+        turns, nulls = found
+        codes = judge(turns, rules)
+        codes = ["null-messages" if null else code for code, null in zip(codes, nulls, strict=True)]
+        if rules.mends and any(codes):
+            rows = [mend(row, rules) for row in turns.to_rows()]
+            turns = Turns.of_rows(rows)
+            again = judge(turns, rules)
+            codes = ["null-messages" if n else c for c, n in zip(again, nulls, strict=True)]
+    else:
+        rows, faults = _one_by_one(table, columns, keys, system)
+        if rules.mends:
+            rows = [mend(row, rules) for row in rows]
+        turns = Turns.of_rows(rows)
+        codes = [fault or code for fault, code in zip(faults, judge(turns, rules), strict=True)]
+    return turns, offered, [code or bad for code, bad in zip(codes, offered_codes, strict=True)]
+
+
+def _any_text(table: pa.Table, column: str | None) -> bool:
+    if column is None:
+        return False
+    array = _as_text(table[column])
+    return bool(pc.any(pc.greater(pc.binary_length(array), 0)).as_py())
+
+
+def _one_by_one(
+    table: pa.Table, columns: Sequence[str], keys: TurnKeys, system: str | None
+) -> tuple[list[list[Turn]], list[str | None]]:
+    parts = [cells(table[name]) for name in columns]
+    prompts: Iterable[Any] = _texts(table[system]) if system else [None] * table.num_rows
+    rows: list[list[Turn]] = []
+    faults: list[str | None] = []
+    for prompt, *lists in zip(prompts, *parts, strict=True):
+        try:
+            if isinstance(prompt, Unusable):
+                raise prompt
+            if all(cell is None for cell in lists):
+                raise Unusable("null-messages")
+            turns = [t for cell in lists if cell is not None for t in turnwise(cell, keys)]
+            own = not turns or any(turn.role == SYSTEM for turn in turns)
+            if prompt and prompt.strip() and not own:
+                turns.insert(0, Turn(SYSTEM, prompt))
+            fault = None
+        except Unusable as unusable:
+            turns, fault = [], unusable.code
+        rows.append(turns)
+        faults.append(fault)
+    return rows, faults
+
+
+def _texts(column: pa.ChunkedArray) -> list[str | Unusable | None]:
+    return list(text_cells(_as_text(column)))
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.StringArray:
+    """A side column as text; ``--fields`` may name one of numbers."""
+    array = one_array(column)
+    return array if pa.types.is_string(array.type) else as_valid_text(column)[0]
+
+
+def _tools(table: pa.Table, column: str | None) -> tuple[pa.Array | None, list[str | None]]:
+    """The tools of each row as JSON, or None without such a column, and reject codes."""
+    codes: list[str | None] = [None] * table.num_rows
+    if column is None:
+        return None, codes
+    array = one_array(table[column])
+    raw = _texts(table[column]) if pa.types.is_string(array.type) else list(cells(table[column]))
+    made: list[str | None] = []
+    known: dict[str, str | None] = {}  # most sets offer the same tools again and again
+    for index, value in enumerate(raw):
+        try:
+            if isinstance(value, Unusable):
+                raise value
+            if isinstance(value, str):
+                if value not in known:
+                    known[value] = tool_list(value)
+                made.append(known[value])
+            else:
+                made.append(tool_list(value))
+        except Unusable as unusable:
+            codes[index] = unusable.code
+            made.append(None)
+    return pa.array(made, pa.string()), codes
+
+
+def rejected(
+    table: pa.Table, codes: Sequence[str | None], names: Sequence[str]
+) -> tuple[pa.BooleanArray, pa.Table]:
+    """Which rows are good, and the ``REJECTS`` of the others, with the first turns as excerpt."""
+    good = pa.array([code is None for code in codes], pa.bool_())
+    rows = [
+        (table[ROW][index].as_py(), code, _excerpt(table, index, names))
+        for index, code in enumerate(codes)
+        if code is not None
+    ]
+    return good, rejects_table(rows)
+
+
+_SHOWN_TURNS = 3
+
+
+def _excerpt(table: pa.Table, index: int, names: Sequence[str]) -> str:
+    shown = {}
+    for name in names:
+        cell = table[name][index]
+        try:
+            # Not more of a list than is shown: the rest may be much, or no UTF-8.
+            few = cell.is_valid and pa.types.is_nested(cell.type)
+            shown[name] = _beginning(
+                cell.values.slice(0, _SHOWN_TURNS).to_pylist() if few else cell.as_py()
+            )
+        except UnicodeDecodeError:
+            shown[name] = "(no UTF-8)"
+    return json.dumps(shown, ensure_ascii=False, default=str)
+
+
+def _beginning(value: Any) -> Any:
+    """The same of a list and of its JSON text: which one a reader gives depends on other rows."""
+    if isinstance(value, str) and value.startswith("["):
+        listed = parsed(value)
+        value = listed if isinstance(listed, list) else value
+    if isinstance(value, list):
+        return without_nulls(value[:_SHOWN_TURNS])
+    return value[:EXCERPT_CHARS] if isinstance(value, str) else value

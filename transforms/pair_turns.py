@@ -1,0 +1,119 @@
+"""The turns of rows that are a question and an answer, with reasoning, system prompt or history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from transforms.conversation import ConversationRules, judge, mend, rejected
+from transforms.mappings import FieldMapping
+from transforms.records import ROW, one_array
+from transforms.turns import (
+    ASSISTANT,
+    SYSTEM,
+    USER,
+    Turn,
+    Turns,
+    Unusable,
+    cells,
+    looks_like_turns,
+    parsed,
+    text_cells,
+)
+
+UNPACKED = (
+    *(("process", "final_answer"), ("reasoning", "solution"), ("reasoning", "answer")),
+    *(("thinking", "answer"), ("reasoning", "final_answer")),
+)
+"""Keys of a JSON object of reasoning and answer, in the order of preference."""
+
+
+def pair_turns(
+    pairs: pa.Table, fields: FieldMapping, rules: ConversationRules
+) -> tuple[pa.Table, pa.Table]:
+    """(kept, rejects) of a table that ``pairs.to_pairs`` made.
+
+    Reject codes beside those of a conversation: ``response-not-json`` (for ``--unpack-json``) and
+    ``bad-history``.
+    """
+    rows: list[list[Turn]] = []
+    codes: list[str | None] = []
+    for question, answer, more in _rows(pairs, fields):
+        try:
+            rows.append(_turns(question, answer, more, fields))
+            codes.append(None)
+        except Unusable as unusable:
+            rows.append([])
+            codes.append(unusable.code)
+    if rules.mends:
+        rows = [mend(row, rules) for row in rows]
+    turns = Turns.of_rows(rows)
+    codes = [code or other for code, other in zip(codes, judge(turns, rules), strict=True)]
+    kept = [name for name in ("instruction", "key", ROW) if name in pairs.column_names]
+    made = pairs.select(kept).append_column("turns", turns.column())
+    good, rejects = rejected(pairs, codes, ("instruction", "response"))
+    return made.filter(good), rejects
+
+
+def _rows(pairs: pa.Table, fields: FieldMapping) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    side = {
+        name: _histories(pairs[name]) if name == "history" else pairs[name].to_pylist()
+        for name in ("reasoning", "system", "history")
+        if getattr(fields, name) is not None
+    }
+    questions, answers = pairs["instruction"].to_pylist(), pairs["response"].to_pylist()
+    for index, (question, answer) in enumerate(zip(questions, answers, strict=True)):
+        yield question, answer, {name: column[index] for name, column in side.items()}
+
+
+def _turns(question: str, answer: str, more: Mapping[str, Any], fields: FieldMapping) -> list[Turn]:
+    thoughts = more.get("reasoning")
+    if fields.unpack:
+        thoughts, answer = _unpacked(answer)
+    turns = []
+    system = more.get("system")
+    if system and system.strip():
+        turns.append(Turn(SYSTEM, system))
+    for earlier, reply in _history(more.get("history")):
+        turns += [Turn(USER, earlier), Turn(ASSISTANT, reply)]
+    thoughts = thoughts if thoughts and thoughts.strip() else None
+    return [*turns, Turn(USER, question), Turn(ASSISTANT, answer, thoughts)]
+
+
+def _unpacked(answer: str) -> tuple[str, str]:
+    value = parsed(answer)
+    if isinstance(value, Mapping):
+        for thoughts, final in UNPACKED:
+            found = (value.get(thoughts), value.get(final))
+            if all(isinstance(text, str) for text in found):
+                return str(found[0]), str(found[1])
+    raise Unusable("response-not-json")
+
+
+def _histories(column: pa.ChunkedArray) -> list[Any]:
+    """Lists, or JSON text of lists; a blank cell says nothing, as in CSV."""
+    array = one_array(column)
+    if not pa.types.is_string(array.type):
+        return list(cells(column))
+    texts = text_cells(array)
+    return [None if isinstance(text, str) and not text.strip() else parsed(text) for text in texts]
+
+
+def _history(value: Any) -> list[tuple[str, str]]:
+    if value is None:
+        return []
+    # A turn's role and text are no question and answer.
+    if not isinstance(value, list) or looks_like_turns(value):
+        raise Unusable("bad-history")
+    pairs = []
+    for item in value:
+        if isinstance(item, Mapping):
+            item = list(item.values())
+        if not isinstance(item, list) or len(item) != 2:
+            raise Unusable("bad-history")
+        if not all(isinstance(text, str) for text in item):
+            raise Unusable("bad-history")
+        pairs.append((item[0], item[1]))
+    return pairs

@@ -1,0 +1,456 @@
+"""The rendering rule: turns become texts, by Arrow where that can be done, else by the sandbox.
+
+Reject codes of this step:
+
+    tools-not-in-template   the template has no form for tool calls and results
+    system-not-first        it has a system turn at the beginning only
+    roles-must-alternate    it takes user and assistant in turns only
+    control-token           content that holds one of its control tokens
+    template-refused        it raised an error for the row
+    turn-dropped            a turn is not in the text that it made
+    prompt-not-found        where the prompt ends cannot be told (for prompt and completion)
+
+Events, counted by row, of rows that are kept:
+
+    reasoning-not-in-text   there is reasoning, and the template has no place for it
+    template-system-prompt  the template added a system prompt that nobody gave
+    control-token-escaped, control-token-kept
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms import control_tokens, reasoning
+from transforms.chat import ChatFormat, ChatTemplate
+from transforms.roles import ROLES
+from transforms.sandbox import Refused
+from transforms.turns import ASSISTANT, SYSTEM, TOOL, USER, Turn, Turns
+
+NO_REASONING = "reasoning-not-in-text"
+OWN_SYSTEM = "template-system-prompt"
+ESCAPED = "control-token-escaped"
+KEPT = "control-token-kept"
+
+
+class Renderer(Protocol):
+    """Renders rows of a template's variables; see ``sandbox.Sandbox``."""
+
+    def render(self, rows: Sequence[Mapping[str, object]]) -> list[str | Refused]: ...
+
+
+@dataclass(frozen=True)
+class Bad:
+    """Why a row is not kept: its code, and what shows it."""
+
+    code: str
+    excerpt: str
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Texts of rows, and what goes with them; all but ``bad`` has an entry for every row.
+
+    ``texts`` means nothing for the rows in ``bad`` (row -> why).  ``turns`` are those that were
+    given, with the system prompt and what was escaped.  ``prompts`` is the bytes of each text that
+    are prompt, where they were asked for.
+    """
+
+    texts: pa.StringArray
+    turns: Turns
+    bad: Mapping[int, Bad]
+    events: Mapping[str, int]
+    prompts: np.ndarray | None = None
+
+
+def render_turns(
+    turns: Turns,
+    tools: pa.StringArray | None,
+    chat: ChatFormat,
+    sandbox: Callable[[], Renderer],
+    with_prompts: bool = False,
+) -> Rendered:
+    """The texts of rows in a chat format; ``tools`` is each row's list of tools as JSON."""
+    template = chat.template
+    if chat.system_prompt is not None:
+        turns = add_system(turns, chat.system_prompt)
+    tools = tools if chat.tools else None
+    bad = unsupported(turns, template)
+    parted, tools, held = guard(separate(turns, template), tools, chat)
+    if held and chat.control_tokens == "escape":
+        turns, _, _ = guard(turns, None, chat)
+    if chat.control_tokens == "reject":
+        bad = {**held, **bad}
+    placed, lost = place(parted, chat)
+    prompts = None
+    if _is_plain(placed, tools, template):
+        texts, prompts = _join(placed, chat)
+    else:
+        jinja = Jinja(placed, tools, chat, sandbox())
+        texts = jinja.texts(bad, lost)
+        if with_prompts:
+            prompts = jinja.prompts(texts, bad)
+    good = np.ones(len(turns), bool)
+    good[list(bad)] = False
+    events = {
+        NO_REASONING: int((lost & good).sum()),
+        OWN_SYSTEM: int(((turns.first(SYSTEM) < 0) & good).sum()) if _adds_system(chat) else 0,
+        ESCAPED: len(held) if chat.control_tokens == "escape" else 0,
+        KEPT: len(held) if chat.control_tokens == "keep" else 0,
+    }
+    return Rendered(texts, turns, bad, {k: n for k, n in events.items() if n}, prompts)
+
+
+def _adds_system(chat: ChatFormat) -> bool:
+    parts = chat.template.parts
+    return parts is not None and parts.default_system is not None
+
+
+def add_system(turns: Turns, prompt: str) -> Turns:
+    """The turns with a system turn before those rows that have none."""
+    lacking = turns.first(SYSTEM) < 0
+    if not lacking.any():
+        return turns
+    total = len(turns.roles)
+    places = np.insert(np.arange(total), turns.offsets[:-1][lacking], total)
+    taken = pa.array(places)
+
+    def extended(array: pa.StringArray | None, value: str | None) -> pa.StringArray | None:
+        if array is None:
+            return None
+        return pa.concat_arrays([array, pa.array([value], pa.string())]).take(taken)
+
+    return Turns(
+        turns.offsets + np.concatenate(([0], np.cumsum(lacking))),
+        np.append(turns.roles, np.int8(SYSTEM))[places],
+        extended(turns.content, prompt),
+        extended(turns.reasoning, None),
+        extended(turns.tool_calls, None),
+        extended(turns.name, None),
+    )
+
+
+def unsupported(turns: Turns, template: ChatTemplate) -> dict[int, Bad]:
+    """Rows for which the template has no form."""
+    bad: dict[int, Bad] = {}
+    rows, roles = turns.rows, turns.roles
+
+    def mark(code: str, flags: np.ndarray, why: str) -> None:
+        for row in np.unique(rows[flags]).tolist():
+            bad.setdefault(row, Bad(code, f"the template {template.name} {why}"))
+
+    if not template.tools:
+        uses = roles == TOOL
+        if turns.tool_calls is not None:
+            uses = uses | pc.is_valid(turns.tool_calls).to_numpy(zero_copy_only=False)
+        mark("tools-not-in-template", uses, "has no form for tool calls and results")
+    if template.system == "first":
+        late = roles == SYSTEM
+        late[turns.offsets[:-1]] = False
+        mark("system-not-first", late, "has a system turn at the beginning only")
+    if template.alternates:
+        spoken = roles != SYSTEM
+        place = np.cumsum(spoken) - spoken
+        place = place - np.repeat(place[turns.offsets[:-1]], np.diff(turns.offsets))
+        wrong = spoken & ((roles == USER) != (place % 2 == 0))
+        mark("roles-must-alternate", wrong, "takes user and assistant in turns only")
+    return bad
+
+
+def separate(turns: Turns, template: ChatTemplate) -> Turns:
+    """The turns with inline reasoning apart, where the template looks for it in the content."""
+    if template.thinks not in ("own", "drop"):
+        return turns
+    inline = (turns.roles == ASSISTANT) & _holds(turns.content, reasoning.CLOSE)
+    own = turns.reasoning
+    own = pa.nulls(len(turns.roles), pa.string()) if own is None else own
+    # Where there is reasoning in a key already, the other one is content.
+    inline &= pc.is_null(own).to_numpy(zero_copy_only=False)
+    if not inline.any():
+        return turns
+    indices = pa.array(np.flatnonzero(inline))
+    parts = [reasoning.part(text) for text in turns.content.take(indices).to_pylist()]
+    # DeepSeek-R1's template drops the block and leaves the line breaks behind it.
+    gap = template.thinks == "drop"
+    answers = [p.gap + p.answer if gap else p.answer for p in parts]
+    thoughts = [p.reasoning if p.closed else None for p in parts]
+    return replace(
+        turns,
+        content=_with(turns.content, inline, answers),
+        reasoning=_with(own, inline, thoughts),
+    )
+
+
+def guard(
+    turns: Turns, tools: pa.StringArray | None, chat: ChatFormat
+) -> tuple[Turns, pa.StringArray | None, dict[int, Bad]]:
+    """Finds control tokens in content: (turns, tools, row -> where one is); escaped if so asked."""
+    tokens = chat.template.control_tokens
+    found: dict[int, Bad] = {}
+    fields = ("content", "reasoning", "tool_calls", "name")
+    changed: dict[str, pa.StringArray] = {}
+    rows = turns.rows
+    for name in fields:
+        texts = getattr(turns, name)
+        marks = None if texts is None else control_tokens.holding(texts, tokens)
+        if marks is None:
+            continue
+        for index in np.flatnonzero(marks).tolist():
+            where = control_tokens.shown(texts[index].as_py(), tokens)
+            bad = Bad("control-token", f"{ROLES[turns.roles[index]]}, {name}: {where}")
+            found.setdefault(int(rows[index]), bad)
+        changed[name] = control_tokens.escape_all(texts, tokens)
+    marks = None if tools is None else control_tokens.holding(tools, tokens)
+    if tools is not None and marks is not None:
+        for row in np.flatnonzero(marks).tolist():
+            where = control_tokens.shown(tools[row].as_py(), tokens)
+            found.setdefault(row, Bad("control-token", f"tools: {where}"))
+        if chat.control_tokens == "escape":
+            tools = control_tokens.escape_all(tools, tokens)
+    if chat.control_tokens == "escape" and changed:
+        turns = replace(turns, **changed)
+    return turns, tools, found
+
+
+def place(turns: Turns, chat: ChatFormat) -> tuple[Turns, np.ndarray]:
+    """The turns with their reasoning where the template and ``--think`` want it.
+
+    Returns with them a mark for each row whose reasoning is in no text though nobody asked for
+    that.
+    """
+    lost = np.zeros(len(turns), bool)
+    template, think = chat.template, chat.think
+    if template.thinks == "own":
+        return turns, lost
+    speaks = turns.roles == ASSISTANT
+    apart = np.zeros(len(speaks), bool)
+    if turns.reasoning is not None:
+        apart = speaks & pc.is_valid(turns.reasoning).to_numpy(zero_copy_only=False)
+    mode = template.thinks if think == "auto" else think
+    if mode in ("inline", "drop"):
+        if apart.any():
+            said = pc.greater(pc.binary_length(turns.reasoning), 0)
+            lost[turns.rows[apart & pc.fill_null(said, False).to_numpy(zero_copy_only=False)]] = (
+                True
+            )
+        return replace(turns, reasoning=None), lost
+    touched = apart
+    if mode == "strip":
+        touched = apart | (speaks & _holds(turns.content, reasoning.CLOSE))
+    elif mode == "empty":
+        touched = speaks
+    if not touched.any():
+        return replace(turns, reasoning=None), lost
+    indices = pa.array(np.flatnonzero(touched))
+    thoughts: list[str | None] = [None] * len(indices)
+    if turns.reasoning is not None:
+        thoughts = turns.reasoning.take(indices).to_pylist()
+    texts = turns.content.take(indices).to_pylist()
+    placed = [_placed(*pair, mode) for pair in zip(texts, thoughts, strict=True)]
+    return replace(turns, content=_with(turns.content, touched, placed), reasoning=None), lost
+
+
+def _placed(content: str, apart: str | None, mode: str) -> str:
+    if mode == "keep":
+        return reasoning.block(apart) + content.lstrip("\n") if apart else content
+    # What stands inline makes way for the empty block, or for none.
+    parted = reasoning.part(content)
+    answer = (parted.answer if parted.closed else content).lstrip("\n")
+    return reasoning.EMPTY_BLOCK + answer if mode == "empty" else answer
+
+
+def _holds(texts: pa.StringArray, part: str) -> np.ndarray:
+    return np.asarray(pc.match_substring(texts, part).to_numpy(zero_copy_only=False), bool)
+
+
+def _with(array: pa.StringArray, which: np.ndarray, values: Sequence[str | None]) -> pa.StringArray:
+    return pc.replace_with_mask(array, pa.array(which), pa.array(values, pa.string()))
+
+
+def _is_plain(turns: Turns, tools: pa.StringArray | None, template: ChatTemplate) -> bool:
+    """Is there no turn but what the constant parts have a form for?"""
+    if template.parts is None or (tools is not None and tools.null_count < len(tools)):
+        return False
+    # Where the template has no form for them, the rows are rejects already.
+    uses_tools = turns.tool_calls is not None or bool((turns.roles == TOOL).any())
+    return not (template.tools and uses_tools)
+
+
+def _join(turns: Turns, chat: ChatFormat) -> tuple[pa.StringArray, np.ndarray]:
+    parts = chat.template.parts
+    if parts is None:
+        raise TypeError(f"the template {chat.template.name} is no plain concatenation")
+    return parts.render(turns, chat.start)
+
+
+class Jinja:
+    """Rows that the sandbox renders."""
+
+    def __init__(
+        self,
+        turns: Turns,
+        tools: pa.StringArray | None,
+        chat: ChatFormat,
+        renderer: Renderer,
+    ) -> None:
+        self._chat, self._renderer = chat, renderer
+        self._rows = turns.to_rows()
+        self._tools: list[Any] = [None] * len(self._rows)
+        if tools is not None:
+            self._tools = [None if t is None else json.loads(t) for t in tools.to_pylist()]
+
+    def texts(self, bad: dict[int, Bad], lost: np.ndarray) -> pa.StringArray:
+        """Each row's text; adds to ``bad`` the rows that fail, to ``lost`` those without their
+        reasoning."""
+        left = [row for row in range(len(self._rows)) if row not in bad]
+        texts: list[str] = [""] * len(self._rows)
+        for row, text in zip(left, self._render(left, _as_it_is), strict=True):
+            if isinstance(text, Refused):
+                bad[row] = Bad("template-refused", text.reason)
+                continue
+            texts[row] = self._ended(text)
+            dropped = self._dropped(row, text)
+            if dropped:
+                bad[row] = Bad("turn-dropped", f"not in the text: {dropped}")
+            elif self._chat.think in ("auto", "keep") and self._reasoning_lost(row, text):
+                lost[row] = True
+        if self._chat.template.foreign and self._chat.control_tokens != "keep":
+            self._count_tokens(texts, bad)
+        return pa.array(texts, pa.string())
+
+    def prompts(self, texts: pa.StringArray, bad: dict[int, Bad]) -> np.ndarray:
+        """The bytes of each text that are prompt: all but what the last assistant says."""
+        left = [row for row in range(len(self._rows)) if row not in bad]
+        prompts = np.zeros(len(self._rows), np.int64)
+        marker = self._chat.template.assistant_marker
+        for row, prompt in zip(left, self._render(left, _asked), strict=True):
+            text = texts[row].as_py()
+            # A template may write earlier turns in another way once they are earlier.
+            if isinstance(prompt, Refused) or not text.startswith(self._begun(prompt)):
+                at = text.rfind(marker) if marker else -1
+                if at < 0:
+                    bad[row] = Bad("prompt-not-found", "the prompt is not how the text begins")
+                    continue
+                prompt = text[: at + len(marker)]
+            prompts[row] = len(self._begun(prompt).encode())
+        return prompts
+
+    def _render(
+        self, rows: Sequence[int], make: Callable[[list[Turn]], tuple[list[Turn], bool]]
+    ) -> list[str | Refused]:
+        variables = []
+        for row in rows:
+            turns, asks = make(self._rows[row])
+            variables.append(
+                {
+                    "messages": [_message(turn, self._chat.template) for turn in turns],
+                    "tools": self._tools[row],
+                    "add_generation_prompt": asks,
+                    "think": self._chat.think,
+                }
+            )
+        return self._renderer.render(variables)
+
+    def _begun(self, text: str) -> str:
+        bos = self._chat.template.bos
+        return text if self._chat.keep_bos or not bos else text.removeprefix(bos)
+
+    def _ended(self, text: str) -> str:
+        """Without the BOS that a trainer adds, and without what follows the end of the turn."""
+        text, end = self._begun(text), self._chat.template.eos
+        bare = text.rstrip()
+        return bare if end and bare.endswith(end) else text
+
+    def _dropped(self, row: int, text: str) -> str:
+        """The beginning of a turn that is not in the text; "" where all are."""
+        for turn in self._rows[row]:
+            said = turn.content.strip()
+            if said and said not in text and _quoted(said)[1:-1] not in text:
+                return f"{ROLES[turn.role]}: {said[:100]}"
+            for call in json.loads(turn.tool_calls or "[]"):
+                function = call["function"]
+                arguments = function["arguments"]
+                forms = [_quoted(arguments)]
+                if isinstance(arguments, str):
+                    forms = [arguments, _quoted(json.loads(arguments))]
+                if function["name"] not in text or not any(form in text for form in forms):
+                    return f"call of {function['name']}: {forms[0][:100]}"
+        return ""
+
+    def _reasoning_lost(self, row: int, text: str) -> bool:
+        thoughts = (turn.reasoning for turn in self._rows[row] if turn.reasoning)
+        return any(thought.strip() not in text for thought in thoughts)
+
+    def _count_tokens(self, texts: list[str], bad: dict[int, Bad]) -> None:
+        """A foreign template may join contents, so that they make a token together."""
+        tokens = self._chat.template.control_tokens
+        if not tokens:
+            return
+        left = [row for row in range(len(self._rows)) if row not in bad]
+        for row, plain in zip(left, self._render(left, _harmless), strict=True):
+            expected = "" if isinstance(plain, Refused) else self._ended(plain)
+            found = control_tokens.count(texts[row], tokens)
+            if found != control_tokens.count(expected, tokens):
+                why = "content and template make a control token together, or hide one"
+                bad[row] = Bad("control-token", why)
+
+
+def _quoted(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _as_it_is(turns: list[Turn]) -> tuple[list[Turn], bool]:
+    return turns, False
+
+
+def _asked(turns: list[Turn]) -> tuple[list[Turn], bool]:
+    return turns[:-1], True
+
+
+def _harmless(turns: list[Turn]) -> tuple[list[Turn], bool]:
+    def plain(text: str) -> str:
+        return "x" if text.strip() else text
+
+    return [
+        turn._replace(
+            content=plain(turn.content),
+            reasoning=None if turn.reasoning is None else plain(turn.reasoning),
+        )
+        for turn in turns
+    ], False
+
+
+def _message(turn: Turn, template: ChatTemplate) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": ROLES[turn.role], "content": turn.content}
+    if turn.reasoning is not None:
+        message["reasoning_content"] = turn.reasoning
+        if template.foreign:
+            message["thinking"] = turn.reasoning  # the name that some templates look for
+    if turn.tool_calls is not None:
+        message["tool_calls"] = [_call(c, template) for c in json.loads(turn.tool_calls)]
+    if turn.name is not None:
+        message["name"] = turn.name
+    return message
+
+
+def _call(call: dict[str, Any], template: ChatTemplate) -> dict[str, Any]:
+    arguments = call["function"]["arguments"]
+    if isinstance(arguments, str) and not template.text_arguments:
+        call["function"]["arguments"] = json.loads(arguments)
+    return call
+
+
+def count_events(events: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """The sums, sorted by name."""
+    total: Counter[str] = Counter()
+    for some in events:
+        total.update(some)
+    return dict(sorted(total.items()))

@@ -1,0 +1,65 @@
+"""The role rule: whatever a data set calls the speakers, a turn is one of four roles.
+
+Official templates render a role that they do not know as nothing, without an error; so names are
+mapped before rendering, and a name that is not in the table makes its row a reject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from transforms.errors import UsageError
+
+ROLES = ("system", "user", "assistant", "tool")
+
+FUNCTION_CALL = "function_call"
+"""Not a role of its own: an assistant's turn whose text is a tool call as JSON."""
+
+ALIASES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "question": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "chatgpt": "assistant",
+    "answer": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
+    "ipython": "tool",
+    "function_response": "tool",
+    "function_call": FUNCTION_CALL,
+}
+"""Names in lower case, without white space around -> role; ``--role NAME=ROLE`` adds to it."""
+
+
+def role_table(more: Sequence[str]) -> dict[str, str]:
+    """``ALIASES`` and what ``--role`` values such as ``narrator=user`` add to them or change.
+
+    Raises ``UsageError`` for a value of another form.
+    """
+    table = dict(ALIASES)
+    for flag in more:
+        name, equals, role = flag.partition("=")
+        if not equals or not name.strip() or role.strip() not in (*ROLES, FUNCTION_CALL):
+            raise UsageError(
+                f"--role {flag!r} is not of the form NAME=ROLE, where ROLE is one of "
+                f"{', '.join((*ROLES, FUNCTION_CALL))}"
+            )
+        table[fold(name)] = role.strip()
+    return table
+
+
+def fold(name: str) -> str:
+    """A role's name as the table holds it."""
+    return name.strip().lower()
+
+
+def role_of(name: object, table: Mapping[str, str]) -> str | None:
+    """The role that a turn names; None where the table has no such name."""
+    return table.get(fold(name)) if isinstance(name, str) else None

@@ -1,0 +1,241 @@
+"""The shape rule: which columns a prepared set has, and what stands in them.
+
+    text               text, instruction, response (and reasoning, where the source has it)
+    messages           messages: [{"role", "content"}], as trainers render them by themselves
+    prompt-completion  prompt and completion, for which text == prompt + completion
+
+``text`` goes with either of the others.  ``messages`` beside ``prompt`` and ``completion`` is
+refused: TRL then takes the set for conversational or not depending on the hash seed of its process.
+
+For a conversation ``instruction`` is the user's first turn and ``response`` the assistant's last
+one, without its reasoning; ``response`` is the calls as JSON where it says nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms import reasoning
+from transforms.errors import UsageError
+from transforms.roles import ROLES
+from transforms.turns import ASSISTANT, USER, Turns
+
+SHAPES = ("text", "messages", "prompt-completion")
+
+_TEXT = {"dtype": "string", "_type": "Value"}
+_CALL = {"type": _TEXT, "function": {"name": _TEXT, "arguments": _TEXT}}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The columns of a set.
+
+    ``names`` are some of ``SHAPES``; ``reasoning`` and ``tools`` tell whether the source has any,
+    for which there are columns and keys then.
+    """
+
+    names: tuple[str, ...] = ("text",)
+    reasoning: bool = False
+    tools: bool = False
+
+    @property
+    def with_prompts(self) -> bool:
+        """Must it be known where each text's prompt ends?"""
+        return "prompt-completion" in self.names
+
+    @property
+    def features(self) -> dict[str, Any]:
+        """The columns in the form of ``datasets``; lists as literals, which 3.x can read, too."""
+        made: dict[str, Any] = {}
+        if "text" in self.names:
+            made |= dict.fromkeys(("text", "instruction", "response"), _TEXT)
+            if self.reasoning:
+                made["reasoning"] = _TEXT
+        if "messages" in self.names:
+            turn: dict[str, Any] = {"role": _TEXT, "content": _TEXT}
+            if self.reasoning:
+                turn["reasoning_content"] = _TEXT
+            if self.tools:
+                turn["tool_calls"] = [_CALL]
+                made["tools"] = _TEXT
+            made["messages"] = [turn]
+        if self.with_prompts:
+            made |= dict.fromkeys(("prompt", "completion"), _TEXT)
+        return made
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns, in order."""
+        return tuple(self.features)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema of the shards, with the features as ``datasets`` keeps them."""
+        return pa.schema(
+            [(name, _arrow(feature)) for name, feature in self.features.items()],
+            metadata={"huggingface": json.dumps({"info": {"features": self.features}})},
+        )
+
+
+def _arrow(feature: Any) -> pa.DataType:
+    if isinstance(feature, list):
+        return pa.list_(_arrow(feature[0]))
+    if feature is _TEXT:
+        return pa.string()
+    return pa.struct([(name, _arrow(inner)) for name, inner in feature.items()])
+
+
+def parse_shapes(flag: str) -> tuple[str, ...]:
+    """The shapes of a ``--columns`` value such as ``text,messages``, in the order of ``SHAPES``.
+
+    Raises ``UsageError`` for unknown ones and for combinations that trainers cannot tell apart.
+    """
+    names = [name.strip() for name in flag.split(",")]
+    for name in names:
+        if name not in SHAPES:
+            raise UsageError(
+                f"--columns names {name!r}; expected one or more of {', '.join(SHAPES)}"
+            )
+    if {"messages", "prompt-completion"} <= set(names):
+        raise UsageError(
+            "--columns cannot have messages beside prompt-completion: TRL would take the set for "
+            "one or the other depending on the hash seed of its process; prepare two sets"
+        )
+    return tuple(name for name in SHAPES if name in names)
+
+
+def shape_pairs(
+    table: pa.Table, texts: pa.ChunkedArray, prompts: np.ndarray | None, shape: Shape
+) -> pa.Table:
+    """The columns of rows with ``instruction`` and ``response``; chunks are those of the texts."""
+    columns: dict[str, Any] = {
+        "text": texts,
+        "instruction": table["instruction"],
+        "response": table["response"],
+    }
+    if shape.with_prompts and prompts is not None:
+        columns["prompt"], columns["completion"] = _cut(texts, prompts)
+    if "messages" in shape.names:
+        raise ValueError("messages are made of turns")
+    return pa.table({name: columns[name] for name in shape.columns})
+
+
+def shape_turns(
+    turns: Turns,
+    texts: pa.StringArray,
+    prompts: np.ndarray | None,
+    tools: pa.StringArray | None,
+    shape: Shape,
+) -> pa.Table:
+    """The columns of rows with turns."""
+    columns: dict[str, Any] = {"text": texts}
+    if "text" in shape.names:
+        columns["instruction"] = turns.content_at(turns.first(USER))
+        columns |= _response(turns, shape)
+    if "messages" in shape.names:
+        columns["messages"] = _messages(turns, shape)
+        none = pa.nulls(len(turns), pa.string())
+        columns["tools"] = pc.fill_null(none if tools is None else tools, "")
+    if shape.with_prompts and prompts is not None:
+        columns["prompt"], columns["completion"] = _cut(pa.chunked_array([texts]), prompts)
+    return pa.table([columns[name] for name in shape.columns], names=list(shape.columns))
+
+
+def _response(turns: Turns, shape: Shape) -> dict[str, pa.StringArray]:
+    last = turns.last(ASSISTANT)
+    said = turns.content_at(last)
+    if turns.tool_calls is not None:
+        calls = turns.tool_calls.take(pa.array(last, mask=last < 0))
+        said = pc.if_else(pc.equal(pc.binary_length(said), 0), pc.fill_null(calls, ""), said)
+    if not shape.reasoning:
+        return {"response": said}
+    apart = pa.nulls(len(turns), pa.string())
+    if turns.reasoning is not None:
+        apart = turns.reasoning.take(pa.array(last, mask=last < 0))
+    inline = pc.and_(pc.match_substring(said, reasoning.CLOSE), pc.is_null(apart))
+    if pc.any(inline).as_py():
+        parts = [reasoning.part(text) for text in said.filter(inline).to_pylist()]
+        said = pc.replace_with_mask(said, inline, pa.array([p.answer for p in parts], pa.string()))
+        thoughts = pa.array([p.reasoning for p in parts], pa.string())
+        apart = pc.replace_with_mask(apart, inline, thoughts)
+    return {"response": said, "reasoning": pc.fill_null(apart, "")}
+
+
+def _messages(turns: Turns, shape: Shape) -> pa.ListArray:
+    names = pa.array(ROLES, pa.string()).take(pa.array(turns.roles, pa.int8()))
+    content = turns.content
+    thoughts = turns.reasoning
+    if thoughts is not None and not shape.reasoning:
+        # A key that the sample did not show: the block says the same.
+        said = pc.binary_join_element_wise(
+            f"{reasoning.OPEN}\n", thoughts, f"\n{reasoning.CLOSE}\n\n", content, ""
+        )
+        content = pc.if_else(pc.is_valid(thoughts), said, content)
+    fields = [names, content]
+    feature = shape.features["messages"]
+    if shape.reasoning:
+        fields.append(pa.nulls(len(content), pa.string()) if thoughts is None else thoughts)
+    if shape.tools:
+        fields.append(_calls(turns, _arrow(feature[0]["tool_calls"])))
+    listed = pa.StructArray.from_arrays(fields, names=list(feature[0]))
+    return pa.ListArray.from_arrays(pa.array(turns.offsets, pa.int32()), listed).cast(
+        _arrow(feature)
+    )
+
+
+def _calls(turns: Turns, kind: pa.DataType) -> pa.Array:
+    if turns.tool_calls is None:
+        return pa.nulls(len(turns.roles), kind)
+    made = [None if text is None else _as_text(text) for text in turns.tool_calls.to_pylist()]
+    return pa.array(made, kind)
+
+
+def _as_text(calls: str) -> list[dict[str, Any]]:
+    """Calls with their arguments as JSON text: as objects they would share all their keys."""
+    made = json.loads(calls)
+    for call in made:
+        arguments = call["function"]["arguments"]
+        if not isinstance(arguments, str):
+            call["function"]["arguments"] = json.dumps(arguments, ensure_ascii=False)
+    return list(made)
+
+
+def _cut(texts: pa.ChunkedArray, prompts: np.ndarray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """Each text in two: its first so many bytes, and the rest.  No text is copied before that."""
+    heads, tails, start = [], [], 0
+    for chunk in texts.chunks:
+        stop = start + len(chunk)
+        _, offsets, data = chunk.buffers()
+        edges = np.frombuffer(offsets, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+        inner = np.empty(2 * len(chunk) + 1, np.int32)
+        inner[::2] = edges
+        inner[1::2] = edges[:-1] + prompts[start:stop]
+        both = pa.StringArray.from_buffers(
+            2 * len(chunk), pa.py_buffer(inner), data or pa.py_buffer(b"")
+        )
+        heads.append(both.take(pa.array(np.arange(0, 2 * len(chunk), 2))))
+        tails.append(both.take(pa.array(np.arange(1, 2 * len(chunk), 2))))
+        start = stop
+    return pa.chunked_array(heads, pa.string()), pa.chunked_array(tails, pa.string())
+
+
+def describe(features: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    """(column, what it holds) for the card."""
+    known = {
+        "text": "the whole conversation in the model's chat format, for training",
+        "instruction": "the question or prompt",
+        "response": "the answer or completion",
+        "reasoning": "the reasoning before the answer, where there is any",
+        "messages": "the turns, for trainers that render them by themselves",
+        "tools": "the tools that the turns may call, as JSON",
+        "prompt": "the text up to the assistant's last turn",
+        "completion": "the rest of the text: what is learnt",
+    }
+    return [(name, known[name]) for name in features]
