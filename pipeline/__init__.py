@@ -8,7 +8,7 @@ A command's way; what the data does meanwhile is told in ``transforms``:
 
     cli         words become a request (``flags``, ``request``)
     story       what the console tells
-    plan        everything that decides the bytes (``source``, ``hub``)
+    plan        everything that decides the bytes (``source``, ``hub``, ``template``)
     job         the pipeline, on the output's place
     runners     which runner, and how; job_server: the way to a cluster
     probe       do the cluster's workers fit (``on_worker`` is what they run)

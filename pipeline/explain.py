@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 
 from pipeline.plan import Plan
+from transforms.chat_fields import turns_in
+from transforms.mappings import TurnMapping
+from transforms.roles import role_of
 from transforms.units import DEFAULT_UNIT_BYTES
 
 _SHOWN_FILES = 10
@@ -37,6 +40,8 @@ def explain(plan: Plan) -> str:
     lines += [f"           {line.removeprefix('✓ ').strip()}" for line in source_lines(plan)]
     lines += _files(plan)
     lines.append(f"Fields     {mapping.describe()}\n           chosen by: {plan.fields.rule}")
+    if isinstance(mapping, TurnMapping):
+        lines.append(f"           roles: {roles_seen(plan, mapping)}")
     for name in mapping.columns:
         lines.append(f"           first {name}: {_first(plan, name)}")
     if plan.fields.unused_text:
@@ -80,7 +85,21 @@ def _files(plan: Plan) -> list[str]:
 
 def _first(plan: Plan, name: str) -> str:
     value = next((row[name] for row in plan.sample if row.get(name) not in (None, "")), None)
-    return "(none in the sample)" if value is None else _shown(str(value))
+    if value is None:
+        return "(none in the sample)"
+    return _shown(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def roles_seen(plan: Plan, mapping: TurnMapping) -> str:
+    """The names of roles in the sample and what they are taken for: ``human → user, …``."""
+    turns = (
+        turn for row in plan.sample for name in mapping.turns for turn in turns_in(row.get(name))
+    )
+    names = dict.fromkeys(str(turn.get(mapping.role_key)) for turn in turns)
+    known = ((name, role_of(name, mapping.aliases)) for name in names)
+    return ", ".join(
+        f"{name} → {role or 'unknown, so a reject (--role NAME=ROLE)'}" for name, role in known
+    )
 
 
 def _shown(text: str) -> str:

@@ -58,8 +58,9 @@ def digest() -> str | None:
         root = root_of(package)
         if root is None:
             return None
-        for path in sorted(root.rglob("*.py")):
-            if not (path.parent / "__init__.py").is_file():
+        files = (*root.rglob("*.py"), *root.rglob("*.jinja"))  # templates decide bytes, too
+        for path in sorted(files):
+            if path.suffix == ".py" and not (path.parent / "__init__.py").is_file():
                 continue  # a script of the checkout, which is not installed
             data = path.read_bytes()
             name = f"{package}/{path.relative_to(root).as_posix()}"

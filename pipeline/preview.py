@@ -12,8 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.explain import roles_seen
 from pipeline.plan import Plan
 from transforms import control_tokens, formats
+from transforms.mappings import TurnMapping
 from transforms.normalize import rows_of
 from transforms.records import ROW
 from transforms.render import render, sandbox_of
@@ -130,7 +132,10 @@ def preview(plan: Plan, count: int, as_json: bool = False, rejected: bool = Fals
     from rich.text import Text
 
     console = Console(soft_wrap=True, highlight=False)
-    console.print(Text(f"{plan.fields.mapping.describe()}: {plan.fields.rule}", style="bold"))
+    mapping = plan.fields.mapping
+    console.print(Text(f"{mapping.describe()}: {plan.fields.rule}", style="bold"))
+    if isinstance(mapping, TurnMapping):
+        console.print(Text(f"roles: {roles_seen(plan, mapping)}", style="bold"))
     for row in rows:
         console.print(Text(f"── {row.file} row {row.row:,} ──", style="bold"))
         for kind, line in _lines(row.parts):

@@ -218,7 +218,7 @@ def _tried(chat: ChatFormat) -> ChatFormat:
             assistant_marker=marker,
             control_tokens=template.control_tokens or _tokens_in(whole, template.jinja),
             # Else reasoning stands where --think says, or is counted as left out.
-            thinks="own" if reasons and chat.think == "auto" else template.thinks,
+            thinks="own" if reasons and chat.think in ("auto", "keep") else template.thinks,
         ),
     )
 

@@ -56,7 +56,8 @@ def source(request: pytest.FixtureRequest, shared_data: Callable[[str], Path]) -
         return Source(shared_data("gsm8k/train.jsonl"), ("--shard-size", "1MiB"), 4)
     if request.param == "alpaca":
         path = shared_data("llama_factory_demo/alpaca_en_demo.json")
-        return Source(path, ("--max-samples", "900"), 1)
+        # Jinja renders this one, in a child of each worker.
+        return Source(path, ("--max-samples", "900", "--template", "qwen3"), 1)
     return Source(request.getfixturevalue("generated"), ("--shard-size", "16MiB"), 8)
 
 

@@ -139,5 +139,10 @@ def test_the_digest_is_that_of_an_ordinary_installation(tmp_path: Path) -> None:
     (tmp_path / "reasonforge_data_prep-1.dist-info").mkdir()
     (tmp_path / "reasonforge_data_prep-1.dist-info" / "METADATA").write_text("Version: 1\n")
     assert look(tmp_path)["digest"] == on_worker.digest()
+    template = tmp_path / "transforms" / "templates" / "qwen3.jinja"
+    text = template.read_text()
+    template.write_text(f"{text}\n")
+    assert look(tmp_path)["digest"] != on_worker.digest()
+    template.write_text(text)
     (tmp_path / "pipeline" / "plan.py").write_text("changed = True\n")
     assert look(tmp_path)["digest"] != on_worker.digest()

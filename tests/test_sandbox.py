@@ -748,11 +748,11 @@ class TestTheChild:
             patch.setattr(importlib.util, "find_spec", lambda name: None)
             assert "need the package jinja2" in failure("{{ a }}", RunnerFailed)
 
-    def test_a_row_that_is_no_json_is_the_callers_mistake(self) -> None:
+    def test_a_row_that_cannot_be_sent_is_the_callers_mistake(self) -> None:
         with Sandbox(of("{{ a }}")) as box:
             box.render([])
             with pytest.raises(TypeError):
-                box.render([{"a": {1}}])
+                box.render([{"a": object()}])
             assert box.render([{"a": 1}]) == ["1"]
 
     def test_a_source_travels_to_workers(self) -> None:

@@ -15,6 +15,8 @@ import datasets
 import pytest
 import trl_environment
 
+from pipeline import Request, prepare
+
 Messages = list[dict[str, str]]
 Row = dict[str, Any]
 Found = dict[str, Any]
@@ -50,23 +52,15 @@ def text_of(messages: Messages) -> str:
     return "\n".join(f"<|im_start|>{m['role']}\n{m['content']}{EOS}" for m in messages)
 
 
-def row_of(shape: str, messages: Messages) -> Row:
-    text, completion = text_of(messages), messages[-1]["content"] + EOS
-    if shape == "text":
-        asked = {"instruction": messages[-2]["content"], "response": messages[-1]["content"]}
-        return {"text": text, **asked}
-    if shape == "prompt-completion":
-        return {"prompt": text.removesuffix(completion), "completion": completion}
-    return {"messages": messages}
-
-
 def make_set(folder: Path, shape: str, conversations: list[Messages]) -> None:
-    """Writes the conversations as a set of one shape, as the command line would."""
-    rows = [row_of(shape, messages) for messages in conversations]
-    splits = {"train": rows[:-2], "validation": rows[-2:]}
-    datasets.DatasetDict(
-        {name: datasets.Dataset.from_list(rows) for name, rows in splits.items()}
-    ).save_to_disk(str(folder))
+    """Prepares the conversations as a set of one shape."""
+    source = folder.with_suffix(".jsonl")
+    lines = (json.dumps({"messages": messages}) + "\n" for messages in conversations)
+    source.write_text("".join(lines))
+    request = Request(str(source), str(folder), columns=shape, val_size=0.3, skip_upload=True)
+    counts = prepare(request)["counts"]
+    assert counts["rejected"]["total"] == 0
+    assert counts["train"] and counts["validation"]
 
 
 @pytest.fixture(scope="module")

@@ -559,7 +559,10 @@ def test_a_million_turns_in_a_row_take_seconds(form: str, same_role: str) -> Non
 @pytest.mark.parametrize("form", ["list", "JSON text"])
 def test_too_much_text_is_a_reject(form: str) -> None:
     huge = "x" * (33 * 2**20)
-    rows: list[Row] = [[turn("user", huge), turn("gpt", huge)], [turn("user", "a"), turn("gpt", "b")]]
+    rows: list[Row] = [
+        [turn("user", huge), turn("gpt", huge)],
+        [turn("user", "a"), turn("gpt", "b")],
+    ]
     kept, rejects = outcome(source(FORMS[form](rows)))
     assert (len(kept), [row[:2] for row in rejects]) == (1, [(1, "row-too-large")])
     assert len(rejects[0][2]) == 200
@@ -610,7 +613,9 @@ class TestTurns:
 def test_turns_of_text_are_taken_column_by_column() -> None:
     # Else a batch takes ten times as long, which no other test would notice.
     rows = [[turn("Human", "a", reasoning_content="r"), turn("gpt", "b")], None]
-    kind = struct(pa.dictionary(pa.int8(), pa.string()), pa.string_view(), ("tool_calls", pa.null()))
+    kind = struct(
+        pa.dictionary(pa.int8(), pa.string()), pa.string_view(), ("tool_calls", pa.null())
+    )
     found = columnwise(pa.array(rows, pa.list_(kind)), KEYS)
     assert found is not None
     assert found[0].to_rows() == [[Turn(USER, "a", "r"), Turn(ASSISTANT, "b")], []]

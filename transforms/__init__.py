@@ -4,10 +4,17 @@ The data's way, one module a step:
 
     read.py -> normalize.py -> partition.py -> render.py -> write.py -> commit.py
 
-Pure rules (they import neither Beam nor the network): ``fields`` (which columns are the
-instruction and the response), ``chat`` (which text), ``split`` (which split), ``layout`` (which
-file name and which JSON), ``units`` (which piece of the source is which shard), ``records`` and
-``errors``.  Seams: ``formats`` reads source files, ``storage`` says what an output must do:
+Pure rules (they import neither Beam nor the network):
+
+    what is in a row    fields, chat_fields (which columns), mappings; roles, reasoning
+    pairs               pairs (which rows make a question and an answer)
+    conversations       turns (one form for all), conversation (which can be trained on), pair_turns
+    which text          chat, built_in (the templates), rendering; concatenation (by Arrow), sandbox
+                        (by Jinja, in a child: sandbox_child), control_tokens
+    which columns       shapes
+    which split, files  split, layout, units, shards; records, errors
+
+Seams: ``formats`` reads source files, ``storage`` says what an output must do:
 ``local_folder`` and ``s3_folder`` (with ``s3_claim``; ``s3`` makes the requests) do it.
 
 Nothing here imports ``pipeline``, the application that composes these parts.

@@ -65,7 +65,7 @@ def turn_mapping(
             f"({', '.join(ROLE_KEYS)}) and a text ({', '.join(TEXT_KEYS)})"
         )
     role_key, text_key = max(dict.fromkeys(keys), key=keys.count)
-    seen = [turn for name in turns for cell in _cells(name, sample) for turn in _turns(cell)]
+    seen = [turn for name in turns for cell in _cells(name, sample) for turn in turns_in(cell)]
     return TurnMapping(
         turns,
         role_key,
@@ -102,7 +102,8 @@ def _cells(name: str, sample: Sample) -> Iterator[Any]:
     return (row.get(name) for row in sample)
 
 
-def _turns(cell: Any) -> list[Mapping[str, Any]]:
+def turns_in(cell: Any) -> list[Mapping[str, Any]]:
+    """The objects in a sample's cell: a list of turns, also as JSON text; [] where it is none."""
     if isinstance(cell, str):
         try:
             cell = json.loads(cell)

@@ -375,7 +375,7 @@ class Jinja:
             said = turn.content.strip()
             if said and said not in text and _quoted(said)[1:-1] not in text:
                 return f"{ROLES[turn.role]}: {said[:100]}"
-            for call in json.loads(turn.tool_calls or "[]"):
+            for call in json.loads(turn.tool_calls) if turn.tool_calls else ():
                 function = call["function"]
                 arguments = function["arguments"]
                 forms = [_quoted(arguments)]

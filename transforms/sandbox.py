@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import marshal
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 from transforms.errors import DataPrepError, RunnerFailed, UsageError
 
@@ -114,8 +115,8 @@ class Sandbox:
         Raises UsageError where the template does not compile or passes a limit, and RunnerFailed
         where the child could not start or was ended from outside.  The next call starts anew.
         """
-        # JSON first: a row that it cannot write leaves the child as it was.
-        request = _to_bytes([dict(row) for row in rows])
+        # First of all: a row that cannot be sent leaves the child as it was.
+        request = _marshalled([row if type(row) is dict else dict(row) for row in rows])
         child = self._child
         try:
             if child is None:
@@ -142,7 +143,7 @@ class Sandbox:
             "output_bytes": self._output,
         }
         child.send(_to_bytes({**asdict(self._source), **limits}))
-        wrong = self._reply(child, "to compile")
+        wrong = json.loads(self._reply(child, "to compile"))
         if wrong is not None:
             line, message = wrong
             where = f"line {line}: " if line else ""
@@ -156,14 +157,21 @@ class Sandbox:
         left = count
         while left:
             part = self._reply(child, "for one row", len(request))
-            left -= len(part)
-            yield from (text if isinstance(text, str) else Refused(text[0]) for text in part)
+            texts = 8 + int.from_bytes(part[:8], "big")
+            rows = json.loads(part[8:texts])
+            left -= len(rows)
+            for row in rows:
+                if isinstance(row, int):
+                    yield part[texts : texts + row].decode()
+                    texts += row
+                else:
+                    yield Refused(row[0])
 
-    def _reply(self, child: _Child, step: str, batch: int = 0) -> Any:
+    def _reply(self, child: _Child, step: str, batch: int = 0) -> bytes:
         data = child.receive()
         if data is None:
             raise self._why(child.code(), step, batch)
-        return json.loads(data)
+        return data
 
     def _why(self, code: int, step: str, batch: int) -> DataPrepError:
         """The error for a child that ended by itself with an exit code, or minus a signal."""
@@ -288,6 +296,13 @@ def _environment() -> dict[str, str]:
     libraries = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
     kept = {name: os.environ[name] for name in libraries if name in os.environ}
     return {**kept, "TZ": "UTC"}
+
+
+def _marshalled(rows: list[dict[str, object]]) -> bytes:
+    try:
+        return marshal.dumps(rows)
+    except ValueError as error:
+        raise TypeError("a row holds what no template can be given") from error
 
 
 def _to_bytes(value: object) -> bytes:

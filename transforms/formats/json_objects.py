@@ -194,9 +194,12 @@ def columns_of(sample: Sequence[Mapping[str, object]]) -> tuple[Column, ...]:
 
 
 def _type_of(cells: Sequence[object]) -> str:
-    kinds = {type(cell) for cell in cells if cell is not None}
+    filled = [cell for cell in cells if cell is not None]
+    kinds = {type(cell) for cell in filled}
     if not kinds:
         return "string"  # an ``input`` that only later rows fill must not be passed over
+    if 2 * sum(isinstance(cell, list) for cell in filled) > len(filled):
+        return "list"  # whatever the others are, they are rejects of their rows alone
     if kinds <= {list, dict}:
         return "list" if list in kinds else "struct"
     if str in kinds:
