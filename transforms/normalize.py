@@ -13,7 +13,7 @@ import pyarrow as pa
 from transforms.conversation import ConversationRules, conversations, rejected
 from transforms.mappings import AnyMapping, FieldMapping
 from transforms.pair_turns import pair_turns
-from transforms.pairs import as_valid_text, faults, to_pairs
+from transforms.pairs import split_keys, to_pairs
 from transforms.records import ROW, Batch
 from transforms.turns import USER
 
@@ -68,15 +68,8 @@ def rows_of(
     if tools is not None:
         columns["tools"] = tools
     if key is not None:
-        keys, invalid = as_valid_text(table[key])
-        found = faults(keys, keys, "split-key").to_pylist()
-        if invalid is not None:
-            found = [
-                "invalid-unicode" if bad else f
-                for f, bad in zip(found, invalid.to_pylist(), strict=True)
-            ]
+        columns["key"], found = split_keys(table[key])
         codes = [code or fault for code, fault in zip(codes, found, strict=True)]
-        columns["key"] = keys
     columns[ROW] = table[ROW]
     made = pa.table(columns)
     if not any(codes):

@@ -29,7 +29,7 @@ def to_pairs(
     columns = {}
     for name in table.column_names:
         if name not in (ROW, fields.history):
-            columns[name], invalid = as_valid_text(table[name])
+            columns[name], invalid = _text(table[name])
             if invalid is not None:
                 codes = pc.if_else(invalid, "invalid-unicode", codes)
     # What is required, and what is kept: other columns do not make up for a blank first one.
@@ -42,7 +42,7 @@ def to_pairs(
     if key is not None:
         pairs["split-key"] = (columns[key], columns[key])
     for name, (required, values) in pairs.items():
-        codes = pc.coalesce(codes, faults(required, values, name))
+        codes = pc.coalesce(codes, _faults(required, values, name))
     kept = pa.table(
         [values for _, values in pairs.values()],
         names=["instruction", "response", "key"][: len(pairs)],
@@ -68,7 +68,16 @@ def to_pairs(
     return kept.filter(good), rejects_table(rows)
 
 
-def as_valid_text(column: pa.ChunkedArray) -> tuple[pa.StringArray, pa.BooleanArray | None]:
+def split_keys(column: pa.ChunkedArray) -> tuple[pa.StringArray, list[str | None]]:
+    """The values of a split key column as text, and for each its reject code or None."""
+    keys, invalid = _text(column)
+    codes = _faults(keys, keys, "split-key")
+    if invalid is not None:
+        codes = pc.if_else(invalid, "invalid-unicode", codes)
+    return keys, list(codes.to_pylist())
+
+
+def _text(column: pa.ChunkedArray) -> tuple[pa.StringArray, pa.BooleanArray | None]:
     """The column as one valid UTF-8 array, and which rows were no UTF-8 (None: all were).
 
     Numbers are as Arrow writes them; NaN and infinity are null, for they say nothing.
@@ -108,7 +117,7 @@ def _is_blank(values: pa.StringArray) -> pa.BooleanArray:
     return pc.or_(pc.equal(pc.binary_length(values), 0), pc.utf8_is_space(values))
 
 
-def faults(required: pa.StringArray, values: pa.StringArray, name: str) -> pa.StringArray:
+def _faults(required: pa.StringArray, values: pa.StringArray, name: str) -> pa.StringArray:
     """Each value's reject code, or null where it is good and its ``required`` part is there."""
     none = pa.scalar(None, pa.string())
     return pc.case_when(
