@@ -286,7 +286,7 @@ def test_a_line_of_json_is_the_same_whatever_lines_stand_beside_it(
 
 def test_a_nesting_that_can_be_read_but_not_written_is_no_crash(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    depths = range(800, 1000, 7)
+    depths = range(700, 1000)
     cells = [b'[{"role":"user","content":' + b"[" * n + b"]" * n + b"}]" for n in depths]
     path.write_bytes(b"".join(b'{"messages":' + cell + b"}\n" for cell in cells))
     (rows,) = formats.read(str(path), Format("json_lines"), Piece("", 0, 0), READ)

@@ -519,6 +519,9 @@ class TestSystemColumn:
         kept, rejects = outcome(table, mapping=self.MAPPING)
         assert kept[0]["turns"][0]["content"] == "5"
         assert rejects[0][1] == "no-assistant-turn"
+        table = source(natively(TURN_OBJECTS)(rows), system=pa.array([float("nan"), 6.5]))
+        kept, rejects = outcome(table, mapping=self.MAPPING)
+        assert [turn["content"] for turn in kept[0]["turns"]] == ["a", "b"]
 
 
 def test_tools_of_a_row_are_kept_or_cost_the_row() -> None:

@@ -33,7 +33,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.formats.rows import MAX_ROW_BYTES
-from transforms.pairs import as_valid_text
 from transforms.records import EXCERPT_CHARS, ROW, one_array, rejects_table
 from transforms.roles import ROLES
 from transforms.turns import (
@@ -230,7 +229,9 @@ def _texts(column: pa.ChunkedArray) -> list[str | Unusable | None]:
 def _as_text(column: pa.ChunkedArray) -> pa.StringArray:
     """A side column as text; ``--fields`` may name one of numbers."""
     array = one_array(column)
-    return array if pa.types.is_string(array.type) else as_valid_text(column)[0]
+    if pa.types.is_floating(array.type):
+        array = pc.if_else(pc.is_finite(array), array, None)
+    return array if pa.types.is_string(array.type) else array.cast(pa.string())
 
 
 def _tools(table: pa.Table, column: str | None) -> tuple[pa.Array | None, list[str | None]]:

@@ -29,7 +29,7 @@ def to_pairs(
     columns = {}
     for name in table.column_names:
         if name not in (ROW, fields.history):
-            columns[name], invalid = _text(table[name])
+            columns[name], invalid = as_valid_text(table[name])
             if invalid is not None:
                 codes = pc.if_else(invalid, "invalid-unicode", codes)
     # What is required, and what is kept: other columns do not make up for a blank first one.
@@ -70,14 +70,14 @@ def to_pairs(
 
 def split_keys(column: pa.ChunkedArray) -> tuple[pa.StringArray, list[str | None]]:
     """The values of a split key column as text, and for each its reject code or None."""
-    keys, invalid = _text(column)
+    keys, invalid = as_valid_text(column)
     codes = _faults(keys, keys, "split-key")
     if invalid is not None:
         codes = pc.if_else(invalid, "invalid-unicode", codes)
     return keys, list(codes.to_pylist())
 
 
-def _text(column: pa.ChunkedArray) -> tuple[pa.StringArray, pa.BooleanArray | None]:
+def as_valid_text(column: pa.ChunkedArray) -> tuple[pa.StringArray, pa.BooleanArray | None]:
     """The column as one valid UTF-8 array, and which rows were no UTF-8 (None: all were).
 
     Numbers are as Arrow writes them; NaN and infinity are null, for they say nothing.
