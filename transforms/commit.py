@@ -217,8 +217,9 @@ def check_rejects(shards: Sequence[Shard], counts: Mapping[str, Any], max_rate: 
     reasons = "; ".join(f"{code} {n:,} (first: {examples[code]})" for code, n in top)
     raise BadInput(
         f"{rejected:,} of {read:,} rows were rejected ({rejected / read:.1%}), more than the "
-        f"{max_rate:.1%} that --max-reject-rate allows: {reasons}. Mend the rows, choose other "
-        "columns with --fields, or raise --max-reject-rate"
+        f"{max_rate:.1%} that --max-reject-rate allows: {reasons}. Look at them with "
+        "`preview --rejected`; mend the rows, choose other columns with --fields, or raise "
+        "--max-reject-rate"
     )
 
 
