@@ -280,3 +280,17 @@ class TestFlag:
 def test_nothing_suitable_names_both_flags() -> None:
     with pytest.raises(UsageError, match="--fields messages=COLUMN"):
         chosen(messages=["a"], id="a")
+
+
+def test_comments_with_authors_are_no_conversation() -> None:
+    rows = [
+        {"question": "q q q", "answer": "a a a", "comments": [{"author": "ann", "text": "nice"}]}
+    ]
+    columns = [Column("question", "string"), Column("answer", "string"), Column("comments", "list")]
+    assert detect(columns, rows).rule == "columns question+answer"
+
+
+def test_the_history_is_a_column_of_its_own() -> None:
+    columns = [Column("q", "string"), Column("a", "string")]
+    with pytest.raises(UsageError, match="history is neither instruction nor response"):
+        parse("instruction=q,response=a,history=q", columns)

@@ -69,7 +69,7 @@ class TestHistory:
             [[["u", "v"]], [], None],
             ['[["u", "v"]]', "[]", None],
             ['[["u", "v"]]', "", " "],
-            ['[{"prompt": "u", "response": "v"}]', "null", ""],
+            ['[["u", "v"]]', "null", ""],
         ],
     )
     def test_stands_between_the_system_prompt_and_the_question(self, cells: list[Any]) -> None:
@@ -144,12 +144,16 @@ class TestUnpacking:
         [
             *("a", "{", "[]", "5", "null", '"a"', "{}", "[" * 100_000),
             *('{"process": "r"}', '{"process": "r", "final_answer": null}'),
-            *('{"process": "r", "final_answer": 5}', '{"process": "r", "solution": "a"}'),
+            *('{"process": 5, "final_answer": "a"}', '{"process": "r", "solution": "a"}'),
             '{"process": "r", "final_answer": "\\ud800"}',
         ],
     )
     def test_anything_else_is_a_reject_even_of_a_whole_batch(self, answer: str) -> None:
         assert run(self.MAPPING, q=["q"], a=[answer]) == ({}, {1: "response-not-json"})
+
+    def test_an_answer_may_be_a_number(self) -> None:
+        good, _ = run(self.MAPPING, q=["q"], a=['{"process": "r", "final_answer": 42}'])
+        assert good[1][-1] == Turn(ASSISTANT, "42", "r")
 
     def test_an_answer_of_nothing_is_an_empty_turn(self) -> None:
         answers = ['{"process": "r", "final_answer": ""}']

@@ -95,7 +95,15 @@ def _calls(turn: Mapping[str, Any], role_key: str) -> bool:
 def _holds_turns(name: str, sample: Sample) -> bool:
     cells = [cell for cell in _cells(name, sample) if cell not in (None, "", [])]
     turns = [cell for cell in cells if looks_like_turns(cell)]
-    return bool(turns) and len(turns) * 2 >= len(cells)
+    if not turns or len(turns) * 2 < len(cells):
+        return False
+    # Comments have authors and texts, too, but nobody among them is an assistant.
+    return name.lower() in (*NAMES, "prompt", "completion") or any(map(_speaks_a_role, turns))
+
+
+def _speaks_a_role(cell: Any) -> bool:
+    keys = looks_like_turns(cell)
+    return keys is not None and any(role_of(t.get(keys[0]), ALIASES) for t in turns_in(cell))
 
 
 def _cells(name: str, sample: Sample) -> Iterator[Any]:

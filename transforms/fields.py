@@ -112,6 +112,8 @@ def parse(flag: str, columns: Sequence[Column], sample: Sample = ()) -> AnyMappi
     for name in (name for names in parts.values() for name in names):
         types = (TEXT, "list") if name in nested else (TEXT, *NUMBERS)
         require_column(name, columns, "--fields", types)
+    if set(parts.get("history", ())) & {*parts.get("instruction", ()), *parts.get("response", ())}:
+        raise UsageError(f"--fields {flag!r}: the history is neither instruction nor response")
     one = {field: parts[field][0] if field in parts else None for field in _PARTS}
     if "messages" in parts:
         if set(parts) - {"messages", "system", "tools"}:

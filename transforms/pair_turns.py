@@ -87,8 +87,8 @@ def _unpacked(answer: str) -> tuple[str, str]:
     if isinstance(value, Mapping):
         for thoughts, final in UNPACKED:
             found = (value.get(thoughts), value.get(final))
-            if all(isinstance(text, str) for text in found):
-                return str(found[0]), str(found[1])
+            if isinstance(found[0], str) and isinstance(found[1], (str, int, float)):
+                return found[0], str(found[1])  # an answer may be a number
     raise Unusable("response-not-json")
 
 
@@ -109,8 +109,6 @@ def _history(value: Any) -> list[tuple[str, str]]:
         raise Unusable("bad-history")
     pairs = []
     for item in value:
-        if isinstance(item, Mapping):
-            item = list(item.values())
         if not isinstance(item, list) or len(item) != 2:
             raise Unusable("bad-history")
         if not all(isinstance(text, str) for text in item):
