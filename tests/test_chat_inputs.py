@@ -539,7 +539,7 @@ def test_glaive_keeps_every_turn_of_every_row(
     counts = ended.counts
     assert counts["read"] == 300
     rejected = {row for _, row, _ in ended.rejects}
-    assert len(rejected) < 15
+    assert not rejected
     texts = ended.texts()
     kept = [row for n, row in enumerate(rows, 1) if n not in rejected]
     assert len(texts) == len(kept)

@@ -27,40 +27,34 @@ def _pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
 
 
 @cache
-def _starts(tokens: tuple[str, ...]) -> tuple[bytes, ...]:
-    """The fewest byte strings of which each token has one at its beginning."""
-    raw = sorted(token.encode() for token in tokens)
-    starts: list[bytes] = []
-    for token in raw:
-        short = token[:3]
-        if not any(short.startswith(start) for start in starts):
-            starts.append(short)
-    return tuple(starts)
+def _in_bytes(tokens: tuple[str, ...]) -> tuple[frozenset[bytes], re.Pattern[bytes]]:
+    """The first bytes of the tokens, and a pattern that finds any of them in UTF-8."""
+    raw = [token.encode() for token in tokens]
+    return frozenset(token[:1] for token in raw), re.compile(b"|".join(map(re.escape, raw)))
 
 
 def holding(texts: pa.StringArray, tokens: tuple[str, ...]) -> np.ndarray | None:
     """For each text (null holds none) whether it holds a token; None where no text does."""
-    if not tokens or not len(texts) or not _may_hold(texts, tokens):
+    if not may_hold(texts, tokens):
         return None
     found = pc.match_substring_regex(texts, _pattern(tokens).pattern)
     marks = pc.fill_null(found, False).to_numpy(zero_copy_only=False)
     return marks if marks.any() else None
 
 
-def _may_hold(texts: pa.StringArray, tokens: tuple[str, ...]) -> bool:
+def may_hold(texts: pa.StringArray, tokens: tuple[str, ...]) -> bool:
     """Quickly: do the bytes of all texts together hold a token?"""
+    if not tokens or not len(texts):
+        return False
     _, offsets, data = texts.buffers()
     if data is None:
         return False
     edges = np.frombuffer(offsets, np.int32)
     start, stop = int(edges[texts.offset]), int(edges[texts.offset + len(texts)])
     raw = data.slice(start, stop - start).to_pybytes()
-    # One byte is found many times faster than several, and most texts hold none of these.
-    if not any(first in raw for first in {begin[:1] for begin in _starts(tokens)}):
-        return False
-    if not any(begin in raw for begin in _starts(tokens)):
-        return False
-    return any(token.encode() in raw for token in tokens)
+    firsts, pattern = _in_bytes(tokens)
+    # One byte is found many times faster than a token, and most texts hold none of these.
+    return any(first in raw for first in firsts) and pattern.search(raw) is not None
 
 
 def escape(text: str, tokens: tuple[str, ...]) -> str:

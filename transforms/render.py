@@ -94,6 +94,8 @@ def _pairs(table: pa.Table, chat: ChatFormat, shape: Shape) -> RenderedRows:
     why: dict[int, Bad] = {}
     changed = table
     for name in ("instruction", "response"):
+        if not any(control_tokens.may_hold(chunk, tokens) for chunk in table[name].chunks):
+            continue  # by chunks, as one array of them would be a copy
         texts = one_array(table[name])
         found = control_tokens.holding(texts, tokens)
         if found is None:
