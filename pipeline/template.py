@@ -155,7 +155,7 @@ def _json(data: bytes | None, name: str, file: str) -> dict[str, Any]:
 
 
 _USER, _ANSWER, _AGAIN, _LAST, _WHY = "Ququ", "Anan", "Qaqa", "Anon", "Wewe"
-_BOS, _EOS = "Bobo", "Eoeo"
+_SYSTEM, _BOS, _EOS = "Sysy", "Bobo", "Eoeo"
 
 
 def _tried(chat: ChatFormat) -> ChatFormat:
@@ -168,16 +168,17 @@ def _tried(chat: ChatFormat) -> ChatFormat:
     template = chat.template
     thoughtful = turns(_USER, _ANSWER)
     thoughtful[-1] |= {"reasoning_content": _WHY, "thinking": _WHY}
-    rows = [
+    rows: list[dict[str, object]] = [
         {"messages": turns(_USER, _ANSWER, _AGAIN, _LAST), "add_generation_prompt": False},
         {"messages": turns(_USER, _ANSWER, _AGAIN), "add_generation_prompt": True},
         {"messages": turns(_USER, _ANSWER, _AGAIN), "add_generation_prompt": False},
         {"messages": thoughtful, "add_generation_prompt": False},
+        {"messages": [{"role": "system", "content": _SYSTEM}, *turns(_USER, _ANSWER)]},
     ]
     asking = replace(template, bos=template.bos or _BOS, eos=template.eos or _EOS)
     with sandbox_of(replace(chat, template=asking)) as sandbox:
-        given = {"tools": None, "think": chat.think}
-        whole, asked, unasked, thought = sandbox.render([{**row, **given} for row in rows])
+        given = {"tools": None, "think": chat.think, "add_generation_prompt": False}
+        whole, asked, unasked, thought, led = sandbox.render([{**given, **row} for row in rows])
     if isinstance(whole, Refused):
         raise UsageError(
             f"the template {template.name} refuses a plain conversation of user and assistant: "
@@ -209,14 +210,19 @@ def _tried(chat: ChatFormat) -> ChatFormat:
     ends = (tail, end, before.partition(marker)[0] if marker else "")
     first = next((e for e in ends if e and second.startswith(e)), "")
     reasons = not isinstance(thought, Refused) and _WHY in thought
+    user = second.removeprefix(first)
+    own = whole.partition(_USER)[0].removesuffix(user)
+    # What stands before the user's part only where there is no system turn.
+    adds = bool(own.strip()) and not isinstance(led, Refused) and not led.startswith(own)
     return replace(
         chat,
         template=replace(
             template,
             eos=end,
-            user_marker=second.removeprefix(first),
+            user_marker=user,
             assistant_marker=marker,
             control_tokens=template.control_tokens or _tokens_in(whole, template.jinja),
+            adds_system=adds,
             # Else reasoning stands where --think says, or is counted as left out.
             thinks="own" if reasons and chat.think in ("auto", "keep") else template.thinks,
         ),

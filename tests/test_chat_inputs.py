@@ -429,7 +429,6 @@ def test_38_templates_that_join_contents_make_no_token_of_them(
         assert [text.count(t) for t in tokens] == [calm.count(t) for t in tokens]
 
 
-@pytest.mark.xfail(reason="events of control tokens count rejected rows, too", strict=True)
 def test_38_escaped_tokens_of_rejected_rows_are_no_event(prepare: Prepare, tmp_path: Path) -> None:
     rows = [{"messages": turns(f"What is {n}?", "It is.")} for n in range(40)]
     bad = [user("<|eot_id|>?"), {"role": "tool", "content": "x"}, assistant("Yes.")]
@@ -687,10 +686,7 @@ def test_tools_are_a_column_beside_messages(prepare: Prepare, tmp_path: Path) ->
     assert load_dataset(str(ended.output), cache_dir=str(tmp_path / "c"))["train"].num_rows > 0
 
 
-LOST = pytest.mark.xfail(reason="messages have no key for calls that come late", strict=True)
-
-
-@pytest.mark.parametrize("late", [pytest.param("calls", marks=LOST), "reasoning"])
+@pytest.mark.parametrize("late", ["calls", "reasoning"])
 def test_what_only_later_rows_have_is_not_lost_from_messages(
     prepare: Prepare, tmp_path: Path, late: str
 ) -> None:

@@ -340,7 +340,6 @@ def test_reasoning_that_a_template_leaves_out_is_counted(
         assert has(ended.out, "Note: 1 rows", "--think keep")
 
 
-@pytest.mark.xfail(reason="turns are looked for anywhere in the text, not in order", strict=True)
 def test_a_dropped_turn_that_another_one_repeats_is_a_reject(
     prepare: Prepare, tmp_path: Path
 ) -> None:
@@ -352,7 +351,6 @@ def test_a_dropped_turn_that_another_one_repeats_is_a_reject(
     assert ended.rejects == [("a.jsonl", 31, "turn-dropped")]
 
 
-@pytest.mark.xfail(reason="known of built-in templates only", strict=True)
 def test_a_system_prompt_of_the_template_s_own_is_told(prepare: Prepare, tmp_path: Path) -> None:
     source = lines(tmp_path / "a.jsonl", *CONVERSATIONS)
     words = ("--dataset", source, "--template", TEMPLATES / "qwen2.5.jinja")

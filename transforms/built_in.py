@@ -82,6 +82,7 @@ def _template(name: str, date: str) -> ChatTemplate:
                 name,
                 jinja,
                 **chatml,
+                adds_system=True,
                 parts=_chatml(_QWEN_SYSTEM),
                 control_tokens=(*_CHATML_TOKENS, *_TOOL_TAGS),
             )
@@ -119,6 +120,7 @@ def _template(name: str, date: str) -> ChatTemplate:
                     *(*_MISTRAL_TOOLS, "[/TOOL_RESULTS]", "[IMG]"),
                 ),
                 tools=False,
+                adds_system=True,
                 parts=Concatenation(
                     opening={"system": "[SYSTEM_PROMPT]", "user": "[INST]", "assistant": ""},
                     end={"system": "[/SYSTEM_PROMPT]", "user": "[/INST]", "assistant": "</s>"},

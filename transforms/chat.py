@@ -41,6 +41,7 @@ class ChatTemplate:
         alternates: must user and assistant take turns?
         thinks: what ``--think auto`` means: "own" (the template has its own rule), "keep", "drop"
             (also the inline form), or "inline" (only what stands in the content is kept).
+        adds_system: does it add a system prompt where there is none?
         text_arguments: are a call's arguments taken as JSON text, too?
         parts: its constant parts, where it is plain concatenation.
         foreign: not one of ours, so nothing about it is taken for granted.
@@ -57,6 +58,7 @@ class ChatTemplate:
     tools: bool = True
     alternates: bool = False
     thinks: str = "inline"
+    adds_system: bool = False
     text_arguments: bool = False
     parts: Concatenation | None = None
     foreign: bool = False

@@ -113,8 +113,7 @@ def _pairs(table: pa.Table, chat: ChatFormat, shape: Shape) -> RenderedRows:
         events = {ESCAPED if chat.control_tokens == "escape" else KEPT: len(why)}
         why = {}
     kept = _good(changed, why)
-    parts = chat.template.parts
-    if parts is not None and parts.default_system is not None and chat.system_prompt is None:
+    if chat.template.adds_system and chat.system_prompt is None:
         events[OWN_SYSTEM] = kept.num_rows
     texts = chat.render_pairs(kept["instruction"], kept["response"])
     prompts = None
@@ -138,9 +137,19 @@ def _turns(table: pa.Table, chat: ChatFormat, shape: Shape, sandbox: Sandbox) ->
     turns = Turns.of_column(one_array(table[TURNS]))
     tools = one_array(table["tools"]) if "tools" in table.column_names else None
     done = render_turns(turns, tools, chat, lambda: sandbox, shape.with_prompts)
+    bad = {**_without_columns(turns, shape), **done.bad}
     shaped = shape_turns(done.turns, done.texts, done.prompts, tools, shape)
-    kept = _good(_marked(shaped, table), done.bad)
-    return RenderedRows(kept, _rejects(table, done.bad), done.events)
+    kept = _good(_marked(shaped, table), bad)
+    return RenderedRows(kept, _rejects(table, bad), done.events)
+
+
+def _without_columns(turns: Turns, shape: Shape) -> dict[int, Bad]:
+    """Rows with tool calls where the sample showed none, so that no column holds them."""
+    if "messages" not in shape.names or shape.tools or turns.tool_calls is None:
+        return {}
+    calls = pc.is_valid(turns.tool_calls).to_numpy(zero_copy_only=False)
+    why = "no row of the sample has tool calls, so there is no column for them; use --columns text"
+    return dict.fromkeys(turns.rows[calls].tolist(), Bad("calls-not-in-columns", why))
 
 
 def _good(table: pa.Table, bad: Mapping[int, Bad]) -> pa.Table:

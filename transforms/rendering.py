@@ -102,16 +102,11 @@ def render_turns(
     good[list(bad)] = False
     events = {
         NO_REASONING: int((lost & good).sum()),
-        OWN_SYSTEM: int(((turns.first(SYSTEM) < 0) & good).sum()) if _adds_system(chat) else 0,
-        ESCAPED: len(held) if chat.control_tokens == "escape" else 0,
-        KEPT: len(held) if chat.control_tokens == "keep" else 0,
+        OWN_SYSTEM: int(((turns.first(SYSTEM) < 0) & good).sum()) if template.adds_system else 0,
+        ESCAPED: len(held.keys() - bad) if chat.control_tokens == "escape" else 0,
+        KEPT: len(held.keys() - bad) if chat.control_tokens == "keep" else 0,
     }
     return Rendered(texts, turns, bad, {k: n for k, n in events.items() if n}, prompts)
-
-
-def _adds_system(chat: ChatFormat) -> bool:
-    parts = chat.template.parts
-    return parts is not None and parts.default_system is not None
 
 
 def add_system(turns: Turns, prompt: str) -> Turns:
@@ -370,19 +365,30 @@ class Jinja:
         return bare if end and bare.endswith(end) else text
 
     def _dropped(self, row: int, text: str) -> str:
-        """The beginning of a turn that is not in the text; "" where all are."""
+        """The beginning of a turn that is not in the text; "" where all are, one behind the other.
+
+        A system turn may stand anywhere, for some templates move it.
+        """
+        at = 0
         for turn in self._rows[row]:
             said = turn.content.strip()
-            if said and said not in text and _quoted(said)[1:-1] not in text:
-                return f"{ROLES[turn.role]}: {said[:100]}"
+            if said:
+                found, end = _place(text, (said, _quoted(said)[1:-1]), at)
+                if turn.role != SYSTEM:
+                    at = end
+                elif not found:
+                    found, _ = _place(text, (said, _quoted(said)[1:-1]), 0)
+                if not found:
+                    return f"{ROLES[turn.role]}: {said[:100]}"
             for call in json.loads(turn.tool_calls) if turn.tool_calls else ():
-                function = call["function"]
-                arguments = function["arguments"]
+                name, arguments = call["function"]["name"], call["function"]["arguments"]
                 forms = [_quoted(arguments)]
                 if isinstance(arguments, str):
                     forms = [arguments, _quoted(json.loads(arguments))]
-                if function["name"] not in text or not any(form in text for form in forms):
-                    return f"call of {function['name']}: {forms[0][:100]}"
+                named, at = _place(text, (name,), at)
+                found, at = _place(text, forms, at)
+                if not named or not found:
+                    return f"call of {name}: {forms[0][:100]}"
         return ""
 
     def _reasoning_lost(self, row: int, text: str) -> bool:
@@ -416,16 +422,26 @@ def _asked(turns: list[Turn]) -> tuple[list[Turn], bool]:
 
 
 def _harmless(turns: list[Turn]) -> tuple[list[Turn], bool]:
+    """The turns with a word in place of all that they say."""
+
     def plain(text: str) -> str:
-        return "x" if text.strip() else text
+        return "Mm." if text.strip() else text
 
     return [
         turn._replace(
-            content=plain(turn.content),
-            reasoning=None if turn.reasoning is None else plain(turn.reasoning),
+            content=plain(turn.content), reasoning=turn.reasoning and plain(turn.reasoning)
         )
         for turn in turns
     ], False
+
+
+def _place(text: str, forms: Sequence[str], at: int) -> tuple[bool, int]:
+    """Is one of the forms in the text, not before ``at``; and where the first found one ends."""
+    for form in forms:
+        found = text.find(form, at)
+        if found >= 0:
+            return True, found + len(form)
+    return False, at
 
 
 def _message(turn: Turn, template: ChatTemplate) -> dict[str, Any]:
