@@ -6,7 +6,7 @@
 
 A command's way; what the data does meanwhile is told in ``transforms``:
 
-    cli         words become a request (``flags``, ``request``)
+    cli         words become a request (``flags``, ``request``, ``config_file``)
     story       what the console tells
     plan        everything that decides the bytes (``source``, ``hub``, ``template``)
     job         the pipeline, on the output's place

@@ -31,6 +31,11 @@ def parse(argv: Sequence[str]) -> tuple[str, argparse.Namespace, Request]:
     verb = words.pop(0) if words and words[0] in PREPARING else "prepare"
     parser = preparing(verb)
     flags, rest = parser.parse_known_args(words)
+    if flags.config_file:
+        from pipeline import config_file
+
+        config_file.set_defaults(parser, config_file.load(flags.config_file), flags.config_file)
+        flags, rest = parser.parse_known_args(words)
     if rest:
         from pipeline.beam_flags import check
 
@@ -107,6 +112,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(verb: str, flags: argparse.Namespace, request: Request) -> int:
+    if flags.save_config:
+        from pipeline import config_file
+
+        config_file.save(flags.save_config, preparing(verb), flags)
     if verb == "plan":
         from pipeline.explain import explain
         from pipeline.plan import make_plan

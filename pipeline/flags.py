@@ -63,6 +63,7 @@ def preparing(verb: str) -> Parser:
     _source(parser)
     _text_and_split(parser)
     _output(parser)
+    _configuration(parser)
     _cluster(parser)
     _s3(parser)
     console = _console(parser)
@@ -365,6 +366,19 @@ def s3_options(flags: argparse.Namespace) -> S3Options:
         sse=flags.sse,
         sse_key=flags.sse_kms_key_id,
         checksums=flags.request_checksum_calculation,
+    )
+
+
+def _configuration(parser: Parser) -> None:
+    files = parser.add_argument_group("configuration")
+    files.add_argument(
+        "--config-file",
+        metavar="FILE",
+        help="flags from a TOML file (val-size = 0.2), or from the manifest.json of a prepared "
+        "set; the command line goes before it",
+    )
+    files.add_argument(
+        "--save-config", metavar="FILE", help="write the flags of this run as such a file"
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from pipeline.config_file import of_plan
 from pipeline.execution import Stalled, execute, hand_over
 from pipeline.job_server import connected
 from pipeline.output import finished_units, output_folders
@@ -238,4 +239,5 @@ def _contents(plan: Plan, request: Request, runner: str) -> Contents:
         ),
         shape=plan.shape,
         training=training_facts(plan.chat, plan.shape),
+        config=of_plan(plan),
     )

@@ -226,6 +226,7 @@ class TestCommit:
             counts = commit(folder, 2, CONTENTS, written(folder))
         manifest = manifest_of(folder)
         assert list(manifest) == [
+            "config",
             "counts",
             "dataset",
             "files",

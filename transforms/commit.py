@@ -39,7 +39,7 @@ class Contents:
 
     ``plan`` is the plan as JSON, or None where it lies at ``PLAN_FILE``; ``run`` is what may
     differ between two runs of it (runner, versions, ``started`` as an ISO 8601 time).
-    ``training`` is what the card tells of trainers.
+    ``training`` is what the card tells of trainers, ``config`` the flags that decided the bytes.
     """
 
     dataset: str
@@ -51,6 +51,7 @@ class Contents:
     summary: str
     shape: Shape = Shape()
     training: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -120,6 +121,7 @@ def commit(
         "plan_digest": contents.plan_digest,
         "plan": _plan(folder, contents),
         "counts": counts,
+        "config": contents.config,
         "shape": asdict(contents.shape),
         "training": contents.training,
         "files": sorted(files, key=lambda file: file.path),

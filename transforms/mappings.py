@@ -47,14 +47,19 @@ class FieldMapping:
         """Is reasoning kept apart from the answers?"""
         return self.reasoning is not None or self.inline or self.unpack
 
-    def describe(self) -> str:
+    @property
+    def flag(self) -> str:
         """The mapping as the ``--fields`` flag would say it."""
         flag = f"instruction={'+'.join(self.instruction)},response={'+'.join(self.response)}"
         for name in ("reasoning", "system", "history"):
             column = getattr(self, name)
             flag += f",{name}={column}" if column else ""
+        return flag
+
+    def describe(self) -> str:
+        """The flag, and what it cannot say."""
         broken = len(self.instruction) > 1 and self.instruction_separator == "\n"
-        return f"{flag} (joined with a line break)" if broken else flag
+        return f"{self.flag} (joined with a line break)" if broken else self.flag
 
 
 @dataclass(frozen=True)
@@ -91,13 +96,18 @@ class TurnMapping:
         """Where a turn has its role and its text."""
         return TurnKeys(self.role_key, self.text_key, self.aliases)
 
-    def describe(self) -> str:
+    @property
+    def flag(self) -> str:
         """The mapping as the ``--fields`` flag would say it."""
         flag = f"messages={'+'.join(self.turns)}"
         for name in ("system", "tools"):
             column = getattr(self, name)
             flag += f",{name}={column}" if column else ""
-        return f"{flag} (turns of {self.role_key}, {self.text_key})"
+        return flag
+
+    def describe(self) -> str:
+        """The flag, and what it cannot say."""
+        return f"{self.flag} (turns of {self.role_key}, {self.text_key})"
 
 
 AnyMapping = FieldMapping | TurnMapping

@@ -1,0 +1,140 @@
+"""Configuration files: the flags of a run in TOML, to be read, kept and run again.
+
+Keys are flags without their dashes, ``val-size = 0.2``; a flag on the command line goes before its
+key.  A prepared set's ``manifest.json`` counts as one, too: its ``config`` holds what decided the
+set's bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from pipeline.plan import Plan
+from transforms.errors import UsageError
+from transforms.mappings import FieldMapping
+from transforms.roles import ALIASES
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_OF_A_CALL = ("help", "config-file", "save-config", "json", "quiet", "resume", "overwrite", "n")
+"""Flags that say something of one call and not of the set."""
+
+
+def load(path: str) -> dict[str, Any]:
+    """The keys of a TOML file, or of a manifest's ``config``.
+
+    Raises ``UsageError`` where the file is not there or is neither.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"--config-file {path} cannot be read: {error.strerror}") from error
+    try:
+        text = data.decode()
+        if not text.lstrip().startswith("{"):
+            return tomllib.loads(text)
+        found = json.loads(text).get("config")
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--config-file {path} is no TOML, and no manifest: {error}") from error
+    if not isinstance(found, dict):
+        raise UsageError(
+            f"--config-file {path} is JSON without a config; expected TOML, or the manifest.json "
+            "of a set that this version prepared"
+        )
+    return found
+
+
+def set_defaults(parser: argparse.ArgumentParser, values: Mapping[str, Any], path: str) -> None:
+    """Makes a file's values the parser's defaults.
+
+    Raises ``UsageError`` for a key that is no flag, and for a value of the wrong kind.
+    """
+    from pipeline.cli import nearest
+
+    actions = {
+        option[2:]: action
+        for action in parser._actions
+        for option in action.option_strings
+        if option.startswith("--") and option[2:] not in _OF_A_CALL
+    }
+    for key, value in values.items():
+        if key not in actions:
+            raise UsageError(f"--config-file {path}: unknown key {key!r}{nearest(key, [*actions])}")
+        action = actions[key]
+        parser.set_defaults(**{action.dest: _checked(action, key, value, path)})
+
+
+def _checked(action: argparse.Action, key: str, value: Any, path: str) -> Any:
+    kind: tuple[type, ...] = (str,)
+    if isinstance(action.default, bool):
+        kind = (bool,)
+    elif isinstance(action.default, list):
+        kind = (list,)
+    elif action.type is float:
+        kind = (float, int)
+    elif action.type is not None:
+        kind = (int,) if action.type is int else (str, int)
+    if not isinstance(value, kind) or (isinstance(value, bool) and bool not in kind):
+        raise UsageError(f"--config-file {path}: {key} must be {kind[0].__name__}, found {value!r}")
+    if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+        raise UsageError(f"--config-file {path}: {key} must be a list of str, found {value!r}")
+    return float(value) if action.type is float and isinstance(value, int) else value
+
+
+def save(path: str, parser: argparse.ArgumentParser, flags: argparse.Namespace) -> None:
+    """Writes the data set and the flags that are not at ``parser``'s defaults, as TOML."""
+    kept = {}
+    for action in parser._actions:
+        name = next((o[2:] for o in action.option_strings if o.startswith("--")), "help")
+        value = getattr(flags, action.dest, None)
+        if name in _OF_A_CALL or value is None:
+            continue
+        if name == "dataset" or value != action.default:
+            kept[name] = value
+    try:
+        Path(path).write_bytes(tomli_w.dumps(kept, multiline_strings=True).encode())
+    except OSError as error:
+        raise UsageError(f"--save-config {path} cannot be written: {error.strerror}") from error
+
+
+def of_plan(plan: Plan) -> dict[str, Any]:
+    """What decided a set's bytes, as flags; a hub data set at its commit."""
+    source, chat, rules, mapping = plan.source, plan.chat, plan.rules, plan.fields.mapping
+    flags: dict[str, Any] = {
+        "dataset": plan.dataset,
+        "config": source.config,
+        "split": source.split,
+        "revision": source.revision if source.kind == "hub" else None,
+        "max-samples": plan.max_samples,
+        "shard-size": plan.unit_bytes,
+        "fields": mapping.flag if plan.fields.rule == "--fields" else None,
+        "val-size": plan.split.val_size,
+        "seed": plan.split.seed,
+        "split-key": plan.split.key,
+        "template": chat.template.name,
+        "system-prompt": chat.system_prompt or "none",
+        "think": chat.think,
+        "control-tokens": chat.control_tokens,
+        "columns": ",".join(plan.shape.names),
+        "tools": chat.tools,
+        "bos": "keep" if chat.keep_bos else "drop",
+        "template-date": chat.date,
+        "same-role": rules.same_role,
+        "ends-with-user": rules.ends_with_user,
+        "assistant-first": rules.assistant_first,
+    }
+    if isinstance(mapping, FieldMapping):
+        flags["unpack-json"] = mapping.unpack
+    else:
+        flags["role"] = [f"{n}={r}" for n, r in mapping.aliases.items() if ALIASES.get(n) != r]
+    return {name: value for name, value in flags.items() if value is not None}

@@ -1,0 +1,118 @@
+"""Configuration files: what a run says of itself prepares the same set again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import main, parse
+from pipeline.config_file import of_plan
+from pipeline.plan import make_plan
+from transforms.errors import UsageError
+
+ROWS = [
+    {
+        "conversations": [
+            {"from": "human", "value": f"What is {n}?"},
+            {"from": "sage", "value": f"It is {n}."},
+        ],
+        "q": f"Q {n}?",
+        "a": f"A {n}.",
+    }
+    for n in range(30)
+]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+WORDS = [
+    ("--role", "sage=assistant", "--template", "qwen3", "--think", "strip", "--val-size", "0.25"),
+    ("--fields", "instruction=q,response=a", "--system-prompt", 'Be\n"kind" ü.', "--seed", "7"),
+    ("--role", "sage=gpt_", "--fields", "instruction=q+a,response=a", "--columns", "messages"),
+    ("--role", "sage=assistant", "--split-key", "q", "--max-samples", "9", "--shard-size", "2MiB"),
+]
+WORDS[2] = WORDS[2][2:]
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_what_is_saved_gives_the_same_plan(
+    source: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    kept = tmp_path / "run.toml"
+    words = ("plan", "--dataset", str(source), *words)
+    assert main([*words, "--save-config", str(kept)]) == 0
+    _, _, said = parse(words)
+    _, _, read = parse(["plan", "--config-file", str(kept)])
+    assert read == said
+    assert make_plan(read).digest == make_plan(said).digest
+    assert main(["plan", "--config-file", str(kept), "--save-config", str(tmp_path / "2")]) == 0
+    assert (tmp_path / "2").read_bytes() == kept.read_bytes()
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_the_manifest_s_config_gives_the_same_plan(
+    source: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    _, _, said = parse(["--dataset", str(source), *words])
+    plan = make_plan(said)
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(json.dumps({"config": of_plan(plan)}))
+    _, _, read = parse(["--config-file", str(manifest)])
+    assert make_plan(read).digest == plan.digest
+
+
+def test_a_set_is_prepared_again_from_its_manifest(source: Path, tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    words = ["--skip-upload", "--quiet", "--role", "sage=assistant", "--output"]
+    assert main([*words, str(one), "--dataset", str(source)]) == 0
+    again = ["--skip-upload", "--quiet", "--config-file", str(one / "manifest.json")]
+    assert main([*again, "--output", str(other)]) == 0
+    first, second = (json.loads((at / "manifest.json").read_text()) for at in (one, other))
+    del first["run"], second["run"]
+    assert first == second
+
+
+def test_the_command_line_goes_before_the_file(source: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "run.toml"
+    kept.write_text(f'dataset = "{source}"\nval-size = 1\nseed = 3\ntools = true\n')
+    _, _, read = parse(["--config-file", str(kept), "--seed", "5"])
+    assert (read.val_size, read.seed, read.tools, read.dataset) == (1.0, 5, True, str(source))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("val_siz = 1", "unknown key 'val_siz'; did you mean val-size?"),
+        ("val-size = '1'", "val-size must be float, found '1'"),
+        ("seed = 1.5", "seed must be int, found 1.5"),
+        ("seed = true", "seed must be int, found True"),
+        ("tools = 'yes'", "tools must be bool, found 'yes'"),
+        ("role = 'a=user'", "role must be list, found 'a=user'"),
+        ("role = [1]", "role must be a list of str, found [1]"),
+        ("think = 'hard'", "--think must be one of auto, keep, strip, empty, found hard"),
+        ("quiet = true", "unknown key 'quiet'"),
+        ("config-file = 'x'", "unknown key 'config-file'"),
+        ("dataset =", "is no TOML, and no manifest"),
+        ('{"plan": {}}', "is JSON without a config"),
+        ("{", "is no TOML, and no manifest"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        parse(["--config-file", str(path)])
+    assert said in str(caught.value)
+
+
+def test_files_that_cannot_be_read_or_written(tmp_path: Path, source: Path) -> None:
+    assert main(["--config-file", str(tmp_path / "none.toml")]) == 2
+    words = ["plan", "--dataset", str(source), "--role", "sage=assistant"]
+    assert main([*words, "--save-config", str(tmp_path / "none" / "run.toml")]) == 2
