@@ -13,7 +13,7 @@ A command's way; what the data does meanwhile is told in ``transforms``:
     runners     which runner, and how; job_server: the way to a cluster
     probe       do the cluster's workers fit (``on_worker`` is what they run)
     execution   to the end, or handed over
-    verbs       what is done with a set: status, upload, download, verify, list, prune
+    verbs       what is done with a set: status, upload, download, verify, diff, list, prune
 
 Names are imported when they are first used, so that ``--help`` does not wait for Beam.
 """

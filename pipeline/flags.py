@@ -17,7 +17,7 @@ from transforms.s3_place import S3Options
 from transforms.sandbox import DEFAULT_DATE
 
 PREPARING = ("prepare", "submit", "plan", "preview")
-MOVING = ("status", "upload", "download", "verify", "list", "prune")
+MOVING = ("status", "upload", "download", "verify", "diff", "list", "prune")
 
 _EPILOG = """\
 verbs:
@@ -29,6 +29,7 @@ verbs:
   upload    send a prepared folder to S3; goes on where an earlier try broke off
   download  fetch a set from S3, checked; goes on where an earlier try broke off
   verify    check every file of a set, in a folder or on S3
+  diff      tell which rows of two sets differ
   list      show the sets below an S3 address
   prune     delete all but the newest sets below an S3 address
 
@@ -136,6 +137,13 @@ _MOVING: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
                 "action": "store_true",
                 "help": "sizes and the checksums that the store knows, without reading the data",
             },
+        },
+    ),
+    "diff": (
+        "Counts the rows that two sets do not share: added, removed, changed, in another split.",
+        {
+            "first": {"metavar": "PATH-OR-URI", "help": "a set, in a folder or on S3"},
+            "second": {"metavar": "PATH-OR-URI", "help": "the set that it is compared with"},
         },
     ),
     "list": (

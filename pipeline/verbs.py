@@ -1,4 +1,4 @@
-"""The verbs that work on a set: status, upload, download, verify, list, prune.
+"""The verbs that work on a set: status, upload, download, verify, diff, list, prune.
 
 Each takes its flags, how S3 is reached and a console; returns what ``--json`` prints.
 """
@@ -80,6 +80,19 @@ def verify(flags: argparse.Namespace, options: S3Options, console: Console) -> d
     found = done.to_json()
     console.say(f"✓ Whole: {done.files:,} files, {done.bytes / 1e6:,.1f} MB")
     return found
+
+
+def diff(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:
+    """Compares two sets."""
+    from pipeline.diff import diff as compare
+
+    console.say(f"🔍 Comparing {flags.first} with {flags.second}...")
+    with console.transfer(None) as heard:
+        found = compare(flags.first, flags.second, options, heard)
+    console.say(f"✓ {found.same:,} rows are in both, {found.moved:,} of them in another split")
+    for what in ("changed", "added", "removed"):
+        console.say(f"  {what}: {getattr(found, what):,}")
+    return found.to_json()
 
 
 def list(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def verify(
     ``VerificationFailed`` with what is wrong, once every file was checked.
     """
     at = set_place(place, options)
-    manifest, counts, problems = _begin(at)
+    manifest, counts, problems = begin(at)
     files = files_of(manifest, at.path)
     problems += _sums(counts, files)
     for split in SPLITS:
@@ -105,7 +105,7 @@ def _told(path: str, problems: Sequence[str]) -> str:
 # ---- the set as a whole
 
 
-def _begin(at: SetPlace) -> tuple[dict[str, Any], dict[str, int], list[str]]:
+def begin(at: SetPlace) -> tuple[dict[str, Any], dict[str, int], list[str]]:
     """The manifest, its counts, and what is wrong with the file that makes the set load."""
     last = _small(at, DATASET_DICT)
     if last is None:
@@ -251,7 +251,7 @@ class _Files:
             if self._at.keeps_checksums and seen.sha256 is None:
                 return "has no checksum at the store: verify without --quick"
             return None if seen.sha256 in (None, file.sha256) else _other(seen.sha256, file)
-        stream = _Stream(self._at.chunks(file.path), self._heard)
+        stream = Stream(self._at.chunks(file.path), self._heard)
         wrong = _rows(stream, file, self._schema) if file.path.endswith(".arrow") else None
         found = stream.end()
         return wrong if found == file.sha256 else _other(found, file)
@@ -264,7 +264,7 @@ def _other(found: str | None, file: SetFile) -> str:
     )
 
 
-def _rows(stream: _Stream, file: SetFile, schema: pa.Schema) -> str | None:
+def _rows(stream: Stream, file: SetFile, schema: pa.Schema) -> str | None:
     """What is wrong with a shard's schema or number of rows; one record batch is in memory."""
     try:
         with pa.ipc.open_stream(stream) as reader:
@@ -276,7 +276,7 @@ def _rows(stream: _Stream, file: SetFile, schema: pa.Schema) -> str | None:
     return None if rows == file.rows else f"holds {rows:,} rows, expected {file.rows:,}"
 
 
-class _Stream(io.RawIOBase):
+class Stream(io.RawIOBase):
     """A file that comes in chunks, as Arrow reads it; whatever passes is hashed."""
 
     def __init__(self, chunks: Iterator[bytes], heard: Callable[[int], None]) -> None:

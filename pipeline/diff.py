@@ -1,0 +1,171 @@
+"""Diff: what changed between two prepared sets, from hashes of their rows alone.
+
+A row is told by its prompt (the normalised instruction, by which rows are split, too) and by all
+of its columns; it may stand several times.  Each set is read once, shard by shard and checked on
+the way; 17 bytes of each row are held.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.lib.recfunctions import repack_fields
+
+from pipeline.set_place import SetPlace, set_place
+from pipeline.verify import Stream, begin
+from transforms.errors import UsageError, VerificationFailed
+from transforms.manifest import files as files_of
+from transforms.records import SetFile
+from transforms.s3_place import S3Options
+from transforms.split import SPLITS, hash64, normalise_keys
+
+_SEED = 0
+_BETWEEN = "\x1f"  # unit separator: what stands in one column cannot pass for the next one's
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Counts of rows.
+
+    ``same`` rows are in both sets, and ``moved`` ones of them are in another split.  ``changed``
+    rows have the same prompt in both sets and another content.  The others are ``added`` (only in
+    the second set) or ``removed`` (only in the first).
+    """
+
+    first: str
+    second: str
+    same: int
+    moved: int
+    changed: int
+    added: int
+    removed: int
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        return asdict(self)
+
+
+def diff(
+    first: str, second: str, options: S3Options, heard: Callable[[int], None] | None = None
+) -> Differences:
+    """Compares two sets, each a folder or an S3 address.
+
+    Raises ``UsageError`` where they have other columns, ``VerificationFailed`` where one is not
+    what its manifest says.
+    """
+    places = [set_place(place, options) for place in (first, second)]
+    columns, hashes = [], []
+    for place in places:
+        found, rows = _read(place, heard)
+        columns.append(found)
+        hashes.append(rows)
+    if columns[0] != columns[1]:
+        raise UsageError(
+            f"{first} has the columns {', '.join(columns[0])}, and {second} has "
+            f"{', '.join(columns[1])}; prepare both with the same --columns to compare them"
+        )
+    return Differences(first, second, **compare(*hashes))
+
+
+HASHES = np.dtype([("prompt", np.uint64), ("content", np.uint64), ("validation", np.bool_)])
+"""What is held of a row."""
+
+
+def compare(first: np.ndarray, second: np.ndarray) -> dict[str, int]:
+    """The counts of ``Differences``; each array has a ``HASHES`` for every row."""
+    pairs = ["prompt", "content"]
+    whole, same = _common(first, second, pairs)
+    _, in_place = _common(first, second, [*pairs, "validation"])
+    left = [_counts(rows["prompt"]) for rows in (first, second)]
+    for prompt, count in zip(whole["prompt"].tolist(), same.tolist(), strict=True):
+        for counts in left:
+            counts[prompt] -= count
+    changed = sum(min(count, left[1].get(prompt, 0)) for prompt, count in left[0].items())
+    total = int(same.sum())
+    return {
+        "same": total,
+        "moved": total - int(in_place.sum()),
+        "changed": changed,
+        "added": len(second) - total - changed,
+        "removed": len(first) - total - changed,
+    }
+
+
+def _common(
+    first: np.ndarray, second: np.ndarray, fields: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct rows that both have, by some of their fields, and how often both have each."""
+    packed = [repack_fields(rows[fields]) for rows in (first, second)]
+    (one, one_counts), (two, two_counts) = (np.unique(a, return_counts=True) for a in packed)
+    both, at_one, at_two = np.intersect1d(one, two, assume_unique=True, return_indices=True)
+    return both, np.minimum(one_counts[at_one], two_counts[at_two])
+
+
+def _counts(values: np.ndarray) -> dict[int, int]:
+    distinct, counts = np.unique(values, return_counts=True)
+    return dict(zip(distinct.tolist(), counts.tolist(), strict=True))
+
+
+def _read(
+    place: SetPlace, heard: Callable[[int], None] | None
+) -> tuple[tuple[str, ...], np.ndarray]:
+    manifest, _, problems = begin(place)
+    if problems:
+        raise VerificationFailed(f"{place.path}: {problems[0]}; verify tells more")
+    columns: tuple[str, ...] = ()
+    parts = [np.empty(0, HASHES)]
+    for file in files_of(manifest, place.path):
+        split = file.path.partition("/")[0]
+        if split in SPLITS and file.path.endswith(".arrow"):
+            columns, rows = _shard(place, file, split == SPLITS[1], heard or (lambda size: None))
+            parts.append(rows)
+    return columns, np.concatenate(parts)
+
+
+def _shard(
+    place: SetPlace, file: SetFile, validation: bool, heard: Callable[[int], None]
+) -> tuple[tuple[str, ...], np.ndarray]:
+    stream = Stream(place.chunks(file.path), heard)
+    parts = [np.empty(0, HASHES)]
+    try:
+        with pa.ipc.open_stream(stream) as reader:
+            columns = tuple(reader.schema.names)
+            for batch in reader:
+                rows = np.empty(batch.num_rows, HASHES)
+                rows["prompt"] = hash64(_SEED, normalise_keys(_prompts(batch)))
+                rows["content"] = hash64(_SEED, _contents(batch))
+                rows["validation"] = validation
+                parts.append(rows)
+    except (pa.ArrowException, OSError) as error:
+        raise VerificationFailed(f"{place.path}: {file.path} is no Arrow stream") from error
+    if stream.end() != file.sha256:
+        raise VerificationFailed(
+            f"{place.path}: {file.path} holds other bytes than were written; verify tells more"
+        )
+    return columns, np.concatenate(parts)
+
+
+def _prompts(batch: pa.RecordBatch) -> pa.StringArray:
+    for name in ("instruction", "prompt"):
+        if name in batch.schema.names:
+            return batch[name]
+    asked = []
+    for turns in batch["messages"].to_pylist():
+        asked.append(next((turn["content"] for turn in turns if turn["role"] == "user"), ""))
+    return pa.array(asked, pa.string())
+
+
+def _contents(batch: pa.RecordBatch) -> pa.StringArray:
+    texts = [
+        column
+        if pa.types.is_string(column.type)
+        else pa.array([json.dumps(cell) for cell in column.to_pylist()], pa.string())
+        for column in batch.columns
+    ]
+    return pc.binary_join_element_wise(*texts, _BETWEEN)
