@@ -13,7 +13,6 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from difflib import get_close_matches
 from typing import Any, TextIO
 
 from pipeline import signals
@@ -84,12 +83,6 @@ def parse(argv: Sequence[str]) -> tuple[str, argparse.Namespace, Request]:
         beam_args=tuple(rest),
     )
     return verb, flags, request
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """A hint at the known word that is most like this one; "" where none is."""
-    found = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {found[0]}?" if found else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

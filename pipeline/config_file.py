@@ -16,6 +16,7 @@ from typing import Any
 
 import tomli_w
 
+from pipeline.flags import nearest
 from pipeline.plan import Plan
 from transforms.errors import UsageError
 from transforms.mappings import FieldMapping
@@ -59,8 +60,6 @@ def set_defaults(parser: argparse.ArgumentParser, values: Mapping[str, Any], pat
 
     Raises ``UsageError`` for a key that is no flag, and for a value of the wrong kind.
     """
-    from pipeline.cli import nearest
-
     actions = {
         option[2:]: action
         for action in parser._actions

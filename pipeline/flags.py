@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from pipeline.request import (
@@ -40,6 +42,12 @@ exit codes:
 Other flags of prepare go to Apache Beam, for example --direct_num_workers=4 or
 --direct_running_mode=multi_processing.
 """
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """A hint at the known word that is most like this one; "" where none is."""
+    found = get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 class Parser(argparse.ArgumentParser):

@@ -115,7 +115,7 @@ def make_plan(request: Request) -> Plan:
         source=source,
         columns=found.columns,
         fields=choice,
-        rules=ConversationRules(request.same_role, request.ends_with_user, request.assistant_first),
+        rules=_rules(request, choice.mapping),
         chat=chat_format(request, choice.mapping),
         shape=_shape(request, choice.mapping),
         split=SplitRule(request.val_size, request.seed, key),
@@ -140,9 +140,9 @@ def _choose_fields(request: Request, columns: Sequence[Column], sample: Sample) 
     if not sample:
         raise BadInput(f"{request.dataset} holds no rows")
     if request.fields is None:
-        choice = detect(columns, sample)
+        choice = detect(columns, sample, role_table(request.roles))
     else:
-        mapping = parse(request.fields, columns, sample)
+        mapping = parse(request.fields, columns, sample, role_table(request.roles))
         unused = [c.name for c in columns if c.type == "string" and c.name not in mapping.columns]
         choice = FieldChoice(mapping, "--fields", tuple(unused))
     found = choice.mapping
@@ -160,7 +160,13 @@ def _choose_fields(request: Request, columns: Sequence[Column], sample: Sample) 
     if found.tools and not wanted:
         hint = f"the tools in {found.tools!r} are not rendered; --tools does"
         found = replace(found, tools=None)
-    return replace(choice, mapping=replace(found, aliases=role_table(request.roles)), hint=hint)
+    return replace(choice, mapping=found, hint=hint)
+
+
+def _rules(request: Request, mapping: FieldMapping | TurnMapping) -> ConversationRules:
+    if not mapping.makes_turns:
+        return ConversationRules()  # a question and an answer have nothing that they could mend
+    return ConversationRules(request.same_role, request.ends_with_user, request.assistant_first)
 
 
 def _shape(request: Request, mapping: FieldMapping | TurnMapping) -> Shape:

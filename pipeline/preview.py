@@ -142,7 +142,8 @@ def preview(plan: Plan, count: int, as_json: bool = False, rejected: bool = Fals
             console.print(Text(f"{kind:>8} │ {line}", style=_STYLES[kind]))
     for reject in bad:
         console.print(Text(f"── {reject.file} row {reject.row:,}: {reject.code} ──", style="bold"))
-        for line in reject.excerpt.split("\n"):
+        for text in reject.excerpt.split("\n"):
+            line = "".join(c if c.isprintable() else "?" for c in text)
             console.print(Text(f"         │ {line}", style="red"))
     if not rows and not bad:
         what = "no row would be rejected" if rejected else "no row would be kept; see --rejected"

@@ -20,6 +20,8 @@ DEFAULT_OUTPUT = "data_cache/processed_reasoning"
 MIN_SHARD_BYTES = 2**20
 MAX_SHARD_BYTES = 2**30
 
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")  # Python takes other forms, too
+
 CHOICES = {
     "think": ("auto", "keep", "strip", "empty"),
     "control_tokens": ("reject", "escape", "keep"),
@@ -136,12 +138,10 @@ class Request:
                 raise UsageError(
                     f"--{flag.replace('_', '-')} must be one of {', '.join(choices)}, found {value}"
                 )
-        try:
-            date.fromisoformat(self.template_date)
-        except ValueError as error:
+        if not _DAY.fullmatch(self.template_date) or not _is_day(self.template_date):
             raise UsageError(
                 f"--template-date must be a day as YYYY-MM-DD, found {self.template_date}"
-            ) from error
+            )
         role_table(self.roles)
         check_output(self.output)
         if self.uploads:
@@ -198,6 +198,14 @@ def parse_size(text: str) -> int:
         return int(float(found["number"]) * 1024**power)
     except OverflowError as error:
         raise UsageError(f"the size {text[:20]}… is beyond all bounds") from error
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _require_text(request: Request) -> None:

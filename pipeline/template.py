@@ -70,6 +70,8 @@ def _template(request: Request) -> ChatTemplate:
         if path.is_dir():
             return replace(_of_tokenizer(name, lambda file: _bytes(path / file)), name=_last(path))
         if path.is_file():
+            if not path.name.isprintable() or "`" in path.name:  # it stands on the set's card
+                raise UsageError(f"--template {name!r}: give the file a plainer name")
             if path.stat().st_size > _MAX_JINJA_BYTES:
                 raise UsageError(
                     f"--template {name} has more than {_MAX_JINJA_BYTES:,} bytes; expected a Jinja "

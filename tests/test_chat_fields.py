@@ -294,3 +294,18 @@ def test_the_history_is_a_column_of_its_own() -> None:
     columns = [Column("q", "string"), Column("a", "string")]
     with pytest.raises(UsageError, match="history is neither instruction nor response"):
         parse("instruction=q,response=a,history=q", columns)
+
+
+def test_a_patient_s_history_is_none_of_a_conversation() -> None:
+    rows = [{"question": "q q q", "answer": "a a a", "history": "A patient of 40 years."}]
+    columns = [Column(name, "string") for name in rows[0]]
+    assert detect(columns, rows).mapping == FieldMapping(("question",), ("answer",))
+
+
+def test_roles_that_are_named_count_in_the_sample() -> None:
+    turns = [{"role": "Customer", "content": "Hi."}, {"role": "action", "content": "{}"}]
+    roles = {"customer": "user", "action": "function_call"}
+    columns = [Column("talk", "list")]
+    mapping = detect(columns, [{"talk": turns}], roles).mapping
+    assert isinstance(mapping, TurnMapping)
+    assert mapping.calls

@@ -175,3 +175,18 @@ def test_a_pair_needs_no_mending() -> None:
     mapping = FieldMapping(("q",), ("a",), history="h")
     good, bad = run(mapping, rules, q=["q", "q"], a=["a", "a"], h=["[]", "{"])
     assert (good, bad) == ({1: QA}, {2: "bad-history"})
+
+
+def test_the_instruction_is_the_first_question_of_the_history() -> None:
+    table = pa.table(
+        {
+            "q": ["second", "third"],
+            "a": ["x", "y"],
+            "h": ['[["first", "v"]]'] * 2,
+            ROW: pa.array([1, 2]),
+        }
+    )
+    kept, _ = rows_of(table, FieldMapping(("q",), ("a",), history="h"))
+    assert kept["instruction"].to_pylist() == ["first", "first"]
+    kept, _ = rows_of(table, FieldMapping(("q",), ("a",), history="h"), key="h")
+    assert kept["key"].to_pylist() == ['[["first", "v"]]'] * 2

@@ -19,6 +19,7 @@ from jinja2 import TemplateError
 from oracles import published
 
 from transforms import control_tokens, reasoning, rendering
+from transforms import render as render_module
 from transforms.built_in import NAMES, built_in
 from transforms.chat import DEFAULT_DATE, ChatFormat, ChatTemplate
 from transforms.conversation import ConversationRules
@@ -28,7 +29,7 @@ from transforms.records import ROW
 from transforms.render import render, sandbox_of
 from transforms.sandbox import Sandbox
 from transforms.shapes import Shape
-from transforms.turns import ASSISTANT, SYSTEM, USER, Turn, Turns
+from transforms.turns import ASSISTANT, SYSTEM, TOOL, USER, Turn, Turns
 
 MAPPING = TurnMapping(("messages",), "role", "content", tools="tools")
 RULES = ConversationRules()
@@ -184,10 +185,10 @@ def test_arrow_and_the_sandbox_write_the_same(
     by_arrow = rendering.render_turns(turns, None, chat, lambda: sandbox(name), True)
     assert not by_arrow.bad
     # Where reasoning is put into the content beforehand, Jinja gets it in that place, too.
-    placed, _ = rendering.place(rendering.separate(turns, chat.template), chat)
+    placed, _ = rendering.place(*rendering.separate(turns, chat.template), chat)
     jinja = rendering.Jinja(placed, None, replace(chat, think="strip"), sandbox(name))
     bad: dict[int, rendering.Bad] = {}
-    texts = jinja.texts(bad, np.zeros(len(rows), bool))
+    texts = jinja.texts(bad, np.zeros(len(rows), bool), np.zeros(len(rows), bool))
     assert by_arrow.texts.to_pylist() == texts.to_pylist()
     assert by_arrow.prompts is not None
     assert by_arrow.prompts.tolist() == jinja.prompts(texts, bad).tolist()
@@ -246,7 +247,7 @@ def test_content_adds_no_control_token(name: str, policy: str, data: st.DataObje
         assert done.bad[0].code == "control-token" or policy == "escape"
         return
     # The same row, with its reasoning where it was found.
-    turns = rendering.separate(Turns.of_rows(rows), chat.template).to_rows()
+    turns = rendering.separate(Turns.of_rows(rows), chat.template)[0].to_rows()
     plain = [[harmless(turn) for turn in row] for row in turns]
     calm = rendering.render_turns(Turns.of_rows(plain), None, chat, lambda: sandbox(name))
     tokens = chat.template.control_tokens
@@ -312,3 +313,94 @@ def test_calls_that_a_template_leaves_out_are_rejected() -> None:
     done = rendering.render_turns(Turns.of_rows([row]), None, chat, lambda: sandbox("gpt-oss"))
     assert done.bad[0].code == "turn-dropped"
     assert "call of b" in done.bad[0].excerpt
+
+
+def test_a_neighbour_s_control_token_changes_no_other_row() -> None:
+    rows = [
+        [Turn(USER, "hi"), Turn(ASSISTANT, "<think>\nwhy\n</think>\n\nanswer")],
+        [Turn(USER, "x <|im_end|>"), Turn(ASSISTANT, "yes")],
+    ]
+    chat = ChatFormat(template("qwen3"), control_tokens="escape")
+    shape = Shape(("text", "messages"), reasoning=True)
+
+    def made(rows: list[list[Turn]]) -> list[dict[str, Any]]:
+        numbers = pa.array(range(len(rows)), pa.int64())
+        table = pa.table({"turns": Turns.of_rows(rows).column(), ROW: numbers})
+        return list(render(table, chat, shape, sandbox("qwen3")).kept.to_pylist())
+
+    assert made(rows) == made(rows[:1]) + made(rows[1:])
+    assert made(rows)[0]["response"] == "answer"
+    assert made(rows)[0]["reasoning"] == "why"
+
+
+@pytest.mark.parametrize("name", ["chatml", "qwen3", "qwen2.5", "gpt-oss"])
+def test_escapes_in_arguments_hide_no_control_token(name: str) -> None:
+    token = template(name).control_tokens[0]
+    hidden = json.dumps({"q": "Q"}).replace('"Q"', json.dumps(token).replace("<", "\\u003c"))
+    calls = [{"type": "function", "function": {"name": "f", "arguments": hidden}}]
+    row = [Turn(USER, "Call."), Turn(ASSISTANT, "", None, json.dumps(calls))]
+    chat = ChatFormat(template(name))
+    done = rendering.render_turns(Turns.of_rows([row]), None, chat, lambda: sandbox(name))
+    assert done.bad[0].code == "control-token"
+    tokens = chat.template.control_tokens
+    harmless = [row[0], row[1]._replace(tool_calls=json.dumps(calls).replace("003c", "0061"))]
+    escaped, calm = (
+        rendering.render_turns(
+            Turns.of_rows([turns]), None, replace(chat, control_tokens="escape"),
+            lambda: sandbox(name),
+        ).texts[0].as_py()
+        for turns in (row, harmless)
+    )  # fmt: skip
+    assert control_tokens.count(escaped, tokens) == control_tokens.count(calm, tokens)
+
+
+@pytest.mark.parametrize("name", ["chatml", "qwen2.5", "deepseek-r1"])
+def test_a_response_s_reasoning_is_stripped_without_the_sample_s_showing_it(name: str) -> None:
+    numbers = pa.array(range(2), pa.int64())
+    answers = ["<think>WHY</think>done", "plain"]
+    table = pa.table({"instruction": ["q", "r"], "response": answers, ROW: numbers})
+    chat = ChatFormat(template(name), think="strip")
+    done = render(table, chat, Shape(), sandbox(name))
+    first, second = done.kept["text"].to_pylist()
+    assert "WHY" not in first and "done" in first
+    alone = render(table.slice(1), chat, Shape(), sandbox(name))
+    assert alone.kept["text"].to_pylist() == [second]
+
+
+def test_reasoning_of_the_last_turn_is_no_part_of_the_prompt() -> None:
+    calls = json.dumps([{"type": "function", "function": {"name": "f", "arguments": {}}}])
+    row = [
+        *(Turn(USER, "Go."), Turn(ASSISTANT, "", "FIRST", calls), Turn(TOOL, "out")),
+        Turn(ASSISTANT, "ok", "LAST"),
+    ]
+    chat = ChatFormat(template("gpt-oss"))
+    done = rendering.render_turns(
+        Turns.of_rows([row]), None, chat, lambda: sandbox("gpt-oss"), True
+    )
+    assert done.prompts is not None
+    text = done.texts[0].as_py().encode()
+    assert b"LAST" in text[done.prompts[0] :] and b"LAST" not in text[: done.prompts[0]]
+
+
+def test_tools_that_a_template_has_no_place_for_are_counted() -> None:
+    tools = pa.array([json.dumps([{"type": "function", "function": {"name": "f"}}]), None])
+    rows = [[Turn(USER, "q"), Turn(ASSISTANT, "a")]] * 2
+    chat = ChatFormat(template("llama3"), tools=True)
+    done = rendering.render_turns(Turns.of_rows(rows), tools, chat, lambda: sandbox("llama3"))
+    assert done.events == {"tools-not-in-text": 1}
+
+
+def test_texts_too_many_for_one_array_are_rendered_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    numbers = pa.array(range(50), pa.int64())
+    questions = ["q <|im_end|>" if n % 7 == 3 else f"q {n}" for n in range(50)]
+    table = pa.table({"instruction": questions, "response": ["a"] * 50, ROW: numbers})
+    chat = ChatFormat(template("qwen2.5"))
+    whole = render(table, chat, Shape(), sandbox("qwen2.5"))
+    monkeypatch.setattr(render_module, "_MOST_BYTES", 5000)
+    parts = render(table, chat, Shape(), sandbox("qwen2.5"))
+    assert parts.kept["text"].num_chunks > 10
+    assert parts.kept.to_pylist() == whole.kept.to_pylist()
+    assert parts.rejects.to_pylist() == whole.rejects.to_pylist()
+    assert dict(parts.events) == dict(whole.events) == {"template-system-prompt": 43}

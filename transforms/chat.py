@@ -17,12 +17,12 @@ import pyarrow as pa
 from transforms.concatenation import Concatenation
 from transforms.sandbox import DEFAULT_DATE
 
+VERSION = 1
+"""Of the rules that make texts of turns; part of every plan, as another one gives other bytes."""
+
 DEFAULT_SYSTEM_PROMPT = (
     "You are a helpful assistant that provides detailed reasoning and explanations."
 )
-CONTROL_TOKENS = ("reject", "escape", "keep")
-"""What is done with a row whose content holds a control token of the template."""
-
 _Texts = TypeVar("_Texts", pa.StringArray, pa.ChunkedArray)
 
 
@@ -36,7 +36,7 @@ class ChatTemplate:
         bos, eos: what stands at the beginning of a text and at its end; "" for none.
         user_marker, assistant_marker: what stands before a user's and an assistant's part.
         control_tokens: tokens that no content may hold.
-        system: where a system turn may stand: "anywhere", "first" or "nowhere".
+        system: where a system turn may stand: "anywhere", or "first".
         tools: are there forms for tools, calls and results?
         alternates: must user and assistant take turns?
         thinks: what ``--think auto`` means: "own" (the template has its own rule), "keep", "drop"
@@ -74,8 +74,8 @@ class ChatFormat:
     """A template and how it is used.
 
     ``system_prompt`` is for rows without a system turn of their own; None gives them none.
-    ``think`` is one of ``reasoning.POLICIES``, ``control_tokens`` one of ``CONTROL_TOKENS``;
-    ``date`` is in ISO 8601.
+    ``think`` is a policy of ``reasoning``; ``control_tokens`` is "reject", "escape" or "keep";
+    ``date`` is YYYY-MM-DD.
     """
 
     template: ChatTemplate
@@ -125,6 +125,7 @@ class ChatFormat:
         """What decides the text, for the plan."""
         template = self.template
         return {
+            "version": VERSION,
             "name": template.name,
             "sha256": template.sha256,
             "jinja": template.jinja if template.foreign else None,

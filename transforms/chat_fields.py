@@ -25,24 +25,31 @@ TOOL_NAMES = ("tools", "functions")
 Sample = Sequence[Mapping[str, object]]
 
 
-def detect_turns(columns: Sequence[Column], sample: Sample) -> FieldChoice | None:
-    """The conversation column of a source; None where it has none."""
+def detect_turns(
+    columns: Sequence[Column], sample: Sample, roles: Mapping[str, str] = ALIASES
+) -> FieldChoice | None:
+    """The conversation column of a source; None where it has none.  ``roles`` are known names."""
     names = [c.name for c in columns if c.type in ("list", "string")]
     known = [name for wanted in NAMES for name in names if name.lower() == wanted]
     others = [name for name in names if name not in known]
     lower = {name.lower(): name for name in names}
     pair = (lower.get("prompt"), lower.get("completion"))
     for name in (*known, *others):
-        if not _holds_turns(name, sample):
+        if not _holds_turns(name, sample, roles):
             continue
         turns: tuple[str, ...] = (name,)
-        if name in pair and pair[0] and pair[1] and all(_holds_turns(n, sample) for n in pair if n):
+        if (
+            name in pair
+            and pair[0]
+            and pair[1]
+            and all(_holds_turns(n, sample, roles) for n in pair if n)
+        ):
             turns = (pair[0], pair[1])
         elif name in pair:
             continue  # a prompt alone holds no answer
         system = next((lower[n] for n in SYSTEM_NAMES if n in lower), None)
         tools = next((lower[n] for n in TOOL_NAMES if n in lower), None)
-        mapping = turn_mapping(turns, system, tools, sample)
+        mapping = turn_mapping(turns, system, tools, sample, roles)
         strings = [c.name for c in columns if c.type == "string"]
         unused = tuple(n for n in strings if n not in mapping.columns)
         rule = f"column {'+'.join(turns)} holds turns"
@@ -51,7 +58,11 @@ def detect_turns(columns: Sequence[Column], sample: Sample) -> FieldChoice | Non
 
 
 def turn_mapping(
-    turns: tuple[str, ...], system: str | None, tools: str | None, sample: Sample
+    turns: tuple[str, ...],
+    system: str | None,
+    tools: str | None,
+    sample: Sample,
+    roles: Mapping[str, str] = ALIASES,
 ) -> TurnMapping:
     """The mapping of these columns, with what the sample shows of their turns.
 
@@ -73,7 +84,8 @@ def turn_mapping(
         system,
         tools,
         reasons=any(_reasons(turn, text_key) for turn in seen),
-        calls=any(_calls(turn, role_key) for turn in seen),
+        calls=any(_calls(turn, role_key, roles) for turn in seen),
+        aliases=dict(roles),
     )
 
 
@@ -87,23 +99,29 @@ def _reasons(turn: Mapping[str, Any], text_key: str) -> bool:
     return isinstance(text, str) and reasoning.CLOSE in text and reasoning.part(text).closed
 
 
-def _calls(turn: Mapping[str, Any], role_key: str) -> bool:
-    role = role_of(turn.get(role_key), ALIASES)
+def _calls(turn: Mapping[str, Any], role_key: str, roles: Mapping[str, str]) -> bool:
+    role = role_of(turn.get(role_key), roles)
     return bool(turn.get("tool_calls")) or role in (FUNCTION_CALL, "tool")
 
 
-def _holds_turns(name: str, sample: Sample) -> bool:
+def _both(names: Sequence[str | None], sample: Sample, roles: Mapping[str, str]) -> bool:
+    return all(name is not None and _holds_turns(name, sample, roles) for name in names)
+
+
+def _holds_turns(name: str, sample: Sample, roles: Mapping[str, str]) -> bool:
     cells = [cell for cell in _cells(name, sample) if cell not in (None, "", [])]
     turns = [cell for cell in cells if looks_like_turns(cell)]
     if not turns or len(turns) * 2 < len(cells):
         return False
     # Comments have authors and texts, too, but nobody among them is an assistant.
-    return name.lower() in (*NAMES, "prompt", "completion") or any(map(_speaks_a_role, turns))
+    return name.lower() in (*NAMES, "prompt", "completion") or any(
+        _speaks_a_role(cell, roles) for cell in turns
+    )
 
 
-def _speaks_a_role(cell: Any) -> bool:
+def _speaks_a_role(cell: Any, roles: Mapping[str, str]) -> bool:
     keys = looks_like_turns(cell)
-    return keys is not None and any(role_of(t.get(keys[0]), ALIASES) for t in turns_in(cell))
+    return keys is not None and any(role_of(t.get(keys[0]), roles) for t in turns_in(cell))
 
 
 def _cells(name: str, sample: Sample) -> Iterator[Any]:

@@ -53,8 +53,6 @@ from transforms.turns import (
     without_nulls,
 )
 
-SAME_ROLE = ("reject", "merge")
-ENDS_WITH_USER = ("reject", "trim")
 _BETWEEN = "\n\n"
 
 

@@ -15,7 +15,9 @@ from transforms import reasoning
 from transforms.chat_fields import SYSTEM_NAMES, detect_turns, turn_mapping
 from transforms.errors import UsageError
 from transforms.mappings import AnyMapping, FieldChoice, FieldMapping
+from transforms.pair_turns import is_history
 from transforms.records import Column
+from transforms.roles import ALIASES
 
 Sample = Sequence[Mapping[str, object]]
 """Some rows of the source, column name -> value."""
@@ -51,8 +53,10 @@ NUMBERS = ("int64", "double", "bool", "decimal")
 """Types that may be joined into a field when the user names them: written as Arrow casts them."""
 
 
-def detect(columns: Sequence[Column], sample: Sample) -> FieldChoice:
-    """What a source with these columns and sample rows is made of.
+def detect(
+    columns: Sequence[Column], sample: Sample, roles: Mapping[str, str] = ALIASES
+) -> FieldChoice:
+    """What a source with these columns and sample rows is made of; ``roles`` are known names.
 
     Raises ``UsageError``, listing the columns and the flag, where nothing is suitable.
     """
@@ -61,7 +65,7 @@ def detect(columns: Sequence[Column], sample: Sample) -> FieldChoice:
     guides = _apply(RULES[0], text, strings, exact=True)
     if guides:
         return _choice(guides, f"columns {RULES[0].name}", text, columns, sample)
-    turns = detect_turns(columns, sample)
+    turns = detect_turns(columns, sample, roles)
     if turns:
         return turns
     for exact in (True, False):
@@ -88,7 +92,12 @@ def detect(columns: Sequence[Column], sample: Sample) -> FieldChoice:
 _PARTS = ("instruction", "response", "reasoning", "system", "history", "messages", "tools")
 
 
-def parse(flag: str, columns: Sequence[Column], sample: Sample = ()) -> AnyMapping:
+def parse(
+    flag: str,
+    columns: Sequence[Column],
+    sample: Sample = (),
+    roles: Mapping[str, str] = ALIASES,
+) -> AnyMapping:
     """The mapping of a ``--fields`` value such as ``instruction=question,response=a+b``.
 
     Beside them ``reasoning``, ``system`` and ``history`` may be named; ``messages`` names columns
@@ -118,7 +127,7 @@ def parse(flag: str, columns: Sequence[Column], sample: Sample = ()) -> AnyMappi
     if "messages" in parts:
         if set(parts) - {"messages", "system", "tools"}:
             raise UsageError(f"--fields {flag!r}: only system and tools go with messages")
-        return turn_mapping(parts["messages"], one["system"], one["tools"], sample)
+        return turn_mapping(parts["messages"], one["system"], one["tools"], sample, roles)
     if not {"instruction", "response"} <= set(parts) or "tools" in parts:
         raise UsageError(f"--fields {flag!r} must name both instruction and response, or messages")
     mapping = FieldMapping(
@@ -181,7 +190,7 @@ def _choice(
     columns: Sequence[Column],
     sample: Sample,
 ) -> FieldChoice:
-    mapping = _with_more(mapping, text, columns)
+    mapping = _with_more(mapping, text, columns, sample)
     mapping = replace(mapping, inline=_has_inline(mapping, sample))
     unused = tuple(name for name in text if name not in mapping.columns)
     answer = next((name for name in unused if name.lower() in ("answer", "solution")), None)
@@ -197,7 +206,7 @@ def _choice(
 
 
 def _with_more(
-    mapping: FieldMapping, text: Sequence[str], columns: Sequence[Column]
+    mapping: FieldMapping, text: Sequence[str], columns: Sequence[Column], sample: Sample
 ) -> FieldMapping:
     """The mapping with the columns of reasoning, system prompt and history, where there are any."""
     free = [name for name in text if name not in mapping.columns]
@@ -207,7 +216,13 @@ def _with_more(
         thoughts = None  # the guide's pair: the reasoning is the response
     system = next((lower[name] for name in SYSTEM_NAMES if name in lower), None)
     lists = {c.name.lower(): c.name for c in columns if c.type == "list" or c.name in free}
-    return replace(mapping, reasoning=thoughts, system=system, history=lists.get("history"))
+    history = lists.get("history")
+    told = [
+        row.get(history) for row in sample if history and row.get(history) not in (None, "", [])
+    ]
+    if told and not any(map(is_history, told)):
+        history = None  # a patient's, say
+    return replace(mapping, reasoning=thoughts, system=system, history=history)
 
 
 def _has_inline(mapping: FieldMapping, sample: Sample) -> bool:

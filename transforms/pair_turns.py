@@ -51,8 +51,10 @@ def pair_turns(
         rows = [mend(row, rules) for row in rows]
     turns = Turns.of_rows(rows)
     codes = [code or other for code, other in zip(codes, judge(turns, rules), strict=True)]
-    kept = [name for name in ("instruction", "key", ROW) if name in pairs.column_names]
+    kept = [name for name in ("key", ROW) if name in pairs.column_names]
     made = pairs.select(kept).append_column("turns", turns.column())
+    # The first question, which may be one of the history.
+    made = made.append_column("instruction", turns.content_at(turns.first(USER)))
     good, rejects = rejected(pairs, codes, ("instruction", "response"))
     return made.filter(good), rejects
 
@@ -90,6 +92,15 @@ def _unpacked(answer: str) -> tuple[str, str]:
             if isinstance(found[0], str) and isinstance(found[1], (str, int, float)):
                 return found[0], str(found[1])  # an answer may be a number
     raise Unusable("response-not-json")
+
+
+def is_history(cell: Any) -> bool:
+    """Does a sample's cell hold earlier questions and answers, also as JSON text?"""
+    value = parsed(cell) if isinstance(cell, str) else cell
+    try:
+        return bool(_history(value))
+    except Unusable:
+        return False
 
 
 def _histories(column: pa.ChunkedArray) -> list[Any]:

@@ -28,7 +28,7 @@ def to_pairs(
     codes = pa.nulls(table.num_rows, pa.string())
     columns = {}
     for name in table.column_names:
-        if name not in (ROW, fields.history):
+        if name != ROW and (name != fields.history or name == key):
             columns[name], invalid = as_valid_text(table[name])
             if invalid is not None:
                 codes = pc.if_else(invalid, "invalid-unicode", codes)
@@ -50,7 +50,8 @@ def to_pairs(
     for name in ("reasoning", "system", "history"):
         column = getattr(fields, name)
         if column is not None:
-            kept = kept.append_column(name, columns.get(column, table[column]))
+            text = columns.get(column) if name != "history" else None
+            kept = kept.append_column(name, table[column] if text is None else text)
     kept = kept.append_column(ROW, table[ROW])
     if codes.null_count == len(codes):
         return kept, rejects_table([])

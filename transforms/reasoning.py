@@ -25,12 +25,10 @@ NAMES = (
     "chain_of_thought",
     "rationale",
 )
-"""Columns, and keys of a turn, that hold reasoning; compared in lower case."""
+"""Columns that hold reasoning; compared in lower case."""
 
-KEYS = ("reasoning_content", "reasoning", "thinking", "thought")
-"""The names that turns use, in the order of preference."""
-
-POLICIES = ("auto", "keep", "strip", "empty")
+KEYS = NAMES
+"""The keys of a turn that are read, as they stand, in the order of preference."""
 
 OPEN, CLOSE = "<think>", "</think>"
 EMPTY_BLOCK = f"{OPEN}\n\n{CLOSE}\n\n"

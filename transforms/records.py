@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 ROW = "__row__"
-"""Column of a batch between Read and Normalize: the row's number in its piece, counted from 1."""
+"""Column of a batch between Read and Render: the row's number in its piece, counted from 1."""
 
 REJECTS = pa.schema([("row", pa.int64()), ("code", pa.string()), ("excerpt", pa.string())])
 """Rows that a step does not keep: number, kebab-case reason, the first characters of the row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -10,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms import control_tokens
+from transforms import control_tokens, reasoning
 from transforms.chat import ChatFormat
+from transforms.formats.rows import MAX_ROW_BYTES
 from transforms.normalize import TURNS
 from transforms.partition import VALIDATION
 from transforms.records import ROW, Batch, one_array, rejects_table
@@ -67,7 +69,7 @@ def sandbox_of(chat: ChatFormat) -> Sandbox:
     """Where the format's template renders what Arrow does not; starts when it is first used."""
     template = chat.template
     source = TemplateSource(template.name, template.jinja, template.bos, template.eos, chat.date)
-    return Sandbox(source)
+    return Sandbox(source, output_bytes=4 * MAX_ROW_BYTES)  # a row, and what JSON makes of it
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,39 @@ class RenderedRows:
 
 def render(table: pa.Table, chat: ChatFormat, shape: Shape, sandbox: Sandbox) -> RenderedRows:
     """Renders rows that ``Normalize`` made; a column ``validation`` is kept."""
+    size = table.nbytes + table.num_rows * (len((chat.system_prompt or "").encode()) + _MARKUP)
+    if size > _MOST_BYTES and table.num_rows > 1:
+        half = table.num_rows // 2
+        parts = (table.slice(0, half), table.slice(half))
+        done = [render(part, chat, shape, sandbox) for part in parts]
+        events: Counter[str] = Counter()
+        for part in done:
+            events.update(part.events)
+        return RenderedRows(
+            pa.concat_tables([part.kept for part in done]),
+            pa.concat_tables([part.rejects for part in done]),
+            events,
+        )
     if TURNS not in table.column_names:
-        if chat.takes_pairs and "messages" not in shape.names:
+        if chat.takes_pairs and "messages" not in shape.names and not _parts_pairs(table, chat):
             return _pairs(table, chat, shape)
         table = _as_turns(table)
     return _turns(table, chat, shape, sandbox)
+
+
+_MARKUP = 2048
+"""More bytes than a template adds to a row of two turns."""
+
+_MOST_BYTES = 2**30
+"""Of a batch's texts: Arrow's strings end at 2 GiB."""
+
+
+def _parts_pairs(pairs: pa.Table, chat: ChatFormat) -> bool:
+    """Must inline reasoning be taken out of a response?  No row is rendered otherwise for that."""
+    if chat.template.thinks != "drop" and chat.think != "strip":
+        return False
+    tokens = (reasoning.CLOSE,)
+    return any(control_tokens.may_hold(chunk, tokens) for chunk in pairs["response"].chunks)
 
 
 def _pairs(table: pa.Table, chat: ChatFormat, shape: Shape) -> RenderedRows:
@@ -113,7 +143,7 @@ def _pairs(table: pa.Table, chat: ChatFormat, shape: Shape) -> RenderedRows:
         events = {ESCAPED if chat.control_tokens == "escape" else KEPT: len(why)}
         why = {}
     kept = _good(changed, why)
-    if chat.template.adds_system and chat.system_prompt is None:
+    if chat.template.adds_system and chat.system_prompt is None and kept.num_rows:
         events[OWN_SYSTEM] = kept.num_rows
     texts = chat.render_pairs(kept["instruction"], kept["response"])
     prompts = None
@@ -136,11 +166,11 @@ def _as_turns(pairs: pa.Table) -> pa.Table:
 def _turns(table: pa.Table, chat: ChatFormat, shape: Shape, sandbox: Sandbox) -> RenderedRows:
     turns = Turns.of_column(one_array(table[TURNS]))
     tools = one_array(table["tools"]) if "tools" in table.column_names else None
-    done = render_turns(turns, tools, chat, lambda: sandbox, shape.with_prompts)
-    bad = {**_without_columns(turns, shape), **done.bad}
+    no_place = _without_columns(turns, shape)
+    done = render_turns(turns, tools, chat, lambda: sandbox, shape.with_prompts, no_place)
     shaped = shape_turns(done.turns, done.texts, done.prompts, tools, shape)
-    kept = _good(_marked(shaped, table), bad)
-    return RenderedRows(kept, _rejects(table, bad), done.events)
+    kept = _good(_marked(shaped, table), done.bad)
+    return RenderedRows(kept, _rejects(table, done.bad), done.events)
 
 
 def _without_columns(turns: Turns, shape: Shape) -> dict[int, Bad]:

@@ -13,6 +13,7 @@ Reject codes of this step:
 Events, counted by row, of rows that are kept:
 
     reasoning-not-in-text   there is reasoning, and the template has no place for it
+    tools-not-in-text       tools were to be rendered, and the template has no place for them
     template-system-prompt  the template added a system prompt that nobody gave
     control-token-escaped, control-token-kept
 """
@@ -20,9 +21,9 @@ Events, counted by row, of rows that are kept:
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,6 +37,7 @@ from transforms.sandbox import Refused
 from transforms.turns import ASSISTANT, SYSTEM, TOOL, USER, Turn, Turns
 
 NO_REASONING = "reasoning-not-in-text"
+NO_TOOLS = "tools-not-in-text"
 OWN_SYSTEM = "template-system-prompt"
 ESCAPED = "control-token-escaped"
 KEPT = "control-token-kept"
@@ -60,7 +62,8 @@ class Rendered:
     """Texts of rows, and what goes with them; all but ``bad`` has an entry for every row.
 
     ``texts`` means nothing for the rows in ``bad`` (row -> why).  ``turns`` are those that were
-    given, with the system prompt and what was escaped.  ``prompts`` is the bytes of each text that
+    given, with the system prompt, with what was escaped, and with inline reasoning apart where the
+    template looks for it.  ``prompts`` is the bytes of each text that
     are prompt, where they were asked for.
     """
 
@@ -77,36 +80,40 @@ def render_turns(
     chat: ChatFormat,
     sandbox: Callable[[], Renderer],
     with_prompts: bool = False,
+    known_bad: Mapping[int, Bad] = MappingProxyType({}),
 ) -> Rendered:
     """The texts of rows in a chat format; ``tools`` is each row's list of tools as JSON."""
     template = chat.template
     if chat.system_prompt is not None:
         turns = add_system(turns, chat.system_prompt)
     tools = tools if chat.tools else None
-    bad = unsupported(turns, template)
-    parted, tools, held = guard(separate(turns, template), tools, chat)
-    if held and chat.control_tokens == "escape":
-        turns, _, _ = guard(turns, None, chat)
+    offered = np.zeros(len(turns), bool)
+    if tools is not None and not template.tools:
+        offered, tools = np.asarray(pc.is_valid(tools).to_numpy(zero_copy_only=False)), None
+    bad = {**unsupported(turns, template), **known_bad}
+    parted, gaps = separate(turns, template)
+    parted, tools, held = guard(parted, tools, chat)
     if chat.control_tokens == "reject":
         bad = {**held, **bad}
-    placed, lost = place(parted, chat)
+    placed, lost = place(parted, gaps, chat)
     prompts = None
     if _is_plain(placed, tools, template):
         texts, prompts = _join(placed, chat)
     else:
         jinja = Jinja(placed, tools, chat, sandbox())
-        texts = jinja.texts(bad, lost)
+        texts = jinja.texts(bad, lost, offered)
         if with_prompts:
             prompts = jinja.prompts(texts, bad)
     good = np.ones(len(turns), bool)
     good[list(bad)] = False
     events = {
         NO_REASONING: int((lost & good).sum()),
+        NO_TOOLS: int((offered & good).sum()),
         OWN_SYSTEM: int(((turns.first(SYSTEM) < 0) & good).sum()) if template.adds_system else 0,
         ESCAPED: len(held.keys() - bad) if chat.control_tokens == "escape" else 0,
         KEPT: len(held.keys() - bad) if chat.control_tokens == "keep" else 0,
     }
-    return Rendered(texts, turns, bad, {k: n for k, n in events.items() if n}, prompts)
+    return Rendered(texts, parted, bad, {k: n for k, n in events.items() if n}, prompts)
 
 
 def add_system(turns: Turns, prompt: str) -> Turns:
@@ -160,28 +167,29 @@ def unsupported(turns: Turns, template: ChatTemplate) -> dict[int, Bad]:
     return bad
 
 
-def separate(turns: Turns, template: ChatTemplate) -> Turns:
-    """The turns with inline reasoning apart, where the template looks for it in the content."""
+def separate(turns: Turns, template: ChatTemplate) -> tuple[Turns, pa.StringArray | None]:
+    """The turns with inline reasoning apart, where the template looks for it in the content.
+
+    Returns with them the line breaks that stood between the two; None where nothing was parted.
+    """
     if template.thinks not in ("own", "drop"):
-        return turns
+        return turns, None
     inline = (turns.roles == ASSISTANT) & _holds(turns.content, reasoning.CLOSE)
     own = turns.reasoning
     own = pa.nulls(len(turns.roles), pa.string()) if own is None else own
     # Where there is reasoning in a key already, the other one is content.
     inline &= pc.is_null(own).to_numpy(zero_copy_only=False)
     if not inline.any():
-        return turns
+        return turns, None
     indices = pa.array(np.flatnonzero(inline))
     parts = [reasoning.part(text) for text in turns.content.take(indices).to_pylist()]
-    # DeepSeek-R1's template drops the block and leaves the line breaks behind it.
-    gap = template.thinks == "drop"
-    answers = [p.gap + p.answer if gap else p.answer for p in parts]
-    thoughts = [p.reasoning if p.closed else None for p in parts]
-    return replace(
+    gaps = _with(pa.array([""] * len(inline), pa.string()), inline, [p.gap for p in parts])
+    parted = replace(
         turns,
-        content=_with(turns.content, inline, answers),
-        reasoning=_with(own, inline, thoughts),
+        content=_with(turns.content, inline, [p.answer for p in parts]),
+        reasoning=_with(own, inline, [p.reasoning if p.closed else None for p in parts]),
     )
+    return parted, gaps
 
 
 def guard(
@@ -195,6 +203,8 @@ def guard(
     rows = turns.rows
     for name in fields:
         texts = getattr(turns, name)
+        if name == "tool_calls" and texts is not None:
+            texts = _revealed(texts, tokens)
         marks = None if texts is None else control_tokens.holding(texts, tokens)
         if marks is None:
             continue
@@ -215,7 +225,24 @@ def guard(
     return turns, tools, found
 
 
-def place(turns: Turns, chat: ChatFormat) -> tuple[Turns, np.ndarray]:
+def _revealed(calls: pa.StringArray, tokens: tuple[str, ...]) -> pa.StringArray:
+    """The calls with their arguments decoded where their JSON's escapes hide a token."""
+    texts = calls.to_pylist()
+    for index, text in enumerate(texts):
+        # Arguments that are text are JSON in JSON.
+        if text is None or not any(escape in text for escape in (r"\\u", r"\\/")):
+            continue
+        made = json.loads(text)
+        for call in made:
+            arguments = call["function"]["arguments"]
+            if isinstance(arguments, str):
+                call["function"]["arguments"] = _quoted(json.loads(arguments))
+        if control_tokens.count(_quoted(made), tokens):
+            texts[index] = _quoted(made)
+    return pa.array(texts, pa.string())
+
+
+def place(turns: Turns, gaps: pa.StringArray | None, chat: ChatFormat) -> tuple[Turns, np.ndarray]:
     """The turns with their reasoning where the template and ``--think`` want it.
 
     Returns with them a mark for each row whose reasoning is in no text though nobody asked for
@@ -232,11 +259,20 @@ def place(turns: Turns, chat: ChatFormat) -> tuple[Turns, np.ndarray]:
     mode = template.thinks if think == "auto" else think
     if mode in ("inline", "drop"):
         if apart.any():
-            said = pc.greater(pc.binary_length(turns.reasoning), 0)
-            lost[turns.rows[apart & pc.fill_null(said, False).to_numpy(zero_copy_only=False)]] = (
-                True
-            )
-        return replace(turns, reasoning=None), lost
+            said = pc.fill_null(pc.greater(pc.binary_length(turns.reasoning), 0), False)
+            lost[turns.rows[apart & said.to_numpy(zero_copy_only=False)]] = True
+        content = turns.content
+        if mode == "drop":
+            # As DeepSeek-R1's template does it: whatever stands before the last closing tag goes,
+            # and the line breaks behind that stay.
+            if gaps is not None:
+                content = pc.binary_join_element_wise(gaps, content, "")
+            closed = speaks & _holds(content, reasoning.CLOSE)
+            if closed.any():
+                lost[turns.rows[closed]] = True
+                texts = content.filter(pa.array(closed)).to_pylist()
+                content = _with(content, closed, [t.split(reasoning.CLOSE)[-1] for t in texts])
+        return replace(turns, content=content, reasoning=None), lost
     touched = apart
     if mode == "strip":
         touched = apart | (speaks & _holds(turns.content, reasoning.CLOSE))
@@ -302,9 +338,12 @@ class Jinja:
         if tools is not None:
             self._tools = [None if t is None else json.loads(t) for t in tools.to_pylist()]
 
-    def texts(self, bad: dict[int, Bad], lost: np.ndarray) -> pa.StringArray:
-        """Each row's text; adds to ``bad`` the rows that fail, to ``lost`` those without their
-        reasoning."""
+    def texts(self, bad: dict[int, Bad], lost: np.ndarray, offered: np.ndarray) -> pa.StringArray:
+        """Each row's text.
+
+        Adds to ``bad`` the rows that fail, marks in ``lost`` those without their reasoning, and in
+        ``offered`` those without the tools that they offer.
+        """
         left = [row for row in range(len(self._rows)) if row not in bad]
         texts: list[str] = [""] * len(self._rows)
         for row, text in zip(left, self._render(left, _as_it_is), strict=True):
@@ -312,11 +351,14 @@ class Jinja:
                 bad[row] = Bad("template-refused", text.reason)
                 continue
             texts[row] = self._ended(text)
-            dropped = self._dropped(row, text)
+            dropped, _ = _walk(self._rows[row], text)
             if dropped:
                 bad[row] = Bad("turn-dropped", f"not in the text: {dropped}")
-            elif self._chat.think in ("auto", "keep") and self._reasoning_lost(row, text):
+                continue
+            if self._chat.think in ("auto", "keep") and self._reasoning_lost(row, text):
                 lost[row] = True
+            names = (tool["function"]["name"] for tool in self._tools[row] or ())
+            offered[row] = any(name not in text for name in names)
         if self._chat.template.foreign and self._chat.control_tokens != "keep":
             self._count_tokens(texts, bad)
         return pa.array(texts, pa.string())
@@ -326,16 +368,18 @@ class Jinja:
         left = [row for row in range(len(self._rows)) if row not in bad]
         prompts = np.zeros(len(self._rows), np.int64)
         marker = self._chat.template.assistant_marker
-        for row, prompt in zip(left, self._render(left, _asked), strict=True):
+        for row, asked in zip(left, self._render(left, _asked), strict=True):
             text = texts[row].as_py()
+            prompt = "" if isinstance(asked, Refused) else self._begun(asked)
             # A template may write earlier turns in another way once they are earlier.
-            if isinstance(prompt, Refused) or not text.startswith(self._begun(prompt)):
-                at = text.rfind(marker) if marker else -1
+            if not prompt or not text.startswith(prompt):
+                _, end = _walk(self._rows[row][:-1], text)
+                at = text.find(marker, end) if marker else -1
                 if at < 0:
                     bad[row] = Bad("prompt-not-found", "the prompt is not how the text begins")
                     continue
                 prompt = text[: at + len(marker)]
-            prompts[row] = len(self._begun(prompt).encode())
+            prompts[row] = len(prompt.encode())
         return prompts
 
     def _render(
@@ -363,33 +407,6 @@ class Jinja:
         text, end = self._begun(text), self._chat.template.eos
         bare = text.rstrip()
         return bare if end and bare.endswith(end) else text
-
-    def _dropped(self, row: int, text: str) -> str:
-        """The beginning of a turn that is not in the text; "" where all are, one behind the other.
-
-        A system turn may stand anywhere, for some templates move it.
-        """
-        at = 0
-        for turn in self._rows[row]:
-            said = turn.content.strip()
-            if said:
-                found, end = _place(text, (said, _quoted(said)[1:-1]), at)
-                if turn.role != SYSTEM:
-                    at = end
-                elif not found:
-                    found, _ = _place(text, (said, _quoted(said)[1:-1]), 0)
-                if not found:
-                    return f"{ROLES[turn.role]}: {said[:100]}"
-            for call in json.loads(turn.tool_calls) if turn.tool_calls else ():
-                name, arguments = call["function"]["name"], call["function"]["arguments"]
-                forms = [_quoted(arguments)]
-                if isinstance(arguments, str):
-                    forms = [arguments, _quoted(json.loads(arguments))]
-                named, at = _place(text, (name,), at)
-                found, at = _place(text, forms, at)
-                if not named or not found:
-                    return f"call of {name}: {forms[0][:100]}"
-        return ""
 
     def _reasoning_lost(self, row: int, text: str) -> bool:
         thoughts = (turn.reasoning for turn in self._rows[row] if turn.reasoning)
@@ -429,10 +446,42 @@ def _harmless(turns: list[Turn]) -> tuple[list[Turn], bool]:
 
     return [
         turn._replace(
-            content=plain(turn.content), reasoning=turn.reasoning and plain(turn.reasoning)
+            content=plain(turn.content),
+            reasoning=turn.reasoning and plain(turn.reasoning),
+            tool_calls=turn.tool_calls and _without_arguments(turn.tool_calls),
         )
         for turn in turns
     ], False
+
+
+def _walk(turns: Sequence[Turn], text: str) -> tuple[str, int]:
+    """The beginning of a turn that is not in the text, "" where all are, one behind the other; and
+    where the last one ends.
+
+    A system turn may stand anywhere, for some templates move it.
+    """
+    at = 0
+    for turn in turns:
+        said = turn.content.strip()
+        if said:
+            forms = (said, _quoted(said)[1:-1])
+            found, end = _place(text, forms, at)
+            if turn.role != SYSTEM:
+                at = end
+            elif not found:
+                found, _ = _place(text, forms, 0)
+            if not found:
+                return f"{ROLES[turn.role]}: {said[:100]}", at
+        for call in json.loads(turn.tool_calls) if turn.tool_calls else ():
+            name, arguments = call["function"]["name"], call["function"]["arguments"]
+            written = [_quoted(arguments)]
+            if isinstance(arguments, str):
+                written = [arguments, _quoted(json.loads(arguments))]
+            named, at = _place(text, (name,), at)
+            found, at = _place(text, written, at)
+            if not named or not found:
+                return f"call of {name}: {written[0][:100]}", at
+    return "", at
 
 
 def _place(text: str, forms: Sequence[str], at: int) -> tuple[bool, int]:
@@ -442,6 +491,13 @@ def _place(text: str, forms: Sequence[str], at: int) -> tuple[bool, int]:
         if found >= 0:
             return True, found + len(form)
     return False, at
+
+
+def _without_arguments(calls: str) -> str:
+    made = json.loads(calls)
+    for call in made:
+        call["function"]["arguments"] = {}
+    return _quoted(made)
 
 
 def _message(turn: Turn, template: ChatTemplate) -> dict[str, Any]:
@@ -462,11 +518,3 @@ def _call(call: dict[str, Any], template: ChatTemplate) -> dict[str, Any]:
     if isinstance(arguments, str) and not template.text_arguments:
         call["function"]["arguments"] = json.loads(arguments)
     return call
-
-
-def count_events(events: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    """The sums, sorted by name."""
-    total: Counter[str] = Counter()
-    for some in events:
-        total.update(some)
-    return dict(sorted(total.items()))
