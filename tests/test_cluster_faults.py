@@ -157,11 +157,12 @@ def test_workers_that_hang_are_not_waited_for(
         for pid in pool.workers():
             os.kill(pid, signal.SIGSTOP)
 
-    ended = harmed(freeze, flink, pool, rows, output, "--stall-timeout", "10")
+    # Workers that only start must not pass for hanging ones, on a busy machine neither.
+    ended = harmed(freeze, flink, pool, rows, output, "--stall-timeout", "30")
     assert ended.program.code == 5, ended.said
     page = rf"{re.escape(flink.rest)}/#/job/running/[0-9a-f]+/overview"
     assert re.search(
-        r"error: no further unit was finished for 10 s \((\d+) are\), so the job was cancelled\. "
+        r"error: no further unit was finished for 30 s \((\d+) are\), so the job was cancelled\. "
         rf"It was RUNNING: Flink's job reasonforge-\S+, see {page}; look there for what it "
         "waits for, then go on with --resume",
         ended.said,
