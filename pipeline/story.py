@@ -25,6 +25,7 @@ _RULE = "=" * 70
 _EVENTS = {
     "reasoning-not-in-text": "the template leaves (some of) their reasoning out of the text; "
     "--think keep puts all of it in",
+    "tools-not-in-text": "the template has no place for (some of) the tools that they offer",
     "template-system-prompt": "the template added its own system prompt; give one with "
     "--system-prompt",
     "control-token-escaped": "control tokens in their content were escaped",
