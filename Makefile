@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PURE := transforms/built_in.py transforms/chat.py transforms/chat_fields.py transforms/concatenation.py \
-	transforms/control_tokens.py transforms/conversation.py transforms/mappings.py \
+	transforms/control_tokens.py transforms/conversation.py transforms/jinja_rows.py transforms/mappings.py \
 	transforms/pair_turns.py transforms/reasoning.py transforms/rendering.py transforms/roles.py \
 	transforms/sandbox.py transforms/sandbox_child.py transforms/shapes.py transforms/turns.py \
 	 transforms/errors.py transforms/fields.py transforms/layout.py \

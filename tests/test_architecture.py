@@ -17,7 +17,17 @@ import pipeline
 
 PURE = (
     *("built_in", "chat", "chat_fields", "concatenation", "control_tokens", "conversation"),
-    *("errors", "fields", "layout", "mappings", "pair_turns", "pairs", "reasoning", "records"),
+    *(
+        "errors",
+        "fields",
+        "jinja_rows",
+        "layout",
+        "mappings",
+        "pair_turns",
+        "pairs",
+        "reasoning",
+        "records",
+    ),
     *("rendering", "roles", "sandbox", "shapes", "shards", "split", "turns", "units"),
 )
 BEAM = "apache_beam"

@@ -25,7 +25,7 @@ from transforms.chat import DEFAULT_DATE, ChatFormat, ChatTemplate
 from transforms.conversation import ConversationRules
 from transforms.mappings import TurnMapping
 from transforms.normalize import rows_of
-from transforms.records import ROW
+from transforms.records import ROW, Bad
 from transforms.render import render, sandbox_of
 from transforms.sandbox import Sandbox
 from transforms.shapes import Shape
@@ -187,7 +187,7 @@ def test_arrow_and_the_sandbox_write_the_same(
     # Where reasoning is put into the content beforehand, Jinja gets it in that place, too.
     placed, _ = rendering.place(*rendering.separate(turns, chat.template), chat)
     jinja = rendering.Jinja(placed, None, replace(chat, think="strip"), sandbox(name))
-    bad: dict[int, rendering.Bad] = {}
+    bad: dict[int, Bad] = {}
     texts = jinja.texts(bad, np.zeros(len(rows), bool), np.zeros(len(rows), bool))
     assert by_arrow.texts.to_pylist() == texts.to_pylist()
     assert by_arrow.prompts is not None

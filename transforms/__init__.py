@@ -9,8 +9,8 @@ Pure rules (they import neither Beam nor the network):
     what is in a row    fields, chat_fields (which columns), mappings; roles, reasoning
     pairs               pairs (which rows make a question and an answer)
     conversations       turns (one form for all), conversation (which can be trained on), pair_turns
-    which text          chat, built_in (the templates), rendering; concatenation (by Arrow), sandbox
-                        (by Jinja, in a child: sandbox_child), control_tokens
+    which text          chat, built_in (the templates), rendering; concatenation (by Arrow),
+                        jinja_rows (by Jinja, in a child: sandbox, sandbox_child), control_tokens
     which columns       shapes
     which split, files  split, layout, units, shards; records, errors
 

@@ -26,6 +26,14 @@ def rejects_table(rows: list[tuple[int, str, str]]) -> pa.Table:
     return pa.table([[r for r, _, _ in rows], [c for _, c, _ in rows], clean], schema=REJECTS)
 
 
+@dataclass(frozen=True)
+class Bad:
+    """Why a row is not kept: its reject code, and an excerpt that shows it."""
+
+    code: str
+    excerpt: str
+
+
 def one_array(column: pa.ChunkedArray) -> pa.Array:
     """A batch's column as one array; copied only where it is in several chunks."""
     if column.num_chunks == 1:

@@ -16,8 +16,8 @@ from transforms.chat import ChatFormat
 from transforms.formats.rows import MAX_ROW_BYTES
 from transforms.normalize import TURNS
 from transforms.partition import VALIDATION
-from transforms.records import ROW, Batch, one_array, rejects_table
-from transforms.rendering import ESCAPED, KEPT, OWN_SYSTEM, Bad, render_turns
+from transforms.records import ROW, Bad, Batch, one_array, rejects_table
+from transforms.rendering import ESCAPED, KEPT, OWN_SYSTEM, render_turns
 from transforms.sandbox import Sandbox, TemplateSource
 from transforms.shapes import Shape, shape_pairs, shape_turns
 from transforms.turns import ASSISTANT, USER, Turn, Turns
