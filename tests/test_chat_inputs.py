@@ -453,7 +453,7 @@ PLAIN = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}"
         ("{{ messages.nothing.nowhere }}", ["refuses a plain conversation"]),
         ("{% if", ["not valid Jinja", "line 1"]),
         ("{{ 'a' * 10**9 }}", ["memory", "was stopped"]),
-        ("{% set x = 'a' * 10**6 %}{% for n in range(100) %}{{ x }}{% endfor %}",
+        ("{% set x = 'a' * 10**6 %}{% for n in range(150) %}{{ x }}{% endfor %}",
          ["bytes of text", "was stopped"]),
         ("", ["leaves turns", "out of its text"]),
         ("{{ messages[0].content }}", ["leaves turns", "out of its text"]),
@@ -483,7 +483,7 @@ def test_44_a_template_that_is_not_there_is_told(prepare: Prepare, tmp_path: Pat
 
 
 SPIN = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-MUCH = "{% set x = 'a' * 10**6 %}{% for n in range(100) %}{{ x }}{% endfor %}"
+MUCH = "{% set x = 'a' * 10**6 %}{% for n in range(150) %}{{ x }}{% endfor %}"
 
 
 @pytest.mark.parametrize(

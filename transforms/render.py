@@ -69,7 +69,7 @@ def sandbox_of(chat: ChatFormat) -> Sandbox:
     """Where the format's template renders what Arrow does not; starts when it is first used."""
     template = chat.template
     source = TemplateSource(template.name, template.jinja, template.bos, template.eos, chat.date)
-    return Sandbox(source, output_bytes=4 * MAX_ROW_BYTES)  # a row, and what JSON makes of it
+    return Sandbox(source, output_bytes=2 * MAX_ROW_BYTES)  # a row, and what JSON makes of it
 
 
 @dataclass(frozen=True)
