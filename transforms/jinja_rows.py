@@ -170,12 +170,11 @@ def _walk(turns: Sequence[Turn], text: str) -> tuple[str, int]:
     for turn in turns:
         said = turn.content.strip()
         if said:
-            forms = (said, quoted(said)[1:-1])
-            found, end = _place(text, forms, at)
+            found, end = _said(text, said, at)
             if turn.role != SYSTEM:
                 at = end
             elif not found:
-                found, _ = _place(text, forms, 0)
+                found, _ = _said(text, said, 0)
             if not found:
                 return f"{ROLES[turn.role]}: {said[:100]}", at
         for call in json.loads(turn.tool_calls) if turn.tool_calls else ():
@@ -188,6 +187,12 @@ def _walk(turns: Sequence[Turn], text: str) -> tuple[str, int]:
             if not named or not found:
                 return f"call of {name}: {written[0][:100]}", at
     return "", at
+
+
+def _said(text: str, said: str, at: int) -> tuple[bool, int]:
+    """As ``_place``, for what a turn says, which may be written as JSON."""
+    found = _place(text, (said,), at)
+    return found if found[0] else _place(text, (quoted(said)[1:-1],), at)
 
 
 def _place(text: str, forms: Sequence[str], at: int) -> tuple[bool, int]:
