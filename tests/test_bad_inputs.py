@@ -9,21 +9,17 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import logging
 import math
 import os
 import pickle
-import signal
 import socket
 import subprocess
 import sys
 import tarfile
 import threading
 import unicodedata
-import warnings
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,6 +29,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from command_runs import Ended, Prepare, has, lines, put, quiet_process
 from datasets import load_from_disk
 from hub import Hub, hub_environment, hub_fixture  # noqa: F401 - pytest finds the fixture here
 
@@ -50,44 +47,6 @@ GOOD = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
 CSV_ROW = "What is this about?,It is about that.\n"
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended, and what it left."""
-
-    code: int
-    out: str
-    err: str
-    output: Path
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.output / "manifest.json").read_bytes())
-        return found
-
-    @property
-    def rejected(self) -> dict[str, int]:
-        counts: dict[str, int] = self.manifest["counts"]["rejected"]["by_reason"]
-        return counts
-
-    @property
-    def rejects(self) -> list[tuple[str, int, str]]:
-        """(file, row, code) of every reject, as the files in ``rejects/`` say."""
-        lines = [
-            json.loads(line)
-            for path in sorted((self.output / "rejects").glob("*"))
-            for line in path.read_text().splitlines()
-        ]
-        return [(line["file"], line["row"], line["code"]) for line in lines]
-
-    def rows(self) -> list[dict[str, str]]:
-        """Every row of both splits, as a trainer loads them."""
-        data = load_from_disk(str(self.output))
-        return [*data["train"], *data["validation"]]
-
-
-Prepare = Callable[..., Ended]
-
-
 @pytest.fixture
 def prepare(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -97,12 +56,6 @@ def prepare(
     Every failure is checked here for what holds for all of them: a sentence instead of a traceback,
     and nothing at the output that loads.
     """
-    for name in ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS"):
-        monkeypatch.setenv(name, "1")
-    for name in ("DATASETS_VERBOSITY", "HF_HUB_VERBOSITY"):
-        monkeypatch.setenv(name, "critical")
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    level = logging.getLogger().level
     assert signals.received() is None
 
     def run(*words: object, output: Path | str | None = None) -> Ended:
@@ -118,11 +71,8 @@ def prepare(
             assert not list(tmp_path.rglob(".*.partial"))
         return Ended(code, out, err, Path(place))
 
-    with warnings.catch_warnings():
+    with quiet_process(monkeypatch):
         yield run
-    logging.getLogger().setLevel(level)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -149,23 +99,6 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     monkeypatch.setattr(socket.socket, "connect", connect)
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     return tried
-
-
-def has(said: str, *words: str) -> bool:
-    """Does a message hold all of these words?"""
-    absent = [word for word in words if word not in said]
-    assert not absent, f"{absent} not in {said!r}"
-    return True
-
-
-def put(path: Path, data: bytes | str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return path
-
-
-def lines(path: Path, *rows: object) -> Path:
-    return put(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def parquet(path: Path, table: pa.Table, **options: Any) -> Path:
@@ -833,7 +766,7 @@ class TestJsonLines:
         }[form]
         ended = prepare("--dataset", put(tmp_path / "a.jsonl", data))
         assert ended.code == 0, ended.err
-        assert ended.rejected == {}
+        assert ended.counts["rejected"]["by_reason"] == {}
         pairs = [(row["instruction"], row["response"]) for row in ended.rows()]
         assert sorted(pairs) == sorted((row["question"], row["answer"]) for row in ROWS)
 
@@ -852,7 +785,7 @@ class TestJsonLines:
         odd = b'{"question": "What is it?", "answer": "It is so.", "extra": ' + inner + b"}\n"
         ended = prepare("--dataset", put(tmp_path / "a.jsonl", GOOD + odd + neighbour))
         assert ended.code == 0, ended.err
-        assert ended.rejected == ({"broken-json": 1} if neighbour else {})
+        assert ended.counts["rejected"]["by_reason"] == ({"broken-json": 1} if neighbour else {})
         assert "It is so." in {row["response"] for row in ended.rows()}
 
 
@@ -1312,7 +1245,7 @@ class TestRows:
             {"parquet": parquet, "arrow": stream}[kind](path, pa.Table.from_pylist(rows))
         ended = prepare("--dataset", path, *NAMED)
         assert ended.code == 0, ended.err
-        assert ended.rejected == {}
+        assert ended.counts["rejected"]["by_reason"] == {}
         found = {row["instruction"]: row for row in ended.rows()}
         for text in self.TEXTS:
             assert found[text]["response"] == text[::-1]
@@ -1407,7 +1340,7 @@ class TestRows:
         data = load_from_disk(str(ended.output))
         assert {split: data[split].num_rows for split in data} == {"train": 0, "validation": 0}
         assert data["train"].column_names == ["text", "instruction", "response"]
-        assert ended.rejected == {"empty-response": 30}
+        assert ended.counts["rejected"]["by_reason"] == {"empty-response": 30}
 
 
 class TestOutput:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_runs import (
+from command_runs import (
     Ended,
     Prepare,
     has,

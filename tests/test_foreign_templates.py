@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_runs import (
+from command_runs import (
     Prepare,
     has,
     lines,

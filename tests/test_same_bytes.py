@@ -9,7 +9,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,8 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import regenerate_golden
-from conftest import absent
-from filelock import FileLock
+from environments import environment, pip
 
 from pipeline import Request, prepare
 from pipeline.plan import make_plan
@@ -484,35 +482,9 @@ print(json.dumps([datasets.__version__, found]))
 @pytest.fixture(scope="module")
 def old_python() -> Path:
     """The interpreter of an environment with datasets 3.6, made once and kept in a cache folder."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    place = base / "reasonforge-data-prep" / "old-reader-3.6"
-    python = place / "bin" / "python"
-    made, wanted = place / "made-of.txt", "\n".join((sys.version, *OLD_READER))
-    commands = (
-        [sys.executable, "-m", "venv", "--clear", str(place)],
-        [
-            str(python),
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            *OLD_READER,
-        ],
+    return environment(
+        "old-reader-3.6", OLD_READER, "datasets 3.6", lambda python: pip(python, *OLD_READER)
     )
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{place}.lock"):
-            if not (made.is_file() and made.read_text() == wanted and python.is_file()):
-                for command in commands:
-                    subprocess.run(command, check=True, capture_output=True, timeout=900)
-                made.write_text(wanted)
-    except subprocess.CalledProcessError as error:
-        said = (error.stderr or error.stdout).decode(errors="replace").strip().splitlines()
-        absent(f"datasets 3.6 cannot be installed: {said[-1] if said else error}")
-    except (OSError, subprocess.TimeoutExpired) as error:
-        absent(f"datasets 3.6 cannot be installed: {error}")
-    return python
 
 
 @pytest.mark.parametrize("val_size", [0.1, 0.0])

@@ -9,14 +9,12 @@ call (``sys.setdlopenflags(os.RTLD_LAZY)``) and uses no GPU.
 
 from __future__ import annotations
 
-import os
 import platform
-import subprocess
 import sys
 from pathlib import Path
 
 from conftest import absent
-from filelock import FileLock
+from environments import environment, pip, run
 
 TRL = "1.16.0"
 # These name torch among their dependencies, or are torch: installed with no dependencies.
@@ -57,47 +55,22 @@ UNUSED = (
 )
 LINUX = platform.system() == "Linux"
 STARTS = "import os, sys; sys.setdlopenflags(os.RTLD_LAZY); import torch"
-MINUTES = 15
 
 
 def trl_python() -> Path:
     """The environment's interpreter; ends the test as absent where it cannot be made."""
     if sys.version_info < (3, 11):
         absent(f"TRL {TRL} needs Python 3.11")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    place = base / "reasonforge-data-prep" / f"trl-{TRL}"
-    python = place / "bin" / "python"
-    made = place / "made-of.txt"
     alone = (*ALONE, *CUDA) if LINUX else ALONE
-    wanted = "\n".join((sys.version, *alone, *BESIDE, *UNUSED))
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{place}.lock"):
-            if not (made.is_file() and made.read_text() == wanted and python.is_file()):
-                run(sys.executable, "-m", "venv", "--clear", str(place))
-                pip(python, "--no-deps", *alone)
-                pip(python, *BESIDE)
-                if LINUX:
-                    stand_in_for_unused(python)
-                run(str(python), "-c", STARTS)
-                made.write_text(wanted)
-    except subprocess.CalledProcessError as error:
-        said = (error.stderr or error.stdout).decode(errors="replace").strip().splitlines()
-        absent(f"TRL {TRL} cannot be installed: {said[-1] if said else error}")
-    except (OSError, subprocess.TimeoutExpired) as error:
-        absent(f"TRL {TRL} cannot be installed: {error}")
-    return python
 
+    def fill(python: Path) -> None:
+        pip(python, "--no-deps", *alone)
+        pip(python, *BESIDE)
+        if LINUX:
+            stand_in_for_unused(python)
+        run(str(python), "-c", STARTS)
 
-def run(*command: str) -> str:
-    """What a command prints."""
-    done = subprocess.run(command, check=True, capture_output=True, timeout=MINUTES * 60)
-    return done.stdout.decode().strip()
-
-
-def pip(python: Path, *arguments: str) -> None:
-    quiet = ("--quiet", "--disable-pip-version-check", "--no-cache-dir", "--no-compile")
-    run(str(python), "-m", "pip", "install", *quiet, *arguments)
+    return environment(f"trl-{TRL}", (*alone, *BESIDE, *UNUSED), f"TRL {TRL}", fill)
 
 
 def stand_in_for_unused(python: Path) -> None:

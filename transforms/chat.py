@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from transforms.concatenation import Concatenation
 from transforms.sandbox import DEFAULT_DATE
+from transforms.turns import Turns
 
 VERSION = 1
 """Of the rules that make texts of turns; part of every plan, as another one gives other bytes."""
@@ -105,6 +107,10 @@ class ChatFormat:
         those of the arguments.
         """
         return self._parts.render_pairs(instruction, response, self.system_prompt, self.start)
+
+    def render_turns(self, turns: Turns) -> tuple[pa.StringArray, np.ndarray]:
+        """The text of each row of turns, and how many of its bytes are prompt."""
+        return self._parts.render(turns, self.start)
 
     def render(self, instruction: str, response: str) -> str:
         """The text of one row, as ``render_pairs`` gives it."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.roles import ROLES
-from transforms.turns import SYSTEM, USER, Turns
+from transforms.turns import ASSISTANT, SYSTEM, USER, Turns
 
 _Texts = TypeVar("_Texts", pa.StringArray, pa.ChunkedArray)
 
@@ -57,7 +57,7 @@ class Concatenation:
         joined = np.zeros(len(kind), bool)
         if self.joins_system is not None:
             joined[1:] = (turns.roles[:-1] == SYSTEM) & ~is_first[1:]
-        before, behind = self._constants(bos)
+        before, behind = map(pa.array, self._constants(bos))
         count = len(ROLES)
         opening = before.take(pa.array(kind + count * is_first + 2 * count * joined))
         end = behind.take(pa.array(kind + count * is_last))
@@ -65,8 +65,8 @@ class Concatenation:
         spoken = pc.binary_join_element_wise(opening, content, end, "")
         offsets = pa.array(turns.offsets, pa.int32())
         texts = pc.binary_join(pa.ListArray.from_arrays(offsets, spoken), "")
-        last = pa.array(ends)
-        completion = pc.add(_bytes(content.take(last)), _bytes(end.take(last)))
+        # Lengths are taken, not texts: the last turns are half of all.
+        completion = pc.add(_bytes(content), _bytes(end)).take(pa.array(ends))
         return texts, pc.subtract(_bytes(texts), completion).to_numpy()
 
     def _content(self, turns: Turns) -> pa.StringArray:
@@ -78,8 +78,10 @@ class Concatenation:
         which = np.isin(turns.roles, [ROLES.index(role) for role in self.trimmed])
         return pc.if_else(pa.array(which), trimmed, turns.content)
 
-    def _constants(self, bos: str) -> tuple[pa.StringArray, pa.StringArray]:
-        """What stands before and behind a turn's content, by role, place and neighbour."""
+    def _constants(self, bos: str) -> tuple[list[str], list[str]]:
+        """What stands before and behind a turn's content, for each role: before a later turn, the
+        first one, and one that a system turn is joined to; behind an earlier turn, and the last.
+        """
         opening = [self.opening.get(role, "") for role in ROLES]
         end = [self.end.get(role, "") for role in ROLES]
         default = ""
@@ -90,23 +92,18 @@ class Concatenation:
         if self.joins_system is not None:
             first[SYSTEM] = bos + opening[USER]
             then[SYSTEM] = self.joins_system
-        before = [*opening, *first, *([""] * len(ROLES))]
-        return pa.array(before), pa.array([*then, *end])
+        return [*opening, *first, *([""] * len(ROLES))], [*then, *end]
 
     def around(self, system: str | None, bos: str) -> tuple[str, str, str]:
         """What stands before the instruction of a pair, between it and the response, at the end."""
-        opening, end = self.opening, self.end
-        prompt = self.default_system if system is None else system
-        if prompt is not None and "system" in self.trimmed:
-            prompt = prompt.strip()
-        before = bos + opening["user"]
-        if prompt is not None and self.joins_system is not None:
-            before += prompt + self.joins_system
-        elif prompt is not None:
-            turn = opening.get("system", "") + prompt + end.get("system", "")
-            before = bos + turn + self.between + opening["user"]
-        between = end.get("user", "") + self.between + opening["assistant"]
-        return before, between, end["assistant"]
+        count = len(ROLES)
+        before, behind = self._constants(bos)
+        start = before[count + USER]
+        if system is not None:
+            prompt = system.strip() if "system" in self.trimmed else system
+            start = before[count + SYSTEM] + prompt + behind[SYSTEM]
+            start += before[USER] if self.joins_system is None else ""
+        return start, behind[USER] + before[ASSISTANT], behind[count + ASSISTANT]
 
     def render_pairs(
         self, instruction: _Texts, response: _Texts, system: str | None, bos: str

@@ -49,9 +49,9 @@ class Jinja:
         Adds to ``bad`` the rows that fail, marks in ``lost`` those without their reasoning, and in
         ``offered`` those without the tools that they offer.
         """
-        left = [row for row in range(len(self._rows)) if row not in bad]
+        left = self._left(bad)
         texts: list[str] = [""] * len(self._rows)
-        for row, text in zip(left, self._render(left, _as_it_is), strict=True):
+        for row, text in zip(left, self._render(left), strict=True):
             if isinstance(text, Refused):
                 bad[row] = Bad("template-refused", text.reason)
                 continue
@@ -70,10 +70,12 @@ class Jinja:
 
     def prompts(self, texts: pa.StringArray, bad: dict[int, Bad]) -> np.ndarray:
         """The bytes of each text that are prompt: all but what the last assistant says."""
-        left = [row for row in range(len(self._rows)) if row not in bad]
+        left = self._left(bad)
         prompts = np.zeros(len(self._rows), np.int64)
         marker = self._chat.template.assistant_marker
-        for row, asked in zip(left, self._render(left, _asked), strict=True):
+        for row, asked in zip(
+            left, self._render(left, lambda turns: turns[:-1], asks=True), strict=True
+        ):
             text = texts[row].as_py()
             prompt = "" if isinstance(asked, Refused) else self._begun(asked)
             # A template may write earlier turns in another way once they are earlier.
@@ -87,12 +89,18 @@ class Jinja:
             prompts[row] = len(prompt.encode())
         return prompts
 
+    def _left(self, bad: Mapping[int, Bad]) -> list[int]:
+        return [row for row in range(len(self._rows)) if row not in bad]
+
     def _render(
-        self, rows: Sequence[int], make: Callable[[list[Turn]], tuple[list[Turn], bool]]
+        self,
+        rows: Sequence[int],
+        change: Callable[[list[Turn]], list[Turn]] = lambda turns: turns,
+        asks: bool = False,
     ) -> list[str | Refused]:
         variables = []
         for row in rows:
-            turns, asks = make(self._rows[row])
+            turns = change(self._rows[row])
             variables.append(
                 {
                     "messages": [_message(turn, self._chat.template) for turn in turns],
@@ -122,7 +130,7 @@ class Jinja:
         tokens = self._chat.template.control_tokens
         if not tokens:
             return
-        left = [row for row in range(len(self._rows)) if row not in bad]
+        left = self._left(bad)
         for row, plain in zip(left, self._render(left, _harmless), strict=True):
             expected = "" if isinstance(plain, Refused) else self._ended(plain)
             found = control_tokens.count(texts[row], tokens)
@@ -136,15 +144,7 @@ def quoted(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _as_it_is(turns: list[Turn]) -> tuple[list[Turn], bool]:
-    return turns, False
-
-
-def _asked(turns: list[Turn]) -> tuple[list[Turn], bool]:
-    return turns[:-1], True
-
-
-def _harmless(turns: list[Turn]) -> tuple[list[Turn], bool]:
+def _harmless(turns: list[Turn]) -> list[Turn]:
     """The turns with a word in place of all that they say."""
 
     def plain(text: str) -> str:
@@ -157,7 +157,7 @@ def _harmless(turns: list[Turn]) -> tuple[list[Turn], bool]:
             tool_calls=turn.tool_calls and _without_arguments(turn.tool_calls),
         )
         for turn in turns
-    ], False
+    ]
 
 
 def _walk(turns: Sequence[Turn], text: str) -> tuple[str, int]:

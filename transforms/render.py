@@ -120,7 +120,6 @@ def _parts_pairs(pairs: pa.Table, chat: ChatFormat) -> bool:
 
 def _pairs(table: pa.Table, chat: ChatFormat, shape: Shape) -> RenderedRows:
     tokens = chat.template.control_tokens
-    marks = np.zeros(table.num_rows, bool)
     why: dict[int, Bad] = {}
     changed = table
     for name in ("instruction", "response"):
@@ -130,7 +129,6 @@ def _pairs(table: pa.Table, chat: ChatFormat, shape: Shape) -> RenderedRows:
         found = control_tokens.holding(texts, tokens)
         if found is None:
             continue
-        marks |= found
         for row in np.flatnonzero(found).tolist():
             where = control_tokens.shown(texts[row].as_py(), tokens)
             why.setdefault(row, Bad("control-token", f"{name}: {where}"))

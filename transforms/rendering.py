@@ -84,7 +84,7 @@ def render_turns(
     placed, lost = place(parted, gaps, chat)
     prompts = None
     if _is_plain(placed, tools, template):
-        texts, prompts = _join(placed, chat)
+        texts, prompts = chat.render_turns(placed)
     else:
         jinja = Jinja(placed, tools, chat, sandbox())
         texts = jinja.texts(bad, lost, offered)
@@ -198,7 +198,8 @@ def guard(
             where = control_tokens.shown(texts[index].as_py(), tokens)
             bad = Bad("control-token", f"{ROLES[turns.roles[index]]}, {name}: {where}")
             found.setdefault(int(rows[index]), bad)
-        changed[name] = control_tokens.escape_all(texts, tokens)
+        if chat.control_tokens == "escape":
+            changed[name] = control_tokens.escape_all(texts, tokens)
     marks = None if tools is None else control_tokens.holding(tools, tokens)
     if tools is not None and marks is not None:
         for row in np.flatnonzero(marks).tolist():
@@ -206,9 +207,7 @@ def guard(
             found.setdefault(row, Bad("control-token", f"tools: {where}"))
         if chat.control_tokens == "escape":
             tools = control_tokens.escape_all(tools, tokens)
-    if chat.control_tokens == "escape" and changed:
-        turns = replace(turns, **changed)
-    return turns, tools, found
+    return replace(turns, **changed), tools, found
 
 
 def _revealed(calls: pa.StringArray, tokens: tuple[str, ...]) -> pa.StringArray:
@@ -299,10 +298,3 @@ def _is_plain(turns: Turns, tools: pa.StringArray | None, template: ChatTemplate
     # Where the template has no form for them, the rows are rejects already.
     uses_tools = turns.tool_calls is not None or bool((turns.roles == TOOL).any())
     return not (template.tools and uses_tools)
-
-
-def _join(turns: Turns, chat: ChatFormat) -> tuple[pa.StringArray, np.ndarray]:
-    parts = chat.template.parts
-    if parts is None:
-        raise TypeError(f"the template {chat.template.name} is no plain concatenation")
-    return parts.render(turns, chat.start)

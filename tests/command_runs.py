@@ -1,4 +1,4 @@
-"""Whole runs of the command line over conversations, and what they left; for the chat tests."""
+"""Whole runs of the command line in this process, and what they left."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,22 @@ Prepare = Callable[..., Ended]
 """``prepare(*words, verb="prepare", output=…)``: a command line in this process."""
 
 
+@contextmanager
+def quiet_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the command line changes in this process (signals, logging, warnings) is put back."""
+    for name in ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS"):
+        monkeypatch.setenv(name, "1")
+    for name in ("DATASETS_VERBOSITY", "HF_HUB_VERBOSITY"):
+        monkeypatch.setenv(name, "critical")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    level = logging.getLogger().level
+    with warnings.catch_warnings():
+        yield
+    logging.getLogger().setLevel(level)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(name="prepare")
 def prepare_fixture(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -80,12 +97,6 @@ def prepare_fixture(
     Every failure is checked for what holds for all of them: one sentence instead of a traceback,
     and nothing at the output that loads.
     """
-    for name in ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS"):
-        monkeypatch.setenv(name, "1")
-    for name in ("DATASETS_VERBOSITY", "HF_HUB_VERBOSITY"):
-        monkeypatch.setenv(name, "critical")
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    level = logging.getLogger().level
     number = 0
 
     def run(*words: object, verb: str = "prepare", output: Path | None = None) -> Ended:
@@ -103,11 +114,8 @@ def prepare_fixture(
             assert not list(tmp_path.rglob(".*.partial"))
         return Ended(code, out, err, place)
 
-    with warnings.catch_warnings():
+    with quiet_process(monkeypatch):
         yield run
-    logging.getLogger().setLevel(level)
-    for signal_number, handler in handlers.items():
-        signal.signal(signal_number, handler)
 
 
 def has(said: str, *words: str) -> bool:
