@@ -16,8 +16,9 @@ from dataclasses import asdict
 from typing import Any, TextIO
 
 from pipeline import signals
-from pipeline.flags import MOVING, PREPARING, moving, preparing, s3_options
+from pipeline.flags import MOVING, PREPARING, preparing, s3_options
 from pipeline.request import DEFAULT_OUTPUT, Request
+from pipeline.set_flags import moving
 from transforms.errors import DataPrepError, UsageError
 
 
@@ -69,7 +70,18 @@ def parse(argv: Sequence[str]) -> tuple[str, argparse.Namespace, Request]:
         unpack_json=flags.unpack_json,
         template_date=flags.template_date,
         shard_size=flags.shard_size,
+        dedup=flags.dedup,
+        decontaminate=tuple(flags.decontaminate),
+        contaminated=flags.contaminated,
+        tokenizer=flags.tokenizer,
+        max_tokens=flags.max_tokens,
+        too_long=flags.too_long,
+        balance=tuple(flags.balance),
         max_reject_rate=flags.max_reject_rate,
+        max_duplicates=flags.max_duplicates,
+        max_leakage=flags.max_leakage,
+        min_validation=flags.min_validation,
+        max_truncated=flags.max_truncated,
         overwrite=flags.overwrite,
         resume=bool(flags.resume),
         s3_bucket=flags.s3_bucket,

@@ -44,7 +44,8 @@ def load(path: str) -> dict[str, Any]:
         text = data.decode()
         if not text.lstrip().startswith("{"):
             return tomllib.loads(text)
-        found = json.loads(text).get("config")
+        manifest = json.loads(text)
+        found = manifest.get("config")
     except (ValueError, RecursionError) as error:
         raise UsageError(f"--config-file {path} is no TOML, and no manifest: {error}") from error
     if not isinstance(found, dict):
@@ -52,7 +53,20 @@ def load(path: str) -> dict[str, Any]:
             f"--config-file {path} is JSON without a config; expected TOML, or the manifest.json "
             "of a set that this version prepared"
         )
-    return found
+    return {**_gates(manifest), **found}
+
+
+def _gates(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The limits that a manifest's set had to keep: they stand under ``run``, as no byte of the set
+    follows from them.
+    """
+    run = manifest.get("run")
+    verdicts = run.get("gates") if isinstance(run, dict) else None
+    return {
+        str(verdict["gate"]).removeprefix("--"): verdict["limit"]
+        for verdict in verdicts or ()
+        if verdict["limit"] is not None and verdict["result"] == "passed"
+    }
 
 
 def set_defaults(parser: argparse.ArgumentParser, values: Mapping[str, Any], path: str) -> None:
@@ -109,6 +123,7 @@ def save(path: str, parser: argparse.ArgumentParser, flags: argparse.Namespace) 
 def of_plan(plan: Plan) -> dict[str, Any]:
     """What decided a set's bytes, as flags; a hub data set at its commit."""
     source, chat, rules, mapping = plan.source, plan.chat, plan.rules, plan.fields.mapping
+    quality, tokens = plan.quality, plan.quality.tokens
     flags: dict[str, Any] = {
         "dataset": plan.dataset,
         "config": source.config,
@@ -131,6 +146,13 @@ def of_plan(plan: Plan) -> dict[str, Any]:
         "same-role": rules.same_role,
         "ends-with-user": rules.ends_with_user,
         "assistant-first": rules.assistant_first,
+        "dedup": quality.dedup,
+        "decontaminate": [benchmark.name for benchmark in quality.benchmarks],
+        "contaminated": quality.contaminated,
+        "tokenizer": tokens.tokenizer if tokens else None,
+        "max-tokens": tokens.max_tokens if tokens else None,
+        "too-long": tokens.too_long if tokens else None,
+        "balance": list(quality.balance),
     }
     if isinstance(mapping, FieldMapping):
         flags["unpack-json"] = mapping.unpack

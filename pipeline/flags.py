@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from pipeline.request import (
     CHOICES,
@@ -37,7 +37,7 @@ verbs:
 
 exit codes:
   0 ok   2 request   3 input   4 credentials   5 storage, network or cluster
-  6 output taken   7 verification   1 anything else   130, 143 stopped by a signal
+  6 output taken   7 verification   8 quality gate   1 anything else   130, 143 stopped by a signal
 
 Other flags of prepare go to Apache Beam, for example --direct_num_workers=4 or
 --direct_running_mode=multi_processing.
@@ -71,11 +71,13 @@ def preparing(verb: str) -> Parser:
     )
     _source(parser)
     _text_and_split(parser)
+    _quality(parser)
+    _gates(parser)
     _output(parser)
     _configuration(parser)
     _cluster(parser)
-    _s3(parser)
-    console = _console(parser)
+    s3_flags(parser)
+    console = console_flags(parser)
     if verb == "submit":
         parser.add_argument(
             "--detach",
@@ -88,86 +90,6 @@ def preparing(verb: str) -> Parser:
             "--rejected", action="store_true", help="show rows that would be rejected, and why"
         )
     return parser
-
-
-def moving(verb: str) -> Parser:
-    """The parser of a verb that works on a prepared set."""
-    describe, arguments = _MOVING[verb]
-    parser = Parser(
-        prog=f"python -m pipeline {verb}",
-        description=describe,
-        allow_abbrev=False,
-    )
-    for name, options in arguments.items():
-        parser.add_argument(name, **options)
-    _s3(parser)
-    _console(parser)
-    return parser
-
-
-_MOVING: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
-    "status": (
-        "Tells whether a set is complete, being made (and how far), begun and stopped, or not "
-        "there; looks at the output alone.",
-        {"address": {"metavar": "PATH-OR-URI", "help": "the output of prepare or submit"}},
-    ),
-    "upload": (
-        "Sends a prepared folder to S3: data first, the file that makes it load last. What is "
-        "there already is not sent again.",
-        {
-            "local": {"metavar": "LOCAL", "help": "the prepared folder"},
-            "address": {
-                "metavar": "S3-URI",
-                "help": "s3://BUCKET/PREFIX; with a closing slash the set gets a dated name below",
-            },
-            "--resume": {
-                "action": "store_true",
-                "help": "take over at once from an upload of this set that died",
-            },
-        },
-    ),
-    "download": (
-        "Fetches a set from S3 into a folder, which appears when every file is checked.",
-        {
-            "address": {"metavar": "S3-URI", "help": "s3://BUCKET/PREFIX"},
-            "local": {
-                "metavar": "LOCAL",
-                "nargs": "?",
-                "help": "the folder to make (default: data_cache/ and the set's name)",
-            },
-        },
-    ),
-    "verify": (
-        "Checks a set: every file there with its size and SHA-256, the rows counted, loadable.",
-        {
-            "address": {"metavar": "PATH-OR-URI", "help": "a local folder, or s3://BUCKET/PREFIX"},
-            "--quick": {
-                "action": "store_true",
-                "help": "sizes and the checksums that the store knows, without reading the data",
-            },
-        },
-    ),
-    "diff": (
-        "Counts the rows that two sets do not share: added, removed, changed, in another split.",
-        {
-            "first": {"metavar": "PATH-OR-URI", "help": "a set, in a folder or on S3"},
-            "second": {"metavar": "PATH-OR-URI", "help": "the set that it is compared with"},
-        },
-    ),
-    "list": (
-        "Shows the sets below an S3 address: name, when, source, rows, bytes, complete or not.",
-        {"address": {"metavar": "S3-URI", "help": "s3://BUCKET/datasets/"}},
-    ),
-    "prune": (
-        "Deletes all complete sets below an S3 address but the newest; shows them, and deletes "
-        "with --yes only. Needs s3:DeleteObject.",
-        {
-            "address": {"metavar": "S3-URI", "help": "s3://BUCKET/datasets/"},
-            "--keep": {"type": int, "required": True, "metavar": "N", "help": "sets to keep"},
-            "--yes": {"action": "store_true", "help": "delete what is shown"},
-        },
-    ),
-}
 
 
 def _source(parser: Parser) -> None:
@@ -282,6 +204,76 @@ def _text_and_split(parser: Parser) -> None:
     )
 
 
+def _quality(parser: Parser) -> None:
+    quality = parser.add_argument_group("quality")
+    quality.add_argument(
+        "--dedup",
+        default="exact",
+        metavar="off|exact|near",
+        help="leave out rows that stand in the source already, exactly or nearly; the first stays "
+        "(exact)",
+    )
+    quality.add_argument(
+        "--decontaminate",
+        action="append",
+        default=[],
+        metavar="NAME|PATH",
+        help="look for 13 words in a row of this benchmark's prompts; may be repeated",
+    )
+    quality.add_argument(
+        "--contaminated",
+        default="report",
+        metavar="report|drop",
+        help="rows that hold them are counted, or left out (report)",
+    )
+    quality.add_argument(
+        "--tokenizer",
+        metavar="NAME|PATH",
+        help="count tokens with this model's: a hub name, a tokenizer's folder or tokenizer.json",
+    )
+    quality.add_argument(
+        "--max-tokens", type=int, metavar="N", help="the most tokens of a text (no limit)"
+    )
+    quality.add_argument(
+        "--too-long",
+        default="reject",
+        metavar="|".join(CHOICES["too_long"]),
+        help="texts with more: left out, their last response cut, or the run fails (reject)",
+    )
+    quality.add_argument(
+        "--balance",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="compare this column's values between train and validation; may be repeated",
+    )
+
+
+def _gates(parser: Parser) -> None:
+    gates = parser.add_argument_group(
+        "gates", "what a set must be like to be published; else the run fails with exit code 8"
+    )
+    for name, what, default in (
+        ("--max-reject-rate", "rows that are rejected", 0.05),
+        ("--max-duplicates", "rows that are duplicates", None),
+        ("--max-leakage", "validation rows with a near copy in training", None),
+        ("--max-truncated", "rows that are cut to --max-tokens", None),
+    ):
+        gates.add_argument(
+            name,
+            type=float,
+            default=default,
+            metavar="F",
+            help=f"the largest share of {what}, 0 to 1 ({default or 'no limit'})",
+        )
+    gates.add_argument(
+        "--min-validation",
+        type=int,
+        metavar="N",
+        help="the fewest validation rows (a warning below 100)",
+    )
+
+
 def _output(parser: Parser) -> None:
     output = parser.add_argument_group("output")
     output.add_argument(
@@ -305,13 +297,6 @@ def _output(parser: Parser) -> None:
         type=_size,
         metavar="SIZE",
         help="text in a work unit, which becomes one shard a split (64MiB)",
-    )
-    output.add_argument(
-        "--max-reject-rate",
-        type=float,
-        default=0.05,
-        metavar="F",
-        help="fail when a larger share of the rows is rejected, 0 to 1 (0.05)",
     )
     output.add_argument(
         "--s3-bucket",
@@ -352,7 +337,8 @@ def _cluster(parser: Parser) -> None:
     )
 
 
-def _s3(parser: Parser) -> None:
+def s3_flags(parser: Parser) -> None:
+    """Adds how S3 is reached."""
     s3 = parser.add_argument_group("S3", "credentials come from the AWS environment only")
     s3.add_argument("--endpoint-url", metavar="URL", help="another store that speaks S3")
     s3.add_argument("--region", help="the bucket's region (default: the AWS environment's)")
@@ -398,7 +384,8 @@ def _configuration(parser: Parser) -> None:
     )
 
 
-def _console(parser: Parser) -> argparse._ArgumentGroup:
+def console_flags(parser: Parser) -> argparse._ArgumentGroup:
+    """Adds what is printed."""
     console = parser.add_argument_group("console")
     console.add_argument(
         "--json", action="store_true", help="one JSON object on stdout, the story on stderr"

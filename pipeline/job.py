@@ -32,6 +32,7 @@ from transforms.errors import OutputTaken, VerificationFailed
 from transforms.formats import BATCH_BYTES
 from transforms.normalize import Normalize
 from transforms.partition import Partition
+from transforms.quality.gates import check, judge
 from transforms.read import Read
 from transforms.recall import Recall
 from transforms.records import Unit
@@ -97,6 +98,7 @@ def run(
     with _begun(plan, request, batch_bytes, say) as job:
         folder = job.folder
         if job.pipeline is None:
+            check(judge(request.gates, job.present["counts"], job.present["quality"]))
             # Swept here too: the run that completed the set may have ended before it came to that.
             return Prepared(folder.path, job.present, True, warnings=tuple(folder.sweep()))
         with watch(len(plan.units), folder) if watch else nullcontext():
@@ -213,7 +215,9 @@ def assemble(
     shards = rows.kept | "Write" >> Write(folder, count, plan.shape)
     rejects = rows[REJECTED] | "WriteRejects" >> WriteRejects(folder, count, source)
     earlier = pipeline | "Recall" >> Recall(folder, finished)
-    _ = (shards, rejects, earlier) | beam.Flatten() | "Commit" >> Commit(folder, count, contents)
+    found = pipeline | "Found" >> beam.Create([], reshuffle=False).with_output_types(dict)
+    written = (shards, rejects, earlier) | beam.Flatten()
+    _ = (written, found) | "Commit" >> Commit(folder, count, contents)
 
 
 def _contents(plan: Plan, request: Request, runner: str) -> Contents:
@@ -231,7 +235,8 @@ def _contents(plan: Plan, request: Request, runner: str) -> Contents:
                 name: version(name) for name in ("reasonforge-data-prep", "apache-beam", "pyarrow")
             },
         },
-        max_reject_rate=request.max_reject_rate,
+        gates=request.gates,
+        rules=plan.quality,
         summary=(
             f"Made from `{plan.dataset}`, split `{plan.source.split}`, revision "
             f"`{plan.source.revision}`: {plan.fields.mapping.describe()}, chat format "

@@ -22,6 +22,7 @@ from transforms.conversation import ConversationRules
 from transforms.errors import BadInput, UsageError
 from transforms.fields import Sample, detect, parse, require_column
 from transforms.mappings import FieldChoice, FieldMapping, TurnMapping
+from transforms.quality.rules import QualityRules
 from transforms.records import Column, Unit
 from transforms.roles import role_table
 from transforms.shapes import Shape, parse_shapes
@@ -41,6 +42,7 @@ class Plan:
     chat: ChatFormat
     shape: Shape
     split: SplitRule
+    quality: QualityRules
     max_samples: int | None
     unit_bytes: int
     units: tuple[Unit, ...]
@@ -50,7 +52,8 @@ class Plan:
     def read_columns(self) -> tuple[Column, ...]:
         """The columns that workers read: those of the fields, and the split key."""
         mapping = self.fields.mapping
-        names = (*mapping.columns, *((self.split.key,) if self.split.key else ()))
+        key = (self.split.key,) if self.split.key else ()
+        names = (*mapping.columns, *key, *self.quality.balance)
         turns = mapping.turns if isinstance(mapping, TurnMapping) else ()
         keys = mapping.keys.all if isinstance(mapping, TurnMapping) else ()
         return tuple(
@@ -82,6 +85,7 @@ class Plan:
             "template": self.chat.to_json(),
             "shape": asdict(self.shape),
             "split": {**asdict(self.split), "version": split.VERSION},
+            "quality": asdict(self.quality),
             "max_samples": self.max_samples,
             "unit_bytes": self.unit_bytes,
             "units": [
@@ -105,8 +109,9 @@ def make_plan(request: Request) -> Plan:
     key = None
     if request.split_key:
         key = require_column(request.split_key, found.columns, "--split-key").name
+    quality = _quality(request, found.columns)
     unit_bytes = request.shard_size or DEFAULT_UNIT_BYTES
-    names = (*choice.mapping.columns, *((key,) if key else ()))
+    names = (*choice.mapping.columns, *((key,) if key else ()), *quality.balance)
     units = tuple(pack(_cuts(source, names, unit_bytes, request.max_samples), unit_bytes))
     if not units:
         raise BadInput(f"{request.dataset} holds no rows")
@@ -119,6 +124,7 @@ def make_plan(request: Request) -> Plan:
         chat=chat_format(request, choice.mapping),
         shape=_shape(request, choice.mapping),
         split=SplitRule(request.val_size, request.seed, key),
+        quality=quality,
         max_samples=request.max_samples,
         unit_bytes=unit_bytes,
         units=units,
@@ -172,6 +178,15 @@ def _rules(request: Request, mapping: FieldMapping | TurnMapping) -> Conversatio
 def _shape(request: Request, mapping: FieldMapping | TurnMapping) -> Shape:
     tools = isinstance(mapping, TurnMapping) and (mapping.calls or mapping.tools is not None)
     return Shape(parse_shapes(request.columns), mapping.reasons, tools)
+
+
+def _quality(request: Request, columns: Sequence[Column]) -> QualityRules:
+    balance = [require_column(name, columns, "--balance").name for name in request.balance]
+    return QualityRules(
+        dedup=request.dedup,
+        contaminated=request.contaminated,
+        balance=tuple(dict.fromkeys(balance)),
+    )
 
 
 def _cuts(

@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 
 from transforms.errors import AccessDenied, UsageError
+from transforms.quality.gates import Gates
 from transforms.roles import role_table
 from transforms.s3_place import S3Options, S3Place, check_bucket_name, is_s3
 from transforms.sandbox import DEFAULT_DATE
@@ -28,8 +29,11 @@ CHOICES = {
     "bos": ("drop", "keep"),
     "same_role": ("reject", "merge"),
     "ends_with_user": ("reject", "trim"),
+    "dedup": ("exact", "off", "near"),
+    "contaminated": ("report", "drop"),
+    "too_long": ("reject", "truncate-response", "raise"),
 }
-"""What may be said of the text; the first is the default."""
+"""What may be said of the rows; the first is the default."""
 
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMG]?)(?:i?B)?", re.IGNORECASE)
 
@@ -65,7 +69,18 @@ class Request:
         unpack_json: responses are JSON objects of reasoning and answer.
         template_date: what templates take for today, YYYY-MM-DD.
         shard_size: text bytes of a work unit, which becomes a shard; None takes 64 MiB.
+        dedup: rows that stand in the source already: exact or near copies are left out, or off.
+        decontaminate: benchmarks (hub names, files) whose prompts are looked for in the rows.
+        contaminated: rows that hold a piece of one: report or drop.
+        tokenizer: a hub model, a tokenizer's folder or its JSON, to count tokens with.
+        max_tokens: the most tokens of a text; None sets no limit.
+        too_long: texts with more: reject, truncate-response or raise.
+        balance: columns whose values are compared between the splits.
         max_reject_rate: share of rows, 0 to 1, above which rejects fail the job.
+        max_duplicates: the same for duplicates; None sets no limit.
+        max_leakage: share of the validation rows with a near copy in training; None sets no limit.
+        min_validation: rows that validation must have; None warns where there are few.
+        max_truncated: share of rows cut to ``max_tokens``; None sets no limit.
         overwrite: replace a set that is at the output already; never on S3.
         resume: go on with what an earlier run of the same plan finished at the output.
         s3_bucket: the guide's bucket for uploads of a local output.
@@ -106,7 +121,18 @@ class Request:
     unpack_json: bool = False
     template_date: str = DEFAULT_DATE
     shard_size: int | None = None
+    dedup: str = "exact"
+    decontaminate: tuple[str, ...] = ()
+    contaminated: str = "report"
+    tokenizer: str | None = None
+    max_tokens: int | None = None
+    too_long: str = "reject"
+    balance: tuple[str, ...] = ()
     max_reject_rate: float = 0.05
+    max_duplicates: float | None = None
+    max_leakage: float | None = None
+    min_validation: int | None = None
+    max_truncated: float | None = None
     overwrite: bool = False
     resume: bool = False
     s3_bucket: str = DEFAULT_BUCKET
@@ -122,7 +148,16 @@ class Request:
     def __post_init__(self) -> None:
         _require_text(self)
         _require_fraction("--val-size", self.val_size)
-        _require_fraction("--max-reject-rate", self.max_reject_rate)
+        for share in ("max_reject_rate", "max_duplicates", "max_leakage", "max_truncated"):
+            value = getattr(self, share)
+            if value is not None:
+                _require_fraction(f"--{share.replace('_', '-')}", value)
+        if self.min_validation is not None and self.min_validation < 0:
+            raise UsageError(f"--min-validation must not be negative, found {self.min_validation}")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise UsageError(f"--max-tokens must be at least 1, found {self.max_tokens}")
+        if self.max_tokens is not None and self.tokenizer is None:
+            raise UsageError("--max-tokens counts tokens; name the model's with --tokenizer")
         if self.max_samples is not None and self.max_samples < 1:
             raise UsageError(f"--max-samples must be at least 1, found {self.max_samples}")
         size = self.shard_size
@@ -156,6 +191,17 @@ class Request:
                 "--overwrite does not apply to S3: a set there may be in use and is never "
                 "replaced; give another --output (with a closing slash a new name is made)"
             )
+
+    @property
+    def gates(self) -> Gates:
+        """What the set must be like to be published."""
+        return Gates(
+            self.max_reject_rate,
+            self.max_duplicates,
+            self.max_leakage,
+            self.min_validation,
+            self.max_truncated,
+        )
 
     @property
     def uploads(self) -> bool:

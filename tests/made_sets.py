@@ -16,6 +16,7 @@ from transforms import s3
 from transforms.commit import Contents, commit
 from transforms.layout import SCHEMA, shard_path
 from transforms.local_folder import LocalFolder
+from transforms.quality.gates import Gates
 from transforms.records import Shard
 from transforms.s3 import Bucket
 from transforms.s3_folder import S3Folder
@@ -29,7 +30,7 @@ CONTENTS = Contents(
     plan_digest="0123456789abcdef",
     plan={"seed": 42},
     run={"started": "2024-01-31T10:00:00+00:00", "runner": "Test"},
-    max_reject_rate=0.5,
+    gates=Gates(max_reject_rate=0.5),
     summary="Made from `some/set`.",
 )
 ROWS = {"train": 2500, "validation": 1200}  # of a unit; more than one record batch each

@@ -16,6 +16,7 @@ from transforms.commit import Contents, account, check_rejects, commit, complete
 from transforms.errors import BadInput, VerificationFailed
 from transforms.layout import SCHEMA, shard_path
 from transforms.local_folder import LocalFolder
+from transforms.quality.gates import Gates
 from transforms.records import Shard
 from transforms.shards import ShardWriter
 
@@ -25,7 +26,7 @@ CONTENTS = Contents(
     plan_digest="0123456789abcdef",
     plan={"seed": 42},
     run={"started": "2024-01-31T10:00:00+00:00", "runner": "Test"},
-    max_reject_rate=0.5,
+    gates=Gates(max_reject_rate=0.5),
     summary="Made from `some/set`.",
 )
 
@@ -373,7 +374,7 @@ class TestCommit:
             elif fault == "lost row":
                 shards[0] = replace(first, rows=first.rows - 1)
             else:
-                asked = replace(CONTENTS, max_reject_rate=0.1)
+                asked = replace(CONTENTS, gates=Gates(max_reject_rate=0.1))
             with pytest.raises((VerificationFailed, BadInput)):
                 commit(folder, 2, asked, shards)
             assert not (folder.staging / "dataset_dict.json").exists()

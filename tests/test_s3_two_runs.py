@@ -26,6 +26,7 @@ from transforms.commit import Contents, commit
 from transforms.errors import DataPrepError, OutputTaken, VerificationFailed
 from transforms.layout import SCHEMA, shard_path
 from transforms.local_folder import LocalFolder
+from transforms.quality.gates import Gates
 from transforms.records import Shard
 from transforms.s3_claim import Claim
 from transforms.s3_folder import S3Folder
@@ -43,7 +44,7 @@ def contents(plan: str) -> Contents:
         plan_digest=plan,
         plan={"name": plan},
         run={"started": "2024-01-31T10:00:00+00:00", "runner": "Test"},
-        max_reject_rate=0.5,
+        gates=Gates(max_reject_rate=0.5),
         summary="Made from `some/set`.",
     )
 

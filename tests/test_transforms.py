@@ -37,6 +37,7 @@ from transforms.local_folder import LocalFolder
 from transforms.mappings import FieldMapping
 from transforms.normalize import Normalize
 from transforms.partition import VALIDATION, Partition
+from transforms.quality.gates import Gates
 from transforms.read import Read
 from transforms.records import REJECTS, ROW, Batch, Column, Piece, Shard, Unit, rejects_table
 from transforms.render import REJECTED, Render
@@ -483,6 +484,12 @@ class TestWriteRejects:
         assert isinstance(error, VerificationFailed)
 
 
+def found(pipeline: beam.Pipeline, shards: list[Shard]) -> tuple[Any, Any]:
+    """What Commit is given: the shards, and what was measured."""
+    measured = pipeline | "Measured" >> beam.Create([{"some": 1}, {"more": 2}])
+    return pipeline | "Shards" >> beam.Create(shards), measured
+
+
 class TestCommit:
     CONTENTS = Contents(
         dataset="some/set",
@@ -490,7 +497,7 @@ class TestCommit:
         plan_digest="0123",
         plan={},
         run={"started": "2024-01-31T10:00:00+00:00"},
-        max_reject_rate=0.0,
+        gates=Gates(max_reject_rate=0.0),
         summary="",
     )
 
@@ -505,9 +512,11 @@ class TestCommit:
     def test_the_set_is_in_place_and_its_counts_come_once(self, folder: LocalFolder) -> None:
         shards = self.shards_that_add_up(folder)
         commit = Commit(folder, 2, self.CONTENTS)
-        (counts,) = run(lambda p: {"x": p | beam.Create(shards) | commit})["x"]
+        (counts,) = run(lambda p: {"x": found(p, shards) | commit})["x"]
         assert counts["read"] == 5
-        assert counts == json.loads(Path(folder.path, "manifest.json").read_bytes())["counts"]
+        manifest = json.loads(Path(folder.path, "manifest.json").read_bytes())
+        assert counts == manifest["counts"]
+        assert (manifest["quality"]["some"], manifest["quality"]["more"]) == (1, 2)
         loaded = load_from_disk(folder.path)
         assert loaded["train"]["text"] == ["a", "c", "d"]
         assert loaded["validation"]["text"] == ["x", "b"]
@@ -515,19 +524,19 @@ class TestCommit:
     def test_shards_of_a_repeated_bundle_count_once(self, folder: LocalFolder) -> None:
         shards = self.shards_that_add_up(folder)
         commit = Commit(folder, 2, self.CONTENTS)
-        (counts,) = run(lambda p: {"x": p | beam.Create([*shards, *shards]) | commit})["x"]
+        (counts,) = run(lambda p: {"x": found(p, [*shards, *shards]) | commit})["x"]
         assert counts["read"] == 5
 
     def test_rows_that_went_missing_fail_the_job(self, folder: LocalFolder) -> None:
         shards = self.shards(folder)
-        error = error_of(lambda p: p | beam.Create(shards) | Commit(folder, 2, self.CONTENTS))
+        error = error_of(lambda p: found(p, shards) | Commit(folder, 2, self.CONTENTS))
         assert isinstance(error, VerificationFailed)
         assert "unit 1 read 6 rows and placed 4" in str(error)
         assert not Path(folder.path).exists()
 
     def test_a_shard_that_went_missing_fails_the_job(self, folder: LocalFolder) -> None:
         shards = self.shards_that_add_up(folder)[:-1]
-        error = error_of(lambda p: p | beam.Create(shards) | Commit(folder, 2, self.CONTENTS))
+        error = error_of(lambda p: found(p, shards) | Commit(folder, 2, self.CONTENTS))
         assert isinstance(error, VerificationFailed)
         assert not Path(folder.path).exists()
 

@@ -25,14 +25,14 @@ class BatchCoder(coders.Coder):
         header = json.dumps(
             [
                 *(value.unit, value.index, value.last, value.read, astuple(value.piece)),
-                *(len(table), dict(value.events)),
+                *(len(table), dict(value.events), value.duplicates),
             ]
         ).encode()
         return b"".join((struct.pack("<I", len(header)), header, table, rejects))
 
     def decode(self, encoded: bytes) -> Batch:
         start = 4 + struct.unpack_from("<I", encoded)[0]
-        unit, index, last, read, piece, length, events = json.loads(encoded[4:start])
+        unit, index, last, read, piece, length, events, duplicates = json.loads(encoded[4:start])
         table, rejects = encoded[start : start + length], encoded[start + length :]
         return Batch(
             unit=unit,
@@ -43,6 +43,7 @@ class BatchCoder(coders.Coder):
             read=read,
             rejects=_from_ipc(rejects) if rejects else None,
             events=events,
+            duplicates=tuple(duplicates),
         )
 
     def estimate_size(self, value: Batch) -> int:

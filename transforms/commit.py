@@ -16,13 +16,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
+from types import MappingProxyType
 from typing import Any
 
 import apache_beam as beam
 
 from transforms import layout
-from transforms.errors import BadInput, StorageError, VerificationFailed
+from transforms.errors import StorageError, VerificationFailed
 from transforms.layout import REJECTS_FOLDER
+from transforms.quality.figures import figures
+from transforms.quality.gates import Gates, check, judge
+from transforms.quality.rules import QualityRules
 from transforms.records import SetFile, Shard
 from transforms.shapes import Shape
 from transforms.shards import HashingFile, Written
@@ -39,6 +43,7 @@ class Contents:
 
     ``plan`` is the plan as JSON, or None where it lies at ``PLAN_FILE``; ``run`` is what may
     differ between two runs of it (runner, versions, ``started`` as an ISO 8601 time).
+    ``gates`` are checked before anything is published; ``rules`` say what quality was looked for.
     ``training`` is what the card tells of trainers, ``config`` the flags that decided the bytes.
     """
 
@@ -47,8 +52,9 @@ class Contents:
     plan_digest: str
     plan: Mapping[str, Any] | None
     run: Mapping[str, Any]
-    max_reject_rate: float
+    gates: Gates
     summary: str
+    rules: QualityRules = QualityRules()
     shape: Shape = Shape()
     training: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -56,38 +62,52 @@ class Contents:
 
 @dataclass
 class Commit(beam.PTransform):
-    """``Shard -> dict``: the counts, once, after the folder is in place.
+    """(``Shard``, ``dict``) ``-> dict``: the counts, once, after the folder is in place.
 
-    Not the manifest: Beam would encode all of it, to learn its size.
+    The second input are parts of the manifest's ``quality``, each with keys of its own.  The result
+    is not the manifest: Beam would encode all of it, to learn its size.
     """
 
     folder: Folder
     units: int
     contents: Contents
 
-    def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[dict[str, Any]]:
+    def expand(
+        self, inputs: tuple[beam.PCollection[Shard], beam.PCollection[dict[str, Any]]]
+    ) -> beam.PCollection[dict[str, Any]]:
+        shards, found = inputs
         return (
-            shards
-            | "OneKey" >> beam.WithKeys(0)
-            | "AllShards" >> beam.GroupByKey()
+            {
+                "shards": shards | "OneKey" >> beam.WithKeys(0),
+                "found": found | "SameKey" >> beam.WithKeys(0),
+            }
+            | "All" >> beam.CoGroupByKey()
             | "Publish" >> beam.MapTuple(self._publish)
         )
 
-    def _publish(self, _: int, shards: Iterable[Shard]) -> dict[str, Any]:
-        return commit(self.folder, self.units, self.contents, shards)
+    def _publish(self, _: int, inputs: dict[str, Iterable[Any]]) -> dict[str, Any]:
+        found = {name: value for part in inputs["found"] for name, value in part.items()}
+        return commit(self.folder, self.units, self.contents, inputs["shards"], found)
 
 
 def commit(
-    folder: Folder, units: int, contents: Contents, shards: Iterable[Shard]
+    folder: Folder,
+    units: int,
+    contents: Contents,
+    shards: Iterable[Shard],
+    found: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Checks the shards, writes the rest of the folder, puts it in place; returns the counts.
 
-    Raises ``VerificationFailed`` where a shard is missing or the rows do not add up, ``BadInput``
-    where too many rows were rejected.  The folder is then not put in place.
+    ``found`` are the parts of the manifest's ``quality`` that were measured.  Raises
+    ``VerificationFailed`` where a shard is missing or the rows do not add up, ``GateFailed`` where
+    the set is not of the quality asked for.  The folder is then not put in place.
     """
     ordered = complete(shards, units)
     counts = account(ordered)
-    check_rejects(ordered, counts, contents.max_reject_rate)
+    quality = figures(contents.rules, counts, ordered, found)
+    verdicts = judge(contents.gates, counts, quality, reject_reasons(ordered, counts))
+    check(verdicts)
     present = folder.manifest()
     if present and present["plan_digest"] == contents.plan_digest:
         return counts  # an earlier attempt got this far, but its runner did not hear of it
@@ -121,12 +141,14 @@ def commit(
         "plan_digest": contents.plan_digest,
         "plan": _plan(folder, contents),
         "counts": counts,
+        "quality": quality,
         "config": contents.config,
         "shape": asdict(contents.shape),
         "training": contents.training,
         "files": sorted(files, key=lambda file: file.path),
         "run": {
             **contents.run,
+            "gates": [verdict.to_json() for verdict in verdicts],
             "finished": now.isoformat(timespec="seconds"),
             "seconds": round(seconds, 3),
         },
@@ -172,13 +194,16 @@ def account(shards: Sequence[Shard]) -> dict[str, Any]:
     rows: Counter[str] = Counter()
     codes: Counter[str] = Counter()
     events: Counter[str] = Counter()
+    duplicates = 0
     read: dict[int, int] = {}
     placed: Counter[int] = Counter()
     for shard in shards:
         rows[shard.split] += shard.rows
         codes.update(shard.codes)
         events.update(shard.events)
-        placed[shard.unit] += shard.rows
+        left_out = sum(exact + near for exact, near in shard.duplicates.values())
+        duplicates += left_out
+        placed[shard.unit] += shard.rows + left_out
         if read.setdefault(shard.unit, shard.read) != shard.read:
             raise VerificationFailed(
                 f"the files of unit {shard.unit} disagree on how many rows were read: "
@@ -200,29 +225,19 @@ def account(shards: Sequence[Shard]) -> dict[str, Any]:
         "train": rows["train"],
         "validation": rows["validation"],
         "rejected": {"total": codes.total(), "by_reason": dict(sorted(codes.items()))},
-        "duplicates": 0,
+        "duplicates": duplicates,
         "events": dict(sorted(events.items())),
     }
 
 
-def check_rejects(shards: Sequence[Shard], counts: Mapping[str, Any], max_rate: float) -> None:
-    """``BadInput``, with the three most frequent reasons, where too many rows were rejected."""
-    rejected, read = counts["rejected"]["total"], counts["read"]
-    # Divided, as 0.29 * 100 is below 29 in floating point.
-    if not rejected or rejected / read <= max_rate:
-        return
+def reject_reasons(shards: Sequence[Shard], counts: Mapping[str, Any]) -> str:
+    """The three most frequent reasons of rejects, each with the place of the first."""
     examples: dict[str, str] = {}
     for shard in shards:
         for code, place in shard.examples.items():
             examples.setdefault(code, place)
     top = Counter(counts["rejected"]["by_reason"]).most_common(3)
-    reasons = "; ".join(f"{code} {n:,} (first: {examples[code]})" for code, n in top)
-    raise BadInput(
-        f"{rejected:,} of {read:,} rows were rejected ({rejected / read:.1%}), more than the "
-        f"{max_rate:.1%} that --max-reject-rate allows: {reasons}. Look at them with "
-        "`preview --rejected`; mend the rows, choose other columns with --fields, or raise "
-        "--max-reject-rate"
-    )
+    return "; ".join(f"{code} {n:,} (first: {examples[code]})" for code, n in top)
 
 
 def fingerprint(plan_digest: str, split: str) -> str:

@@ -2,12 +2,13 @@
 
     DataPrepError              1  anything else
     |-- UsageError             2  the request is wrong or incomplete
-    |-- BadInput               3  the source cannot be read or has too many bad rows
+    |-- BadInput               3  the source cannot be read
     |-- AccessDenied           4  credentials are missing, wrong or not enough
     |-- StorageError           5  storage or network failed after retries; a rerun is safe
     |-- RunnerFailed           5  a cluster cannot do the job, or gave it up; a rerun is safe
     |-- OutputTaken            6  the output holds something else, or another run writes it
-    `-- VerificationFailed     7  a result does not add up, or a set is not what it was
+    |-- VerificationFailed     7  a result does not add up, or a set is not what it was
+    `-- GateFailed             8  the set is not of the quality that was asked for
 
 Every message says what was expected, what was found and what to do.  A bad *row* is not an error:
 it leaves the job as a reject (see ``normalize``).
@@ -31,7 +32,7 @@ class UsageError(DataPrepError):
 
 
 class BadInput(DataPrepError):
-    """The source cannot be read, or has too many bad rows."""
+    """The source cannot be read."""
 
     exit_code = 3
 
@@ -64,6 +65,12 @@ class VerificationFailed(DataPrepError):
     """A result does not add up and was not published, or a set is not what was published."""
 
     exit_code = 7
+
+
+class GateFailed(DataPrepError):
+    """The set is not of the quality that was asked for, and was not published."""
+
+    exit_code = 8
 
 
 _ALL: list[type[DataPrepError]] = [DataPrepError, *DataPrepError.__subclasses__()]

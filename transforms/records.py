@@ -83,7 +83,8 @@ class Batch:
     ``index`` counts 0, 1, 2… within the unit.  The batch that has ``last`` set is empty and closes
     the unit.  ``read`` is the number of source rows behind this batch, whatever later steps keep
     of them, so that Commit can account for every row.  ``rejects`` holds what steps could not take;
-    ``events`` counts rows of which the user should know something.
+    ``events`` counts rows of which the user should know something.  ``duplicates`` counts the rows
+    that Read left out, exact copies and near ones.
     """
 
     unit: int
@@ -94,6 +95,7 @@ class Batch:
     read: int
     rejects: pa.Table | None = None
     events: Mapping[str, int] = field(default_factory=dict)
+    duplicates: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,8 @@ class Shard:
 
     ``split`` is ``train``, ``validation`` or ``rejects``; a unit reports each exactly once.
     ``path`` is relative to the output's root; "" where a unit without rejects wrote no file.
-    ``read`` is the unit's source rows, the same in its three records.  ``events`` are the unit's,
-    told by its training shard.
+    ``read`` is the unit's source rows, the same in its three records.  ``events`` and
+    ``duplicates``, [exact, near] by source file, are the unit's, told by its training shard.
     """
 
     unit: int
@@ -129,3 +131,4 @@ class Shard:
     codes: Mapping[str, int] = field(default_factory=dict)
     examples: Mapping[str, str] = field(default_factory=dict)
     events: Mapping[str, int] = field(default_factory=dict)
+    duplicates: Mapping[str, list[int]] = field(default_factory=dict)

@@ -142,12 +142,17 @@ class _SplitFiles:
         self._columns = list(shape.columns)
         self._read = 0
         self._events: Counter[str] = Counter()
+        self._duplicates: dict[str, list[int]] = {}
         schema = shape.schema
         self._writers = {split: ShardWriter(folder.scratch_file(), schema) for split in SPLITS}
 
     def append(self, batch: Batch) -> None:
         self._read += batch.read
         self._events.update(batch.events)
+        if any(batch.duplicates):
+            counts = self._duplicates.setdefault(batch.piece.file, [0, 0])
+            for kind, count in enumerate(batch.duplicates):
+                counts[kind] += count
         marks, rows = batch.table[VALIDATION], batch.table.select(self._columns)
         trained = len(marks) - (pc.sum(marks).as_py() or 0)
         if pc.any(marks.slice(0, trained)).as_py():
@@ -165,7 +170,8 @@ class _SplitFiles:
             self._folder.publish(writer.path, path, done)
             shard = Shard(self._unit, split, path, done.rows, self._read, done.bytes, done.sha256)
             if split == SPLITS[0]:
-                shard = replace(shard, events=dict(sorted(self._events.items())))
+                events = dict(sorted(self._events.items()))
+                shard = replace(shard, events=events, duplicates=self._duplicates)
             shards.append(shard)
         record(self._folder, self._unit, SPLITS_RECORD, shards)
         return shards
