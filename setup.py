@@ -33,6 +33,8 @@ setup(
         "rich>=14,<16",  # live progress line
         # load_from_disk("s3://…") of a published set; without a floor pip takes one of 2020
         "s3fs>=2026.4,<2027",
+        # counts tokens as models do; another minor version might count otherwise
+        "tokenizers>=0.23,<0.24",
         "tomli>=2.2,<3; python_version < '3.11'",  # reads configuration files
         "tomli-w>=1.2,<2",  # writes them
         "xxhash>=3.5,<5",  # the split's hash; XXH3-64 is the same in all versions

@@ -20,6 +20,7 @@ from pipeline.flags import nearest
 from pipeline.plan import Plan
 from transforms.errors import UsageError
 from transforms.mappings import FieldMapping
+from transforms.quality.gates import PASSED
 from transforms.roles import ALIASES
 
 if sys.version_info >= (3, 11):
@@ -62,10 +63,13 @@ def _gates(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """
     run = manifest.get("run")
     verdicts = run.get("gates") if isinstance(run, dict) else None
+    found = verdicts if isinstance(verdicts, list) else []
     return {
-        str(verdict["gate"]).removeprefix("--"): verdict["limit"]
-        for verdict in verdicts or ()
-        if verdict["limit"] is not None and verdict["result"] == "passed"
+        str(verdict.get("gate")).removeprefix("--"): verdict["limit"]
+        for verdict in found
+        if isinstance(verdict, dict)
+        and verdict.get("result") == PASSED
+        and verdict.get("limit") is not None
     }
 
 

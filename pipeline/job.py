@@ -32,9 +32,11 @@ from transforms.errors import OutputTaken, VerificationFailed
 from transforms.formats import BATCH_BYTES
 from transforms.normalize import Normalize
 from transforms.partition import Partition
-from transforms.quality.gates import check, judge
-from transforms.read import Read
-from transforms.recall import Recall
+from transforms.quality.gates import check, judge, warnings
+from transforms.quality.find_leaks import FindLeaks
+from transforms.quality.survey import Survey, Surveyed
+from transforms.read import Read, Units
+from transforms.recall import Recall, runs
 from transforms.records import Unit
 from transforms.render import REJECTED, Render
 from transforms.storage import Folder, Hold
@@ -47,7 +49,7 @@ class Prepared:
     """The outcome of a run: the manifest of the set at ``path`` (a folder or an S3 address).
 
     ``resumed`` counts the units that an earlier run had finished; ``warnings`` are sentences about
-    what could not be tidied up.
+    what the gates let pass and what could not be tidied up.
     """
 
     path: str
@@ -98,9 +100,9 @@ def run(
     with _begun(plan, request, batch_bytes, say) as job:
         folder = job.folder
         if job.pipeline is None:
-            check(judge(request.gates, job.present["counts"], job.present["quality"]))
             # Swept here too: the run that completed the set may have ended before it came to that.
-            return Prepared(folder.path, job.present, True, warnings=tuple(folder.sweep()))
+            warned = (*job.warned, *folder.sweep())
+            return Prepared(folder.path, job.present, True, warnings=warned)
         with watch(len(plan.units), folder) if watch else nullcontext():
             execute(job.pipeline, Stalled(request.stall_timeout, lambda: len(folder.reports())))
         manifest = folder.manifest()
@@ -109,8 +111,8 @@ def run(
                 f"the runner reports success, but {folder.path} does not hold the set of plan "
                 f"{plan.digest[:12]}; run again"
             )
-        warnings = tuple(folder.sweep())
-        return Prepared(folder.path, manifest, resumed=job.resumed, warnings=warnings)
+        warned = (*warnings(manifest["run"]["gates"]), *folder.sweep())
+        return Prepared(folder.path, manifest, resumed=job.resumed, warnings=warned)
 
 
 def submit(plan: Plan, request: Request, say: Say = lambda line: None) -> Submitted:
@@ -125,13 +127,17 @@ def submit(plan: Plan, request: Request, say: Say = lambda line: None) -> Submit
 
 @dataclass(frozen=True)
 class _Begun:
-    """A job that can be run: no pipeline where its set is ``present`` already."""
+    """A job that can be run: no pipeline where its set is ``present`` already.
+
+    ``warned`` is what this request's gates say of that set.
+    """
 
     folder: Folder
     hold: Hold
     present: dict[str, Any]
     pipeline: beam.Pipeline | None = None
     resumed: int = 0
+    warned: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -146,7 +152,10 @@ def _begun(plan: Plan, request: Request, batch_bytes: int, say: Say) -> Iterator
         folder, hold = _claim(plan, request, held)
         present = folder.manifest()
         if present is not None and present.get("plan_digest") == plan.digest:
-            yield _Begun(folder, hold, present)
+            verdicts = judge(request.gates, present["counts"], present["quality"])
+            check(verdicts, kept=folder.path)
+            warned = warnings([verdict.to_json() for verdict in verdicts])
+            yield _Begun(folder, hold, present, warned=warned)
             return
         folder.check_free(plan.digest, request.overwrite)
         held.enter_context(connected(runner, options))
@@ -184,13 +193,13 @@ def _fill(
 ) -> None:
     """Puts the job into the pipeline; a large plan goes beside the output."""
     contents = _contents(plan, request, type(pipeline.runner).__name__)
-    done = set(finished)
-    left = tuple(unit for unit in plan.units if unit.number not in done)
-    units: tuple[Unit, ...] | StoredUnits = left
-    if len(plan.units) > MAX_INLINE:
-        units = StoredUnits.store(folder, left)
+    units: tuple[Unit, ...] | StoredUnits = plan.units
+    if len(units) > MAX_INLINE:
+        units = StoredUnits.store(folder, units)
         folder.put_work(PLAN_FILE, json.dumps(plan.to_json()).encode())
         contents = replace(contents, plan=None)
+    for name, data in plan.attachments.items():
+        folder.put_work(name, data)
     assemble(pipeline, plan, units, folder, contents, finished, batch_bytes)
 
 
@@ -204,10 +213,13 @@ def assemble(
     batch_bytes: int = BATCH_BYTES,
 ) -> None:
     """The whole job in one sentence; ``finished`` are units whose shards the folder has already."""
-    source, count = plan.reading(), len(plan.units)
+    source, count, template = plan.reading(), len(plan.units), plan.chat.template
+    work = pipeline | "Units" >> Units(units)
+    looks = Surveyed(source, plan.fields.mapping, plan.rules, plan.split, plan.quality)
+    drops = work | "Survey" >> Survey(looks, folder, count)
     rows = (
-        pipeline
-        | "Read" >> Read(source, units, batch_bytes)
+        (work, drops)
+        | "Read" >> Read(source, runs(finished), batch_bytes)
         | "Normalize" >> Normalize(plan.fields.mapping, plan.split.key, plan.rules)
         | "Partition" >> Partition(plan.split)
         | "Render" >> Render(plan.chat, plan.shape)
@@ -215,7 +227,7 @@ def assemble(
     shards = rows.kept | "Write" >> Write(folder, count, plan.shape)
     rejects = rows[REJECTED] | "WriteRejects" >> WriteRejects(folder, count, source)
     earlier = pipeline | "Recall" >> Recall(folder, finished)
-    found = pipeline | "Found" >> beam.Create([], reshuffle=False).with_output_types(dict)
+    found = rows.kept | "FindLeaks" >> FindLeaks(folder, template, plan.quality.looked_at > 0)
     written = (shards, rejects, earlier) | beam.Flatten()
     _ = (written, found) | "Commit" >> Commit(folder, count, contents)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -47,6 +47,8 @@ class Plan:
     unit_bytes: int
     units: tuple[Unit, ...]
     sample: Sample
+    attachments: Mapping[str, bytes] = field(default_factory=dict)
+    """Work files by name that workers read from the output; the rules hold their SHA-256."""
 
     @property
     def read_columns(self) -> tuple[Column, ...]:

@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 
 from transforms.errors import AccessDenied, UsageError
-from transforms.quality.gates import Gates
+from transforms.quality.gates import FEW_VALIDATION_ROWS, Gates
 from transforms.roles import role_table
 from transforms.s3_place import S3Options, S3Place, check_bucket_name, is_s3
 from transforms.sandbox import DEFAULT_DATE
@@ -154,6 +154,11 @@ class Request:
                 _require_fraction(f"--{share.replace('_', '-')}", value)
         if self.min_validation is not None and self.min_validation < 0:
             raise UsageError(f"--min-validation must not be negative, found {self.min_validation}")
+        if self.min_validation and not self.val_size:
+            raise UsageError(
+                f"--val-size 0 makes no validation rows, but --min-validation {self.min_validation} "
+                "asks for some; leave one of the two out"
+            )
         if self.max_tokens is not None and self.max_tokens < 1:
             raise UsageError(f"--max-tokens must be at least 1, found {self.max_tokens}")
         if self.max_tokens is not None and self.tokenizer is None:
@@ -201,6 +206,8 @@ class Request:
             self.max_leakage,
             self.min_validation,
             self.max_truncated,
+            # Where no validation is asked for, that there is none needs no telling.
+            FEW_VALIDATION_ROWS if self.val_size else 0,
         )
 
     @property

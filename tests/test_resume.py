@@ -337,7 +337,7 @@ class TestInAFolder:
         assert without_run(files_of(output)) == without_run(reference)
 
     def test_rows_that_are_to_blame_leave_nothing(self, rows: Path, output: Path) -> None:
-        assert main([*prepare(rows, str(output)), "--max-reject-rate", "0"]) == 3
+        assert main([*prepare(rows, str(output)), "--max-reject-rate", "0"]) == 8
         assert self.beside(output) == set()
 
     def test_a_disk_that_fails_before_a_unit_is_whole_leaves_nothing(

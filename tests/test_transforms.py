@@ -37,8 +37,9 @@ from transforms.local_folder import LocalFolder
 from transforms.mappings import FieldMapping
 from transforms.normalize import Normalize
 from transforms.partition import VALIDATION, Partition
+from transforms.quality.duplicates import Drop, place
 from transforms.quality.gates import Gates
-from transforms.read import Read
+from transforms.read import Read, Units
 from transforms.records import REJECTS, ROW, Batch, Column, Piece, Shard, Unit, rejects_table
 from transforms.render import REJECTED, Render
 from transforms.shapes import Shape
@@ -124,6 +125,12 @@ def folder(tmp_path: Path) -> Any:
         yield folder
 
 
+def work(pipeline: beam.Pipeline, *units: Unit, drops: Sequence[tuple[int, Drop]] = ()) -> Any:
+    """What Read is given: units, and what to leave out of them."""
+    given = beam.Create(drops, reshuffle=False).with_output_types(tuple[int, Drop])
+    return pipeline | Units(units), pipeline | "Drops" >> given
+
+
 class TestRead:
     LINES = tuple({"q": f"question {n}", "a": "é" * n, "unused": n} for n in range(11))
 
@@ -136,7 +143,8 @@ class TestRead:
 
     @staticmethod
     def read(source: Source, units: Sequence[Unit], batch_bytes: int) -> list[Batch]:
-        found = run(lambda p: {"read": p | Read(source, tuple(units), batch_bytes)})["read"]
+        read = Read(source, batch_bytes=batch_bytes)
+        found = run(lambda p: {"read": work(p, *units) | read})["read"]
         return sorted(found, key=lambda batch: (batch.unit, batch.index))
 
     @pytest.mark.parametrize("batch_bytes", [1, 100, 2**20])
@@ -187,7 +195,7 @@ class TestRead:
 
     def test_a_file_that_is_gone_is_the_user_s_error(self, source: Source, tmp_path: Path) -> None:
         (tmp_path / "data.jsonl").unlink()
-        error = error_of(lambda p: p | Read(source, (Unit(0, (PIECE,)),), 1))
+        error = error_of(lambda p: work(p, Unit(0, (PIECE,))) | Read(source))
         assert isinstance(error, BadInput)
         assert str(error) == f"{tmp_path}/data.jsonl is not there (any more); plan again"
 

@@ -39,8 +39,8 @@ from transforms.layout import DATASET_DICT, MANIFEST
 from transforms.records import SetFile, Shard
 from transforms.shards import Written
 from transforms.storage import (
+    CHUNK_BYTES,
     CLAIM,
-    SPLITS_RECORD,
     STOPPED,
     SUBMITTED,
     WRITING,
@@ -195,10 +195,14 @@ class LocalFolder:
 
     def reports(self) -> list[dict[str, Any]]:
         """What workers recorded of finished units so far."""
-        names = (path.name for path in self.work.glob(f"*-{SPLITS_RECORD}.json"))
+        names = (path.name for path in self.work.glob("*.json"))
         # The mere names of 100,000 records take a fifth of a second: then every 2 s is enough.
         self._seen.look(len(self._seen) / 50_000, names, self.get_work)
         return self._seen.reports()
+
+    def surveyed(self) -> int:
+        """How many units the first pass has seen, as of the last look for reports."""
+        return self._seen.surveyed
 
     def sweep(self) -> list[str]:
         """Nothing: the rename took everything along."""
@@ -243,6 +247,23 @@ class LocalFolder:
                 return (self.work / name).read_bytes()
             except FileNotFoundError:
                 return None
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """The bytes of a staged file, or of the finished set's where nothing is staged any more."""
+        root = self.staging if self.staging.exists() else Path(self.path)
+        try:
+            with open(root / name, "rb", buffering=0) as file:
+                while chunk := file.read(CHUNK_BYTES):
+                    yield chunk
+        except FileNotFoundError as error:
+            raise VerificationFailed(f"{root / name} is gone; run again") from error
+        except PermissionError as error:
+            raise AccessDenied(f"no permission to read {root / name}") from error
+        except OSError as error:
+            raise StorageError(
+                f"cannot read {root / name} ({error.strerror or error}); repair the disk, then run "
+                "again"
+            ) from error
 
     def confirm(self, shards: Sequence[Shard]) -> None:
         """``VerificationFailed`` unless each shard's file is staged with its size."""

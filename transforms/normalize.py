@@ -5,20 +5,26 @@ Rows that cannot be taken go into the batch's ``rejects``, with those that Read 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import apache_beam as beam
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from transforms.conversation import ConversationRules, conversations, rejected
 from transforms.mappings import AnyMapping, FieldMapping
 from transforms.pair_turns import pair_turns
-from transforms.pairs import split_keys, to_pairs
-from transforms.records import ROW, Batch
+from transforms.pairs import as_valid_text, split_keys, to_pairs
+from transforms.quality.measured import balance_column
+from transforms.records import ROW, Batch, one_array
 from transforms.turns import USER
 
 TURNS = "turns"
 """The column of turns (see ``turns.Turns.column``) of rows that are more than a pair."""
+
+
+_VALUE_CHARS = 100
 
 
 @dataclass
@@ -26,26 +32,50 @@ class Normalize(beam.PTransform):
     """``Batch -> Batch``.
 
     The tables have ``ROW`` and ``instruction``, with ``response`` or ``turns`` (and ``tools``),
-    and with ``key`` also ``key``.
+    and with ``key`` also ``key``; and the columns of ``balance`` (see ``with_balance``).
     """
 
     mapping: AnyMapping
     key: str | None = None
     rules: ConversationRules = ConversationRules()
+    balance: tuple[str, ...] = ()
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Batch]:
-        args = (self.mapping, self.key, self.rules)
+        args = (self.mapping, self.key, self.rules, self.balance)
         return batches | beam.Map(normalize, *args).with_output_types(Batch)
 
 
 def normalize(
-    batch: Batch, mapping: AnyMapping, key: str | None, rules: ConversationRules
+    batch: Batch,
+    mapping: AnyMapping,
+    key: str | None,
+    rules: ConversationRules,
+    balance: Sequence[str] = (),
 ) -> Batch:
     """The batch with the rows that can be taken, and the others among its rejects."""
-    kept, rejects = rows_of(batch.table, mapping, key, rules)
+    names = [*mapping.columns, *((key,) if key else ()), ROW]
+    # A column that is compared alone decides no row.
+    table = batch.table.select(list(dict.fromkeys(names))) if balance else batch.table
+    kept, rejects = rows_of(table, mapping, key, rules)
+    kept = with_balance(kept, batch.table, balance)
     if batch.rejects is not None:
         rejects = pa.concat_tables([batch.rejects, rejects])
     return replace(batch, table=kept, rejects=rejects)
+
+
+def with_balance(kept: pa.Table, source: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The rows with the values of source columns beside them, as text of at most 100 characters.
+
+    The columns are called as ``balance_column`` tells; what is no valid text is null.
+    """
+    if not names:
+        return kept
+    places = pc.index_in(kept[ROW], one_array(source[ROW]))
+    for number, name in enumerate(names):
+        values, _ = as_valid_text(source[name].take(places))
+        short = pc.utf8_slice_codeunits(values, 0, _VALUE_CHARS)
+        kept = kept.append_column(balance_column(number), short)
+    return kept
 
 
 def rows_of(

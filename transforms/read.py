@@ -1,49 +1,74 @@
-"""Read: work units become batches of source rows, in order."""
+"""Read: work units become batches of source rows, in order, without the rows to leave out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 
 from transforms import (
     coders,  # noqa: F401 (registers the coder of Batch)
     formats,
 )
+from transforms.quality.duplicates import Drop, rows_of_piece
 from transforms.records import REJECTS, ROW, Batch, Piece, Unit
 from transforms.stored_units import StoredUnits
 
 
 @dataclass
-class Read(beam.PTransform):
-    """``PBegin -> Batch``: every unit's rows, in order, closed by an empty batch with ``last`` set.
+class Units(beam.PTransform):
+    """``PBegin -> Unit``: the units of a plan."""
 
+    units: tuple[Unit, ...] | StoredUnits
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Unit]:
+        if isinstance(self.units, StoredUnits):
+            load = beam.FlatMap(self.units.load).with_output_types(Unit)
+            return begin | "Parts" >> beam.Create(self.units.parts) | "Load" >> load
+        return begin | "All" >> beam.Create(self.units).with_output_types(Unit)
+
+
+@dataclass
+class Read(beam.PTransform):
+    """(``Unit``, (unit number, ``Drop``)) ``-> Batch``: every unit's rows, in order.
+
+    An empty batch with ``last`` set closes a unit.  Rows of its drops are left out, and counted in
+    ``duplicates``.  Units in ``finished``, runs of numbers (first, past the last), are not read.
     ``batch_bytes`` is about how much a batch holds; it never shows in the output.
     """
 
     source: formats.Source
-    units: tuple[Unit, ...] | StoredUnits
+    finished: Sequence[tuple[int, int]] = ()
     batch_bytes: int = formats.BATCH_BYTES
 
-    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Batch]:
-        if isinstance(self.units, StoredUnits):
-            load = beam.FlatMap(self.units.load).with_output_types(Unit)
-            units = begin | "Parts" >> beam.Create(self.units.parts) | "Units" >> load
-        else:
-            units = begin | "Units" >> beam.Create(self.units)
+    def expand(
+        self, inputs: tuple[beam.PCollection[Unit], beam.PCollection[tuple[int, Drop]]]
+    ) -> beam.PCollection[Batch]:
+        units, drops = inputs
         read = beam.ParDo(_ReadUnitFn(self.source, self.batch_bytes)).with_output_types(Batch)
-        return (
+        keyed = (
             units
-            # Without it the units would be fused to the one element that starts the pipeline.
-            | "Spread" >> beam.Reshuffle()
+            | "Left" >> beam.Filter(_is_left, self.finished)
+            | "ByNumber" >> beam.Map(lambda unit: (unit.number, unit))
+        )
+        # Grouping spreads the units, too; else they would be fused to the one first element.
+        return (
+            {"units": keyed, "drops": drops}
+            | "WithDrops" >> beam.CoGroupByKey()
             | "ReadUnit" >> read
         )
 
 
+def _is_left(unit: Unit, finished: Sequence[tuple[int, int]]) -> bool:
+    return not any(first <= unit.number < end for first, end in finished)
+
+
 class _ReadUnitFn(beam.DoFn):
-    """One unit -> its batches.
+    """One unit, with what to leave out of it -> its batches.
 
     Unit(7, (Piece("a.jsonl", 0, 9000),)) -> Batch(7, 0, False, …), Batch(7, 1, False, …),
     Batch(7, 2, True, …) where the last one holds no rows.
@@ -53,12 +78,17 @@ class _ReadUnitFn(beam.DoFn):
         self._source = source
         self._batch_bytes = batch_bytes
 
-    def process(self, unit: Unit) -> Iterator[Batch]:
+    def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[Batch]:
+        _, parts = element
+        for unit in parts["units"]:  # none where only drops came, of a unit that is finished
+            yield from self._read(unit, _LeftOut(list(parts["drops"])))
+
+    def _read(self, unit: Unit, left_out: _LeftOut) -> Iterator[Batch]:
         index = 0
         schema = pa.schema(
             [*((c.name, pa.string()) for c in self._source.columns), (ROW, pa.int64())]
         )
-        for piece in unit.pieces:
+        for number, piece in enumerate(unit.pieces):
             for rows in formats.read(
                 self._source.path(piece.file),
                 self._source.form,
@@ -66,7 +96,39 @@ class _ReadUnitFn(beam.DoFn):
                 self._source.columns,
                 self._batch_bytes,
             ):
-                yield Batch(unit.number, index, False, piece, rows.table, rows.read, rows.rejects)
+                table, duplicates = left_out.of(number, rows.table)
+                yield Batch(
+                    *(unit.number, index, False, piece, table, rows.read, rows.rejects),
+                    duplicates=duplicates,
+                )
                 index += 1
         end = Piece(unit.pieces[-1].file, 0, 0)
         yield Batch(unit.number, index, True, end, schema.empty_table(), 0, REJECTS.empty_table())
+
+
+class _LeftOut:
+    """The rows of a unit that are duplicates; a row that is an exact copy counts as that alone."""
+
+    def __init__(self, drops: Sequence[Drop]) -> None:
+        self._exact, near = (
+            np.concatenate(
+                [np.empty(0, np.uint64), *(_places(drop) for drop in drops if drop.near is kind)]
+            )
+            for kind in (False, True)
+        )
+        self._near = np.setdiff1d(near, self._exact)
+
+    def of(self, piece: int, table: pa.Table) -> tuple[pa.Table, tuple[int, int]]:
+        """A piece's rows without duplicates, and how many exact and near ones they were."""
+        if not len(self._exact) and not len(self._near):
+            return table, (0, 0)
+        rows = table[ROW].to_numpy()
+        exact, near = (np.isin(rows, rows_of_piece(d, piece)) for d in (self._exact, self._near))
+        if not exact.any() and not near.any():
+            return table, (0, 0)
+        counts = (int(exact.sum()), int(near.sum()))
+        return table.filter(pa.array(~(exact | near))), counts
+
+
+def _places(drop: Drop) -> np.ndarray:
+    return np.frombuffer(drop.places, np.uint64)

@@ -14,6 +14,9 @@ import pyarrow as pa
 ROW = "__row__"
 """Column of a batch between Read and Render: the row's number in its piece, counted from 1."""
 
+TURNS = "turns"
+"""Column of a batch between Normalize and Render: the turns of rows that are more than a pair."""
+
 REJECTS = pa.schema([("row", pa.int64()), ("code", pa.string()), ("excerpt", pa.string())])
 """Rows that a step does not keep: number, kebab-case reason, the first characters of the row."""
 
@@ -118,7 +121,8 @@ class Shard:
     ``split`` is ``train``, ``validation`` or ``rejects``; a unit reports each exactly once.
     ``path`` is relative to the output's root; "" where a unit without rejects wrote no file.
     ``read`` is the unit's source rows, the same in its three records.  ``events`` and
-    ``duplicates``, [exact, near] by source file, are the unit's, told by its training shard.
+    ``duplicates``, [exact, near] by source file, are the unit's, told by its training shard, as is
+    ``measured`` (see ``quality.measured``), which is "" in the others.
     """
 
     unit: int
@@ -132,3 +136,4 @@ class Shard:
     examples: Mapping[str, str] = field(default_factory=dict)
     events: Mapping[str, int] = field(default_factory=dict)
     duplicates: Mapping[str, list[int]] = field(default_factory=dict)
+    measured: str = ""

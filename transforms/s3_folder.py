@@ -30,7 +30,7 @@ from transforms.s3 import Bucket
 from transforms.s3_claim import Claim
 from transforms.s3_place import S3Options, S3Place
 from transforms.shards import Written
-from transforms.storage import CLAIM, SUBMITTED, WORK, Seen
+from transforms.storage import CHUNK_BYTES, CLAIM, SUBMITTED, WORK, Seen
 
 REQUESTS_AT_ONCE = 16
 _LOOK_SECONDS = 2.0
@@ -119,6 +119,10 @@ class S3Folder:
             self._seen.look(_LOOK_SECONDS, names, self.get_work)
         return self._seen.reports()
 
+    def surveyed(self) -> int:
+        """How many units the first pass has seen, as of the last look for reports."""
+        return self._seen.surveyed
+
     def sweep(self) -> list[str]:
         """Ends uploads that were begun below the prefix and never completed: they cost money."""
         try:
@@ -158,6 +162,13 @@ class S3Folder:
         """Reads what ``put_work`` wrote; None where it did not."""
         found = self.bucket.get(self.place.key(f"{WORK}/{name}"))
         return found[0] if found else None
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """The bytes of a file of the set, as they come."""
+        key = self.place.key(name)
+        if self.bucket.head(key) is None:
+            raise VerificationFailed(f"{self.path}/{name} is gone; run again")
+        yield from self.bucket.chunks(key, CHUNK_BYTES)
 
     def confirm(self, shards: Sequence[Shard]) -> None:
         """``VerificationFailed`` unless the store holds each shard's file, as its record says."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +27,7 @@ CLAIM = "_RUN.json"
 WORK = "_run"
 """Folder of work files: plan, units and records of a run."""
 
+CHUNK_BYTES = 2**20
 
 WRITING, STOPPED, SUBMITTED = "writing", "stopped", "submitted"
 """States of a place without a finished set: a launcher works on it; one did; a job does alone."""
@@ -80,6 +81,9 @@ class Folder(Protocol):
     def reports(self) -> list[dict[str, Any]]:
         """Rows and bytes of each finished unit so far."""
 
+    def surveyed(self) -> int:
+        """How many units the first pass has seen, as of the last look for reports."""
+
     def sweep(self) -> list[str]:
         """Removes what a finished run may leave behind; warnings about what could not be."""
 
@@ -100,6 +104,12 @@ class Folder(Protocol):
     def get_work(self, name: str) -> bytes | None:
         """Reads what ``put_work`` wrote; None where it did not."""
 
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """The bytes of a file of the set, also while the set is made.
+
+        Raises ``VerificationFailed`` where the file is gone.
+        """
+
     def confirm(self, shards: Sequence[Shard]) -> None:
         """``VerificationFailed`` unless each shard's file is here, as its record says."""
 
@@ -113,10 +123,17 @@ class Folder(Protocol):
 SPLITS_RECORD, REJECTS_RECORD = "splits", "rejects"
 """The two records of a unit: Write and WriteRejects finish it independently of each other."""
 
+_SPLITS, _SURVEY = f"-{SPLITS_RECORD}.json", "-survey.json"
+
 
 def record(folder: Folder, unit: int, kind: str, shards: Sequence[Shard]) -> None:
     """Notes at the output that a unit's files are there: for progress, and for ``--resume``."""
     folder.put_work(record_name(unit, kind), json.dumps([asdict(s) for s in shards]).encode())
+
+
+def note_survey(folder: Folder, unit: int) -> None:
+    """Notes at the output that the first pass has seen a unit: for progress alone."""
+    folder.put_work(f"{unit:05d}{_SURVEY}", b"{}")
 
 
 def recall(folder: Folder, unit: int) -> list[Shard] | None:
@@ -147,6 +164,7 @@ class Seen:
     def __init__(self) -> None:
         self._reports: dict[str, dict[str, Any]] = {}
         self._looked = 0.0
+        self.surveyed = 0
         self._looking = Lock()
 
     def __reduce__(self) -> tuple[type[Seen], tuple[()]]:
@@ -163,7 +181,9 @@ class Seen:
             if time.monotonic() - self._looked < seconds:
                 return
             self._looked = time.monotonic()
-            listed = {name for name in names if name.endswith(f"-{SPLITS_RECORD}.json")}
+            every = [name for name in names if name.endswith((_SURVEY, _SPLITS))]
+            listed = {name for name in every if name.endswith(_SPLITS)}
+            self.surveyed = len(every) - len(listed)
             for name in listed - self._reports.keys():
                 if data := read(name):
                     self._reports[name] = report(json.loads(data))

@@ -26,6 +26,7 @@ from transforms import formats
 from transforms.errors import VerificationFailed
 from transforms.layout import REJECTS_FOLDER, shard_path
 from transforms.partition import VALIDATION
+from transforms.quality.measured import Measured, measure, to_text, together
 from transforms.records import Batch, Shard
 from transforms.shapes import Shape
 from transforms.shards import HashingFile, ShardWriter, Written
@@ -35,15 +36,19 @@ from transforms.storage import REJECTS_RECORD, SPLITS_RECORD, Folder, record
 
 @dataclass
 class Write(beam.PTransform):
-    """``Batch -> Shard``: one Arrow file a unit and split, empty ones too; ``of`` counts units."""
+    """``Batch -> Shard``: one Arrow file a unit and split, empty ones too; ``of`` counts units.
+
+    ``balance`` names the columns whose values are counted, as the lengths of all texts are.
+    """
 
     folder: Folder
     of: int
     shape: Shape = Shape()
+    balance: tuple[str, ...] = ()
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Shard]:
-        write = beam.ParDo(_WriteFn(partial(_SplitFiles, self.folder, self.of, self.shape)))
-        return batches | write.with_output_types(Shard)
+        files = partial(_SplitFiles, self.folder, self.of, self.shape, self.balance)
+        return batches | beam.ParDo(_WriteFn(files)).with_output_types(Shard)
 
 
 @dataclass
@@ -134,11 +139,18 @@ def _close(files: _UnitFiles) -> list[Shard]:
         raise
 
 
+_MOST_MEASURED = 64
+"""Batches whose counts wait to be added up, which is cheaper for many at a time."""
+
+
 class _SplitFiles:
     """The Arrow file of each split."""
 
-    def __init__(self, folder: Folder, of: int, shape: Shape, unit: int) -> None:
+    def __init__(
+        self, folder: Folder, of: int, shape: Shape, balance: tuple[str, ...], unit: int
+    ) -> None:
         self._folder, self._of, self._unit = folder, of, unit
+        self._balance, self._measured = balance, [Measured()]
         self._columns = list(shape.columns)
         self._read = 0
         self._events: Counter[str] = Counter()
@@ -159,6 +171,9 @@ class _SplitFiles:
             raise VerificationFailed(
                 "a batch does not hold its training rows first, as Partition does"
             )
+        self._measured.append(measure(batch.table, marks, batch.piece.file, self._balance))
+        if len(self._measured) > _MOST_MEASURED:
+            self._measured = [together(self._measured)]
         self._writers["train"].append(rows.slice(0, trained))
         self._writers["validation"].append(rows.slice(trained))
 
@@ -171,7 +186,10 @@ class _SplitFiles:
             shard = Shard(self._unit, split, path, done.rows, self._read, done.bytes, done.sha256)
             if split == SPLITS[0]:
                 events = dict(sorted(self._events.items()))
-                shard = replace(shard, events=events, duplicates=self._duplicates)
+                measured = to_text(together(self._measured))
+                shard = replace(
+                    shard, events=events, duplicates=self._duplicates, measured=measured
+                )
             shards.append(shard)
         record(self._folder, self._unit, SPLITS_RECORD, shards)
         return shards

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from transforms.errors import GateFailed
 FEW_VALIDATION_ROWS = 100
 """Fewer than that are told as a warning: a loss over them says little."""
 
+PASSED, FAILED, WARNING = "passed", "failed", "warning"
+
 
 @dataclass(frozen=True)
 class Gates:
@@ -18,7 +20,7 @@ class Gates:
 
     ``max_reject_rate`` and ``max_duplicates`` are of the rows read, ``max_leakage`` of the
     validation rows that were looked at, ``max_truncated`` of the rows kept; ``min_validation``
-    counts rows.
+    counts rows.  Without it fewer than ``few_validation`` rows are a warning, of 0 never.
     """
 
     max_reject_rate: float = 0.05
@@ -26,13 +28,14 @@ class Gates:
     max_leakage: float | None = None
     min_validation: int | None = None
     max_truncated: float | None = None
+    few_validation: int = FEW_VALIDATION_ROWS
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What one gate says: ``found`` against ``limit``; ``sentence`` tells a user what to do.
 
-    ``result`` is passed, failed or warning.
+    ``result`` is passed, failed or warning; ``sentence`` is "" where it passed.
     """
 
     gate: str
@@ -51,23 +54,24 @@ def judge(
 ) -> list[Verdict]:
     """Every gate's verdict on a set, from the manifest's ``counts`` and ``quality``.
 
-    ``reasons`` are those of the rejects, most frequent first.
+    ``reasons`` are those of the rejects, most frequent first; "" where only ``counts`` are known.
     """
     kept = counts["train"] + counts["validation"]
-    rejected, duplicates = counts["rejected"]["total"], counts["duplicates"]
-    leakage, truncated = quality["leakage"], quality["truncated"]
+    rejected = counts["rejected"]
+    leakage = quality["leakage"]
+    reasons = reasons or ", ".join(f"{n:,} {code}" for code, n in rejected["by_reason"].items())
     return [
         _share(
             "--max-reject-rate",
             gates.max_reject_rate,
-            (rejected, counts["read"], "rows were rejected"),
+            (rejected["total"], counts["read"], "rows were rejected"),
             f"The most frequent reasons: {reasons}. Look at them with `preview --rejected`; mend "
             "the rows, choose other columns with --fields, or raise --max-reject-rate",
         ),
         _share(
             "--max-duplicates",
             gates.max_duplicates,
-            (duplicates, counts["read"], "rows are duplicates"),
+            (counts["duplicates"], counts["read"], "rows are duplicates"),
             "Look for what repeats in the source, or raise --max-duplicates",
         ),
         _share(
@@ -80,7 +84,7 @@ def judge(
         _share(
             "--max-truncated",
             gates.max_truncated,
-            (truncated, kept, "rows were cut to --max-tokens"),
+            (quality["truncated"], kept, "rows were cut to --max-tokens"),
             "Raise --max-tokens or --max-truncated, or leave such rows out with --too-long reject",
         ),
         _validation(gates, counts["validation"]),
@@ -91,14 +95,22 @@ def _share(gate: str, limit: float | None, of: tuple[int, int, str], remedy: str
     part, whole, what = of
     # Divided, as 0.29 * 100 is below 29 in floating point.
     found = part / whole if whole else 0.0
-    failed = limit is not None and found > limit
-    sentence = ""
-    if failed:
-        sentence = (
-            f"{part:,} of {whole:,} {what} ({found:.1%}), more than the {limit:.1%} that {gate} "
-            f"allows. {remedy}"
-        )
-    return Verdict(gate, limit, found, "failed" if failed else "passed", sentence)
+    if limit is None or found <= limit:
+        return Verdict(gate, limit, found, PASSED, "")
+    more, most = _percents(found, limit)
+    sentence = (
+        f"{part:,} of {whole:,} {what} ({more}), more than the {most} that {gate} allows. {remedy}"
+    )
+    return Verdict(gate, limit, found, FAILED, sentence)
+
+
+def _percents(found: float, limit: float) -> tuple[str, str]:
+    """Both with the fewest decimals that tell them apart and say the limit as it was given."""
+    for decimals in range(1, 12):
+        more, most = f"{found:.{decimals}%}", f"{limit:.{decimals}%}"
+        if more != most and abs(float(most[:-1]) / 100 - limit) < 1e-12:
+            break
+    return more, most
 
 
 def _validation(gates: Gates, rows: int) -> Verdict:
@@ -108,18 +120,27 @@ def _validation(gates: Gates, rows: int) -> Verdict:
             f"{rows:,} validation rows, fewer than the {least:,} that {gate} asks for. Raise "
             "--val-size, take more rows, or lower --min-validation"
         )
-        return Verdict(gate, least, rows, "failed", sentence)
-    if least is None and rows < FEW_VALIDATION_ROWS:
+        return Verdict(gate, least, rows, FAILED, sentence)
+    if least is None and rows < gates.few_validation:
         sentence = (
             f"only {rows:,} validation rows: a loss over so few says little; raise --val-size, or "
             f"say {gate} {rows} if it is meant so"
         )
-        return Verdict(gate, FEW_VALIDATION_ROWS, rows, "warning", sentence)
-    return Verdict(gate, least, rows, "passed", "")
+        return Verdict(gate, gates.few_validation, rows, WARNING, sentence)
+    return Verdict(gate, least, rows, PASSED, "")
 
 
-def check(verdicts: list[Verdict]) -> None:
-    """``GateFailed`` with the sentences of the gates that failed."""
-    failed = [verdict.sentence for verdict in verdicts if verdict.result == "failed"]
+def check(verdicts: Sequence[Verdict], kept: str | None = None) -> None:
+    """``GateFailed`` with the sentences of the gates that failed.
+
+    ``kept`` names the place of a set that is published already, and stays.
+    """
+    failed = [verdict.sentence for verdict in verdicts if verdict.result == FAILED]
     if failed:
-        raise GateFailed(f"not published: {'. Also: '.join(failed)}")
+        which = f"{kept} holds this very set and stays as it is, but" if kept else "not published:"
+        raise GateFailed(f"{which} {'. Also: '.join(failed)}")
+
+
+def warnings(verdicts: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The sentences of the warnings among verdicts, as the manifest holds them."""
+    return tuple(verdict["sentence"] for verdict in verdicts if verdict["result"] == WARNING)

@@ -45,7 +45,8 @@ class QualityRules:
     """What decides rows: part of the plan.
 
     ``dedup`` is off, exact or near; ``contaminated`` is report or drop; ``balance`` names source
-    columns whose values are compared between the splits.
+    columns whose values are compared between the splits.  ``looked_at`` is the share of prompts, by
+    hash, whose validation rows are compared with training; 0 compares none.
     """
 
     dedup: str = "exact"
@@ -53,3 +54,4 @@ class QualityRules:
     contaminated: str = "report"
     tokens: TokenRule | None = None
     balance: tuple[str, ...] = ()
+    looked_at: float = 1.0

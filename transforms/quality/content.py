@@ -1,0 +1,87 @@
+"""The content rule: rows are the same if all that they say is, hashed to 128 bits.
+
+That is a pair's instruction and response; of a conversation every turn with its role, text,
+reasoning and calls, and the tools.  Nothing is normalised: an exact copy is one to the byte.
+
+With 128 bits two of 10 billion different rows share a hash with a chance of 2e-19; 64 bits would
+lose a row of a set of that size in silence.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.records import TURNS, one_array
+from transforms.split import hash64
+from transforms.turns import Turns
+
+SEEDS = (0x7265_6173, 0x6F6E_666F)
+"""One for each half; neither is a split's seed in practice."""
+
+_NEXT = (0x9E3779B97F4A7C15, 0xD1B54A32D192ED03)  # odd, so that no bit is lost
+
+Halves = tuple[np.ndarray, np.ndarray]
+"""The two halves of each row's hash, uint64."""
+
+
+def content_hashes(rows: pa.Table) -> Halves:
+    """The hashes of rows that ``Normalize`` made."""
+    if TURNS not in rows.column_names:
+        # A half for each column: equal prompts with different answers are common, but not so many
+        # of one prompt that 64 bits would not tell them apart.
+        asked, said = one_array(rows["instruction"]), one_array(rows["response"])
+        return hash64(SEEDS[0], asked), hash64(SEEDS[1], said)
+    turns = Turns.of_column(one_array(rows[TURNS]))
+    tools = one_array(rows["tools"]) if "tools" in rows.column_names else None
+    first, second = (_of_turns(turns, tools, half) for half in (0, 1))
+    return first, second
+
+
+def _of_turns(turns: Turns, tools: pa.StringArray | None, half: int) -> np.ndarray:
+    each = turns.roles.astype(np.uint64) + np.uint64(1)
+    for texts in (turns.content, turns.reasoning, turns.tool_calls, turns.name):
+        each = each * np.uint64(_NEXT[half]) + _texts(texts, len(each), half)
+    rows = np.diff(turns.offsets).astype(np.uint64)  # the number of turns tells 1 + 2 from 2 + 1
+    summed = _sums(_scattered(each) * _powers(turns, half), turns.offsets)
+    rows = rows * np.uint64(_NEXT[half]) + summed
+    return _scattered(rows * np.uint64(_NEXT[half]) + _texts(tools, len(rows), half))
+
+
+def _texts(texts: pa.StringArray | None, count: int, half: int) -> np.ndarray:
+    """A hash for each text, 0 for null."""
+    if texts is None:
+        return np.zeros(count, np.uint64)
+    hashes = hash64(SEEDS[half], pc.fill_null(texts, ""))
+    there = pc.is_valid(texts).to_numpy(zero_copy_only=False)
+    return np.where(there, hashes | np.uint64(1), np.uint64(0))
+
+
+def _powers(turns: Turns, half: int) -> np.ndarray:
+    """For each turn a factor that is its place's: order matters."""
+    counts = np.diff(turns.offsets)
+    most = int(counts.max(initial=0))
+    powers = np.cumprod(np.full(most, _NEXT[half], np.uint64), dtype=np.uint64)
+    places = np.arange(turns.offsets[-1]) - np.repeat(turns.offsets[:-1], counts)
+    return powers[places] if most else np.empty(0, np.uint64)
+
+
+def _sums(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    total = np.concatenate((np.zeros(1, np.uint64), np.cumsum(values, dtype=np.uint64)))
+    return total[offsets[1:]] - total[offsets[:-1]]
+
+
+def _scattered(numbers: np.ndarray) -> np.ndarray:
+    numbers = (numbers ^ (numbers >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
+    return numbers ^ (numbers >> np.uint64(29))
+
+
+def contents(rows: pa.Table) -> pa.StringArray:
+    """What each row says, as one text: to compare rows word by word."""
+    if TURNS not in rows.column_names:
+        asked, said = one_array(rows["instruction"]), one_array(rows["response"])
+        return pc.binary_join_element_wise(asked, said, "\n")
+    turns = Turns.of_column(one_array(rows[TURNS]))
+    lists = pa.ListArray.from_arrays(pa.array(turns.offsets, pa.int32()), turns.content)
+    return pc.binary_join(lists, "\n")

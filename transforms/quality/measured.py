@@ -1,0 +1,213 @@
+"""What is counted of a unit's rows while they are written: lengths, source files, columns.
+
+A unit's counts stand in its record, so that a run that goes on with it has them, too: its shards
+tell neither the rows' files nor the columns that are compared.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.quality.balance import (
+    MOST_VALUES,
+    Values,
+    merge_values,
+    of_lengths,
+    of_values,
+)
+from transforms.quality.lengths import ABOVE, NONE, Counts, histogram, merge, summary
+from transforms.quality.rules import QualityRules
+
+TOKENS = "__tokens__"
+"""Column of a batch from Render on: the tokens of each row's text (int64)."""
+
+HIDDEN = "__"
+"""Columns whose names begin so travel with their rows, and are not written."""
+
+_FILES = "source file"
+_TEXTS = ("text", "instruction", "response", "prompt", "completion")
+
+
+def balance_column(place: int) -> str:
+    """Column of a batch from Normalize on: the values of a column that is compared."""
+    return f"{HIDDEN}balance__{place}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Counts of some rows: of their lengths by name, (train, validation), and of values by name."""
+
+    lengths: Mapping[str, tuple[Counts, Counts]] = field(default_factory=dict)
+    values: Mapping[str, Values] = field(default_factory=dict)
+
+
+def measure(
+    table: pa.Table, validation: pa.ChunkedArray, file: str, balance: Sequence[str]
+) -> Measured:
+    """Of a batch from one source ``file``; ``balance`` names the columns that are compared."""
+    marks = validation.to_numpy()
+    trained = ~marks
+    lengths = {
+        name: (Counts.of(found[trained]), Counts.of(found[marks]))
+        for name, found in _lengths(table).items()
+    }
+    values: dict[str, Values] = {}
+    if len(marks):
+        values[_FILES] = {file: (int(trained.sum()), int(marks.sum()))}
+    for place, name in enumerate(balance):
+        column = table[balance_column(place)]
+        values[f"column {name}"] = _values(column, validation)
+    return Measured(lengths, values)
+
+
+def _lengths(table: pa.Table) -> dict[str, np.ndarray]:
+    """Characters of each row by column, and tokens; ``text`` is among them in every shape."""
+    found = {
+        name: pc.utf8_length(table[name]).to_numpy()
+        for name in _TEXTS
+        if name in table.column_names
+    }
+    if "text" not in found:
+        if "messages" in table.column_names:
+            found = {"text": _contents(table["messages"])}
+        else:
+            found = {"text": found["prompt"] + found["completion"], **found}
+    if TOKENS in table.column_names:
+        found["tokens"] = table[TOKENS].to_numpy()
+    return found
+
+
+def _contents(messages: pa.ChunkedArray) -> np.ndarray:
+    """Characters of all contents of each row."""
+    parts = [np.array([], np.int64)]
+    for chunk in messages.chunks:
+        turns = pc.fill_null(pc.utf8_length(chunk.flatten().field("content")), 0).to_numpy()
+        ends = np.cumsum(chunk.value_lengths().to_numpy())
+        parts.append(np.diff(np.concatenate(([0], np.cumsum(turns)))[ends], prepend=0))
+    return np.concatenate(parts)
+
+
+def _values(column: pa.ChunkedArray, validation: pa.ChunkedArray) -> Values:
+    found: dict[str | None, list[int]] = {}
+    for split, mask in enumerate((pc.invert(validation), validation)):
+        counted = column.filter(mask).value_counts()
+        if len(counted) > MOST_VALUES:
+            return None
+        for value, rows in zip(*(counted.field(n).to_pylist() for n in range(2)), strict=True):
+            found.setdefault(value, [0, 0])[split] += rows
+    return merge_values([{value: (a, b) for value, (a, b) in found.items()}])
+
+
+def together(parts: Iterable[Measured]) -> Measured:
+    """Of all parts; their order does not matter."""
+    parts = list(parts)
+    lengths, values = (
+        dict.fromkeys(name for part in parts for name in getattr(part, which))
+        for which in ("lengths", "values")
+    )
+
+    def merged(name: str, split: int) -> Counts:
+        return merge(part.lengths.get(name, (NONE, NONE))[split] for part in parts)
+
+    return Measured(
+        {name: (merged(name, 0), merged(name, 1)) for name in lengths},
+        {name: merge_values(part.values.get(name, {}) for part in parts) for name in values},
+    )
+
+
+def to_bytes(found: Measured) -> bytes:
+    """A short form: JSON, the differences of values, and the counts; deflated."""
+    splits = [counts for pair in found.lengths.values() for counts in pair]
+    header = {
+        "lengths": list(found.lengths),
+        "splits": [[len(c.values), c.total, c.least, c.most] for c in splits],
+        "values": {n: None if v is None else list(v.items()) for n, v in found.values.items()},
+    }
+    arrays = [
+        np.concatenate([np.array([], np.int64), *(np.diff(c.values, prepend=0) for c in splits)]),
+        np.concatenate([np.array([], np.int64), *(c.counts for c in splits)]),
+    ]
+    text = json.dumps(header).encode()
+    return zlib.compress(b"\n".join((text, *(a.astype("<i8").tobytes() for a in arrays))), 1)
+
+
+def of_bytes(data: bytes) -> Measured:
+    """What ``to_bytes`` made it of."""
+    text, _, rest = zlib.decompress(data).partition(b"\n")
+    header = json.loads(text)
+    size = sum(split[0] for split in header["splits"])
+    steps = np.frombuffer(rest, "<i8", size)
+    counts = np.frombuffer(rest, "<i8", size, 8 * size + 1)
+    splits, at = [], 0
+    for length, total, least, most in header["splits"]:
+        part = slice(at, at + length)
+        values = np.cumsum(steps[part]).astype(np.uint32)
+        splits.append(Counts(values, counts[part], total, least, most))
+        at += length
+    pairs = zip(splits[::2], splits[1::2], strict=True)
+    values = {
+        name: None if items is None else {value: (a, b) for value, (a, b) in items}
+        for name, items in header["values"].items()
+    }
+    return Measured(dict(zip(header["lengths"], pairs, strict=True)), values)
+
+
+def to_text(found: Measured) -> str:
+    """``to_bytes`` in characters of JSON."""
+    return base64.b85encode(to_bytes(found)).decode()
+
+
+def of_text(text: str) -> Measured:
+    """What ``to_text`` made it of."""
+    return of_bytes(base64.b85decode(text))
+
+
+def parts_of_quality(found: Measured, rules: QualityRules) -> dict[str, Any]:
+    """The manifest's ``lengths``, ``balance`` and ``tokenizer``."""
+    text = found.lengths.get("text", (NONE, NONE))
+    balance = [of_lengths("text length", *text)]
+    rows = text[0].rows, text[1].rows
+    for name in (_FILES, *(f"column {name}" for name in rules.balance)):
+        balance.append(of_values(name, rows, found.values.get(name, {})))
+    tokens = rules.tokens
+    return {
+        "lengths": {name: _told(name, *found.lengths[name]) for name in _ordered(found.lengths)},
+        "balance": balance,
+        "tokenizer": None
+        if tokens is None
+        else {
+            "name": tokens.tokenizer,
+            "sha256": tokens.sha256,
+            "max_tokens": tokens.max_tokens,
+            "too_long": tokens.too_long,
+        },
+    }
+
+
+def _ordered(names: Iterable[str]) -> list[str]:
+    found = set(names)
+    return [name for name in (*_TEXTS, "tokens") if name in found]
+
+
+def _told(name: str, train: Counts, validation: Counts) -> dict[str, Any]:
+    splits = {"train": train, "validation": validation}
+    told = {
+        "unit": "tokens" if name == "tokens" else "characters",
+        **{split: summary(counts) for split, counts in splits.items()},
+        "histogram": histogram(train, validation),
+    }
+    if name == "tokens":
+        told["above"] = {
+            split: {str(length): counts.above(length) for length in ABOVE}
+            for split, counts in splits.items()
+        }
+    return told
