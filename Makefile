@@ -54,6 +54,7 @@ fix: install  ## Mend what lint and format can mend by themselves
 bench: install  ## Time the job against its baselines; takes a while and some GB of disk
 	$(BIN)/python benchmarks/bench.py; status=$$?; $(BIN)/python benchmarks/s3.py || status=1; \
 	$(BIN)/python benchmarks/chats.py || status=1; \
+	$(BIN)/python benchmarks/duplicates.py || status=1; \
 	$(BIN)/python benchmarks/many_units.py && exit $$status
 
 clean:  ## Remove what the other targets made

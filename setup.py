@@ -15,7 +15,7 @@ setup(
     packages=find_packages(include=["pipeline", "pipeline.*", "transforms", "transforms.*"]),
     package_data={
         "pipeline": ["sample/*.jsonl", "py.typed"],
-        "transforms": ["templates/*.jinja", "py.typed"],
+        "transforms": ["templates/*.jinja", "report/*.jinja", "py.typed"],
     },
     install_requires=[
         "apache-beam>=2.77,<2.78",  # the job; runners are tested with one minor version
@@ -50,6 +50,7 @@ setup(
             "mypy>=2,<3",  # types of the pure modules
             "pytest>=9,<10",
             "ruff>=0.17,<0.18",  # format and lint; its rules change with minor versions
+            "selenium>=4.30,<5",  # looks at the report in Chromium, whose driver is a W3C standard
         ],
     },
     entry_points={"console_scripts": ["reasonforge-data=pipeline.cli:main"]},

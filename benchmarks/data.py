@@ -106,6 +106,28 @@ def _as_messages(table: pa.Table) -> pa.Table:
     return pa.table({"id": table["id"], "messages": pa.ListArray.from_arrays(offsets, turns)})
 
 
+def _originals(places: np.ndarray) -> np.ndarray:
+    """The row that stands at each place: of each ten one repeats a row up to a million before."""
+    back = 10 * (1 + places * 7919 % 100_000) + 3
+    return np.where((places % 10 == 9) & (places > back), places - back, places)
+
+
+def copies(count: int) -> int:
+    """How many of the first ``count`` rows repeat another one."""
+    return count - len(np.unique(_originals(np.arange(count))))
+
+
+def copied_rows(count: int, path: Path) -> None:
+    """A Parquet file of ``count`` short rows; each tenth is a copy of one some way before it."""
+    schema = pa.schema([("question", pa.string()), ("answer", pa.string())])
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, count, GROUP_ROWS):
+            numbers = pa.array(_originals(np.arange(start, min(start + GROUP_ROWS, count))))
+            question = pc.binary_join_element_wise("How much is", numbers.cast(pa.string()), " ")
+            answer = pc.binary_join_element_wise("As much as", numbers.cast(pa.string()), " ")
+            writer.write_table(pa.table({"question": question, "answer": answer}, schema=schema))
+
+
 def parquet_of_bytes(size: int, path: Path) -> None:
     """A Parquet file of at least ``size`` bytes."""
     with open(path, "wb") as file, pq.ParquetWriter(file, rows(0, 1).schema) as writer:
@@ -135,6 +157,7 @@ def _endless() -> Iterator[pa.Table]:
 KINDS = {
     "parquet-rows": parquet_of_rows,
     "messages-rows": messages_of_rows,
+    "copied-rows": copied_rows,
     "parquet-bytes": parquet_of_bytes,
     "jsonl-bytes": json_lines_of_bytes,
 }

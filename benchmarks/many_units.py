@@ -125,10 +125,11 @@ def commit(_: str, folder: Path) -> dict[str, float]:
     """Commits a set whose shards nobody wrote, with a plan that lies beside it."""
     from transforms import commit as under_test
     from transforms.local_folder import LocalFolder
+    from transforms.quality.gates import Gates
 
     output = LocalFolder(str(folder / "out"))
     contents = under_test.Contents(
-        "listing", "0" * 40, "0123", None, {"started": "2024-01-31T10:00:00+00:00"}, 0.5, ""
+        "listing", "0" * 40, "0123", None, {"started": "2024-01-31T10:00:00+00:00"}, Gates(0.5), ""
     )
     pieces = [[[f"part-{n:05d}.jsonl", 0, UNIT_BYTES, None]] for n in range(UNITS)]
     with output.claimed(), patch.object(LocalFolder, "confirm"):

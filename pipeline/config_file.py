@@ -151,7 +151,7 @@ def of_plan(plan: Plan) -> dict[str, Any]:
         "ends-with-user": rules.ends_with_user,
         "assistant-first": rules.assistant_first,
         "dedup": quality.dedup,
-        "decontaminate": [benchmark.name for benchmark in quality.benchmarks],
+        "decontaminate": [benchmark.flag for benchmark in quality.benchmarks],
         "contaminated": quality.contaminated,
         "tokenizer": tokens.tokenizer if tokens else None,
         "max-tokens": tokens.max_tokens if tokens else None,

@@ -18,6 +18,8 @@ from transforms.errors import DataPrepError
 _TERMINAL_SECONDS = 0.2
 _LOG_SECONDS = 10.0
 
+SURVEYING = "looking for duplicates"
+
 Reports = Callable[[], Sequence[dict[str, Any]]]
 
 
@@ -36,16 +38,19 @@ class Console:
             print(safe, file=self._out, flush=True)
 
     @contextmanager
-    def progress(self, units: int, reports: Reports) -> Iterator[None]:
+    def progress(
+        self, units: int, reports: Reports, surveyed: Callable[[], int] = lambda: 0
+    ) -> Iterator[None]:
         """Shows finished units while the body runs: a live line on a terminal, else a line now and
-        then.  ``reports`` tells the rows and bytes of each finished unit.
+        then.  ``reports`` tells the rows and bytes of each finished unit, ``surveyed`` how many the
+        first pass has seen.
         """
         if self.quiet:
             yield
             return
         done = Event()
         watch = self._watch_terminal if self._out.isatty() else self._watch_log
-        thread = Thread(target=watch, args=(units, reports, done), daemon=True)
+        thread = Thread(target=watch, args=(units, reports, surveyed, done), daemon=True)
         thread.start()
         try:
             yield
@@ -97,30 +102,38 @@ class Console:
             speed = moved[0] / 1e6 / (time.monotonic() - started)
             self.say(f"  {moved[0] / 1e6:,.0f}{of} MB, {speed:,.1f} MB/s")
 
-    def _watch_terminal(self, units: int, reports: Reports, done: Event) -> None:
+    def _watch_terminal(
+        self, units: int, reports: Reports, surveyed: Callable[[], int], done: Event
+    ) -> None:
         from rich.console import Console as Terminal
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (
-            TextColumn("  {task.fields[rows]:,} rows  {task.fields[rate]:,} rows/s"),
+            TextColumn("  {task.description}"),
             BarColumn(),
-            TextColumn("{task.completed}/{task.total} shards"),
+            TextColumn("{task.completed}/{task.total}"),
             TimeRemainingColumn(),
         )
         started = time.monotonic()
         with Progress(*columns, console=Terminal(file=self._out), transient=True) as live:
-            task = live.add_task("", total=units, rows=0, rate=0)
+            task = live.add_task(SURVEYING, total=units)
             while not done.wait(_TERMINAL_SECONDS):
                 finished = reports()
                 rows = sum(report["rows"] for report in finished)
                 rate = int(rows / (time.monotonic() - started))
-                live.update(task, completed=len(finished), rows=rows, rate=rate)
+                told, count = f"{rows:,} rows  {rate:,} rows/s, shards", len(finished)
+                if not finished:
+                    told, count = SURVEYING, surveyed()
+                live.update(task, completed=count, description=told)
 
-    def _watch_log(self, units: int, reports: Reports, done: Event) -> None:
+    def _watch_log(
+        self, units: int, reports: Reports, surveyed: Callable[[], int], done: Event
+    ) -> None:
         started = time.monotonic()
         while not done.wait(_LOG_SECONDS):
             finished = reports()
-            self.say(progress_line(units, finished, time.monotonic() - started))
+            seen = 0 if finished else surveyed()
+            self.say(progress_line(units, finished, time.monotonic() - started, seen))
 
 
 @contextmanager
@@ -152,8 +165,15 @@ def runner_output_aside() -> Iterator[None]:
             sys.stderr = stderr if signals.received() is None else io.StringIO()
 
 
-def progress_line(units: int, finished: Sequence[dict[str, Any]], seconds: float) -> str:
-    """Rows, rows a second, shards, time left: the plain form of the live line."""
+def progress_line(
+    units: int, finished: Sequence[dict[str, Any]], seconds: float, surveyed: int = 0
+) -> str:
+    """Rows, rows a second, shards, time left: the plain form of the live line.
+
+    Until a unit is finished, how many the first pass has seen.
+    """
+    if surveyed and not finished:
+        return f"  {SURVEYING}: {surveyed}/{units} units"
     rows = sum(report["rows"] for report in finished)
     left = (
         f", about {seconds / len(finished) * (units - len(finished)):.0f} s left"

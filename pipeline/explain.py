@@ -53,6 +53,7 @@ def explain(plan: Plan) -> str:
     lines.append(
         f"Split      validation {plan.split.val_size:g} by hash of {key}, seed {plan.split.seed}"
     )
+    lines += _quality(plan)
     size = plan.unit_bytes / DEFAULT_UNIT_BYTES * 64
     lines.append(
         f"Units      {len(plan.units):,}, about {size:g} MiB of text each; every unit becomes one "
@@ -71,6 +72,34 @@ def _text(plan: Plan) -> list[str]:
         f"           reasoning: {chat.think}; control tokens in rows: {chat.control_tokens}"
     )
     lines.append(f"Columns    {', '.join(plan.shape.columns)}")
+    return lines
+
+
+_DEDUP = {
+    "off": "kept",
+    "exact": "left out where a row stands in the source already, word for word",
+    "near": "left out where a row, or nearly that row, stands in the source already",
+}
+
+
+def _quality(plan: Plan) -> list[str]:
+    """What is looked for in the rows, and which of them it costs."""
+    rules = plan.quality
+    lines = [f"Quality    duplicates: {_DEDUP[rules.dedup]}"]
+    for benchmark in rules.benchmarks:
+        what = "left out" if rules.contaminated == "drop" else "counted"
+        short = f", {benchmark.too_short:,} of them too short" if benchmark.too_short else ""
+        pin = f" at {benchmark.revision[:12]}" if benchmark.revision else ""
+        lines.append(
+            f"           rows with a piece of {benchmark.name}{pin} ({benchmark.prompts:,} "
+            f"prompts{short}): {what}"
+        )
+    if rules.tokens is not None:
+        most = rules.tokens.max_tokens
+        limit = "no limit" if most is None else f"texts above {most:,}: {rules.tokens.too_long}"
+        lines.append(f"           tokens counted with {rules.tokens.tokenizer}; {limit}")
+    compared = ", ".join(("length", "source file", *rules.balance))
+    lines.append(f"           compared between the splits: {compared}")
     return lines
 
 

@@ -19,7 +19,7 @@ from transforms.s3_place import S3Options
 from transforms.sandbox import DEFAULT_DATE
 
 PREPARING = ("prepare", "submit", "plan", "preview")
-MOVING = ("status", "upload", "download", "verify", "diff", "list", "prune")
+MOVING = ("status", "upload", "download", "verify", "report", "diff", "list", "prune")
 
 _EPILOG = """\
 verbs:
@@ -31,6 +31,7 @@ verbs:
   upload    send a prepared folder to S3; goes on where an earlier try broke off
   download  fetch a set from S3, checked; goes on where an earlier try broke off
   verify    check every file of a set, in a folder or on S3
+  report    make one HTML page that tells a set's quality, with sample rows
   diff      tell which rows of two sets differ
   list      show the sets below an S3 address
   prune     delete all but the newest sets below an S3 address
@@ -218,7 +219,9 @@ def _quality(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="NAME|PATH",
-        help="look for 13 words in a row of this benchmark's prompts; may be repeated",
+        help="look in the rows for 13 words in a row of this benchmark's prompts; as --dataset, "
+        "with ,config=C ,split=S ,revision=R behind it (the split test, else validation, else as "
+        "for --dataset); may be repeated",
     )
     quality.add_argument(
         "--contaminated",

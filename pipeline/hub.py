@@ -112,12 +112,11 @@ def _fetch_card(name: str, sha: str, file: str) -> str:
     return str(_patiently(lambda: hf_hub_download(name, file, repo_type="dataset", revision=sha)))
 
 
-def model_files(name: str) -> Callable[[str], bytes | None]:
+def model_files(name: str, flag: str = "--template") -> Callable[[str], bytes | None]:
     """Reads small files of a model's repository, at the commit that its main branch names now."""
     from huggingface_hub import HfApi, errors, hf_hub_download
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-    flag = "--template"
     try:
         validate_repo_id(name)
     except HFValidationError as error:

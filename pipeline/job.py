@@ -32,12 +32,14 @@ from transforms.errors import OutputTaken, VerificationFailed
 from transforms.formats import BATCH_BYTES
 from transforms.normalize import Normalize
 from transforms.partition import Partition
-from transforms.quality.gates import check, judge, warnings
+from transforms.quality.decontaminate import Decontaminate
 from transforms.quality.find_leaks import FindLeaks
+from transforms.quality.gates import check, judge, warnings
+from transforms.quality.measure import Measure, without_counts
 from transforms.quality.survey import Survey, Surveyed
 from transforms.read import Read, Units
-from transforms.recall import Recall, runs
-from transforms.records import Unit
+from transforms.recall import Recall, RecallRows, runs
+from transforms.records import Shard, Unit
 from transforms.render import REJECTED, Render
 from transforms.storage import Folder, Hold
 from transforms.stored_units import MAX_INLINE, StoredUnits
@@ -104,7 +106,7 @@ def run(
             warned = (*job.warned, *folder.sweep())
             return Prepared(folder.path, job.present, True, warnings=warned)
         with watch(len(plan.units), folder) if watch else nullcontext():
-            execute(job.pipeline, Stalled(request.stall_timeout, lambda: len(folder.reports())))
+            execute(job.pipeline, Stalled(request.stall_timeout, lambda: _done(folder)))
         manifest = folder.manifest()
         if manifest is None or manifest["plan_digest"] != plan.digest:
             raise VerificationFailed(
@@ -168,6 +170,11 @@ def _begun(plan: Plan, request: Request, batch_bytes: int, say: Say) -> Iterator
         yield _Begun(folder, hold, {}, pipeline, len(finished))
 
 
+def _done(folder: Folder) -> int:
+    """Units that are finished, and those that the first pass has seen."""
+    return len(folder.reports()) + folder.surveyed()
+
+
 def _claim(plan: Plan, request: Request, held: ExitStack) -> tuple[Folder, Hold]:
     """The first of the output's possible places that no other run holds."""
     *others, last = output_folders(request)
@@ -213,23 +220,31 @@ def assemble(
     batch_bytes: int = BATCH_BYTES,
 ) -> None:
     """The whole job in one sentence; ``finished`` are units whose shards the folder has already."""
-    source, count, template = plan.reading(), len(plan.units), plan.chat.template
+    source, count = plan.reading(), len(plan.units)
     work = pipeline | "Units" >> Units(units)
     looks = Surveyed(source, plan.fields.mapping, plan.rules, plan.split, plan.quality)
-    drops = work | "Survey" >> Survey(looks, folder, count)
+    drops = work | "Survey" >> Survey(looks, folder, plan.guessed_rows)
     rows = (
         (work, drops)
         | "Read" >> Read(source, runs(finished), batch_bytes)
-        | "Normalize" >> Normalize(plan.fields.mapping, plan.split.key, plan.rules)
+        | "Normalize"
+        >> Normalize(plan.fields.mapping, plan.split.key, plan.rules, plan.quality.balance)
+        | "Decontaminate" >> Decontaminate(plan.quality, folder)
         | "Partition" >> Partition(plan.split)
-        | "Render" >> Render(plan.chat, plan.shape)
+        | "Render" >> Render(plan.chat, plan.shape, plan.quality.tokens, folder, source)
     )
-    shards = rows.kept | "Write" >> Write(folder, count, plan.shape)
+    shards = rows.kept | "Write" >> Write(folder, count, plan.shape, plan.quality.balance)
     rejects = rows[REJECTED] | "WriteRejects" >> WriteRejects(folder, count, source)
     earlier = pipeline | "Recall" >> Recall(folder, finished)
-    found = rows.kept | "FindLeaks" >> FindLeaks(folder, template, plan.quality.looked_at > 0)
-    written = (shards, rejects, earlier) | beam.Flatten()
-    _ = (written, found) | "Commit" >> Commit(folder, count, contents)
+    recalled = pipeline | "RecallRows" >> RecallRows(folder, finished)
+    leaks = (rows.kept, recalled) | "FindLeaks" >> FindLeaks(
+        folder, plan.chat.template, plan.quality.looked_at > 0, plan.splits_by_prompt
+    )
+    written = (shards, rejects, earlier) | "Written" >> beam.Flatten()
+    lengths = written | "Measure" >> Measure(plan.quality)
+    found = (leaks, lengths) | "Found" >> beam.Flatten()
+    bare = written | "Bare" >> beam.Map(without_counts).with_output_types(Shard)
+    _ = (bare, found) | "Commit" >> Commit(folder, count, contents)
 
 
 def _contents(plan: Plan, request: Request, runner: str) -> Contents:

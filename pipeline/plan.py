@@ -13,16 +13,20 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from pipeline.benchmarks import read_benchmarks
 from pipeline.request import Request
-from pipeline.source import SourceFiles, resolve
+from pipeline.source import SourceFiles, first_rows, resolve
 from pipeline.template import chat_format
+from pipeline.tokenizer import tokenizer_file
 from transforms import formats, split
 from transforms.chat import ChatFormat
 from transforms.conversation import ConversationRules
 from transforms.errors import BadInput, UsageError
 from transforms.fields import Sample, detect, parse, require_column
 from transforms.mappings import FieldChoice, FieldMapping, TurnMapping
-from transforms.quality.rules import QualityRules
+from transforms.quality.rules import QualityRules, TokenRule
+from transforms.quality.tokens import TOKENIZER_FILE
+from transforms.quality.validation_prompts import MOST_LOOKED_AT
 from transforms.records import Column, Unit
 from transforms.roles import role_table
 from transforms.shapes import Shape, parse_shapes
@@ -47,6 +51,7 @@ class Plan:
     unit_bytes: int
     units: tuple[Unit, ...]
     sample: Sample
+    guessed_rows: int
     attachments: Mapping[str, bytes] = field(default_factory=dict)
     """Work files by name that workers read from the output; the rules hold their SHA-256."""
 
@@ -63,6 +68,11 @@ class Plan:
             for c in self.columns
             if c.name in names
         )
+
+    @property
+    def splits_by_prompt(self) -> bool:
+        """Are equal prompts, as they stand in the set, always in one split?"""
+        return self.split.key is None and self.chat.control_tokens != "escape"
 
     def reading(self) -> formats.Source:
         """What workers need to read."""
@@ -105,18 +115,25 @@ class Plan:
 def make_plan(request: Request) -> Plan:
     """Resolves the source, looks at its first rows, chooses the fields, cuts the units."""
     source = resolve(request)
-    found = _first_rows(source, request.dataset)
+    found = first_rows(source, request.dataset)
     source = replace(source, form=found.form)  # a .json file may hold an array
     choice = _choose_fields(request, found.columns, found.sample)
     key = None
     if request.split_key:
         key = require_column(request.split_key, found.columns, "--split-key").name
-    quality = _quality(request, found.columns)
+    tokenizer = tokenizer_file(request)
+    files = {TOKENIZER_FILE: tokenizer.data} if tokenizer else {}
+    benchmarks = read_benchmarks(request)
+    quality = replace(
+        _quality(request, found.columns, tokenizer.rule if tokenizer else None),
+        benchmarks=benchmarks.benchmarks,
+    )
     unit_bytes = request.shard_size or DEFAULT_UNIT_BYTES
     names = (*choice.mapping.columns, *((key,) if key else ()), *quality.balance)
     units = tuple(pack(_cuts(source, names, unit_bytes, request.max_samples), unit_bytes))
     if not units:
         raise BadInput(f"{request.dataset} holds no rows")
+    rows = _guessed_rows(found.sample, names, len(units), unit_bytes)
     return Plan(
         dataset=request.dataset,
         source=source,
@@ -126,22 +143,14 @@ def make_plan(request: Request) -> Plan:
         chat=chat_format(request, choice.mapping),
         shape=_shape(request, choice.mapping),
         split=SplitRule(request.val_size, request.seed, key),
-        quality=quality,
+        quality=replace(quality, looked_at=_looked_at(request.val_size, len(units), rows)),
         max_samples=request.max_samples,
         unit_bytes=unit_bytes,
         units=units,
         sample=found.sample,
+        guessed_rows=rows,
+        attachments={**files, **benchmarks.files},
     )
-
-
-def _first_rows(source: SourceFiles, dataset: str) -> formats.Peek:
-    """The columns and sample of the first file that has rows; of the first one where none has."""
-    filled = [name for name, size in source.files if size]
-    if not filled:
-        raise BadInput(f"{dataset} is empty: its files hold no bytes")
-    peeks = (formats.peek(source.root + name, source.form) for name in filled)
-    first = next(peeks)
-    return first if first.sample else next((peek for peek in peeks if peek.sample), first)
 
 
 def _choose_fields(request: Request, columns: Sequence[Column], sample: Sample) -> FieldChoice:
@@ -182,13 +191,31 @@ def _shape(request: Request, mapping: FieldMapping | TurnMapping) -> Shape:
     return Shape(parse_shapes(request.columns), mapping.reasons, tools)
 
 
-def _quality(request: Request, columns: Sequence[Column]) -> QualityRules:
+def _quality(request: Request, columns: Sequence[Column], tokens: TokenRule | None) -> QualityRules:
     balance = [require_column(name, columns, "--balance").name for name in request.balance]
     return QualityRules(
         dedup=request.dedup,
         contaminated=request.contaminated,
+        tokens=tokens,
         balance=tuple(dict.fromkeys(balance)),
     )
+
+
+def _guessed_rows(sample: Sample, names: Sequence[str], units: int, unit_bytes: int) -> int:
+    """About how many rows units of so much text hold, if their texts are as the sample's."""
+    texts = (json.dumps([row.get(name) for name in names], default=str) for row in sample)
+    size = sum(len(text) for text in texts)
+    return units * unit_bytes * len(sample) // size
+
+
+def _looked_at(val_size: float, units: int, rows: int) -> float:
+    """The share of prompts whose validation rows are looked for in training.
+
+    Twice what ``MOST_LOOKED_AT`` takes, as the number of rows is guessed.
+    """
+    if not 0 < val_size < 1:
+        return 0.0
+    return 1.0 if units == 1 else min(1.0, 2 * MOST_LOOKED_AT / (val_size * rows))
 
 
 def _cuts(

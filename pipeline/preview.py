@@ -10,16 +10,16 @@ from itertools import islice
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.explain import roles_seen
 from pipeline.plan import Plan
-from transforms import control_tokens, formats
+from transforms import formats, text_parts
 from transforms.mappings import TurnMapping
 from transforms.normalize import rows_of
-from transforms.records import ROW
-from transforms.render import render, sandbox_of
-from transforms.shapes import Shape
+from transforms.quality.limit import Limit, TooLong
+from transforms.quality.overlap import Finder, decontaminated, file_of, unpack
+from transforms.quality.tokens import TOKENIZER_FILE, TokenCounter
+from transforms.render import render, sandbox_of, with_text
 
 _VISIBLE = str.maketrans({" ": "·", "\t": "→", "\r": "␍", "\u00a0": "⍽", "\u200b": "␣"})
 _STYLES = {"template": "dim", "prompt": "cyan", "response": "green"}
@@ -62,6 +62,7 @@ def first_rejects(plan: Plan, count: int) -> list[Reject]:
 
 def _rows(plan: Plan) -> Iterator[Row | Reject]:
     source = plan.reading()
+    limit, finder = _limit(plan), _finder(plan)
     with sandbox_of(plan.chat) as sandbox:
         for unit in plan.units:
             for piece in unit.pieces:
@@ -71,44 +72,44 @@ def _rows(plan: Plan) -> Iterator[Row | Reject]:
                     kept, rejects = rows_of(
                         rows.table, plan.fields.mapping, plan.split.key, plan.rules
                     )
-                    shape = _with_text(plan.shape)
-                    done = render(kept, plan.chat, shape, sandbox)
-                    bad = [r for r in (rows.rejects, rejects, done.rejects) if r is not None]
+                    overlaps = None
+                    if finder is not None:
+                        kept, overlaps, _ = decontaminated(kept, finder, drop=True)
+                    shape = with_text(plan.shape)
+                    try:
+                        done = render(kept, plan.chat, shape, sandbox, limit)
+                    except TooLong as error:
+                        raise error.at(piece.file, before + error.row) from error
+                    found = (rows.rejects, rejects, overlaps, done.rejects)
+                    bad = [table for table in found if table is not None]
                     for reject in pa.concat_tables(bad).sort_by("row").to_pylist():
                         place = before + reject.pop("row")
                         yield Reject(piece.file, place, **reject)
-                    gone = done.rejects["row"]
-                    numbers = kept[ROW].filter(pc.invert(pc.is_in(kept[ROW], gone)))
-                    yield from _kept(plan, piece.file, before, numbers.to_pylist(), done.kept)
+                    yield from _kept(plan, piece.file, before, done.rows.to_pylist(), done.kept)
 
 
-def _with_text(shape: Shape) -> Shape:
-    """The shape with the text, which is what is shown."""
-    names = tuple(dict.fromkeys(("text", *shape.names)))
-    return Shape(names, shape.reasoning, shape.tools)
+def _limit(plan: Plan) -> Limit | None:
+    """The token limit, as workers have it."""
+    rule = plan.quality.tokens
+    return Limit(rule, TokenCounter(plan.attachments[TOKENIZER_FILE])) if rule else None
+
+
+def _finder(plan: Plan) -> Finder | None:
+    """What finds the rows that are left out for a benchmark's sake."""
+    benchmarks = plan.quality.benchmarks if plan.quality.contaminated == "drop" else ()
+    pieces = {b.name: unpack(plan.attachments[file_of(b.sha256)]) for b in benchmarks}
+    return Finder(pieces) if pieces else None
 
 
 def _kept(plan: Plan, file: str, before: int, numbers: list[int], kept: pa.Table) -> Iterator[Row]:
+    template = plan.chat.template
+    marks = text_parts.Marks(
+        template.user_marker, template.assistant_marker, template.control_tokens
+    )
     for number, values in zip(numbers, kept.to_pylist(), strict=True):
-        text, marker = values["text"], plan.chat.template.assistant_marker
-        cut = text.rfind(marker) + len(marker) if marker and marker in text else 0
-        parts = (*_parts(plan, text[:cut], "prompt"), *_parts(plan, text[cut:], "response"))
+        parts = tuple(text_parts.parts(values["text"], marks))
         columns = {name: values[name] for name in plan.shape.columns}
         yield Row(file, before + number, columns, values["text"], parts)
-
-
-def _parts(plan: Plan, text: str, kind: str) -> Iterator[tuple[str, str]]:
-    """The text cut at markers and control tokens."""
-    template = plan.chat.template
-    marks = (template.user_marker, template.assistant_marker, *template.control_tokens)
-    left = 0
-    for start, stop in control_tokens.places(text, tuple(mark for mark in marks if mark)):
-        if text[left:start]:
-            yield kind, text[left:start]
-        yield "template", text[start:stop]
-        left = stop
-    if text[left:]:
-        yield kind, text[left:]
 
 
 def preview(plan: Plan, count: int, as_json: bool = False, rejected: bool = False) -> None:

@@ -156,8 +156,8 @@ class Request:
             raise UsageError(f"--min-validation must not be negative, found {self.min_validation}")
         if self.min_validation and not self.val_size:
             raise UsageError(
-                f"--val-size 0 makes no validation rows, but --min-validation {self.min_validation} "
-                "asks for some; leave one of the two out"
+                "--val-size 0 makes no validation rows, but --min-validation asks for "
+                f"{self.min_validation}; leave one of the two out"
             )
         if self.max_tokens is not None and self.max_tokens < 1:
             raise UsageError(f"--max-tokens must be at least 1, found {self.max_tokens}")

@@ -64,6 +64,20 @@ _MOVING: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
             },
         },
     ),
+    "report": (
+        "Makes the page that tells a set's quality, from its manifest and some of its rows. It is "
+        "written to the folder where you are, never into a set; that of a set which the job made "
+        "is the same as its own report.html.",
+        {
+            "address": {"metavar": "PATH-OR-URI", "help": "a local folder, or s3://BUCKET/PREFIX"},
+            "--output": {
+                "metavar": "FILE",
+                "help": "the page to write (default: report-NAME.html, after the set's name); an "
+                "earlier report there is replaced, any other file is not",
+            },
+            "--open": {"action": "store_true", "help": "show it in the browser"},
+        },
+    ),
     "diff": (
         "Counts the rows that two sets do not share: added, removed, changed, in another split.",
         {

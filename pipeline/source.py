@@ -19,7 +19,7 @@ from typing import Any
 
 from pipeline.request import Request
 from transforms.errors import AccessDenied, BadInput, DataPrepError, UsageError
-from transforms.formats import EXTENSIONS, Format, format_of_name
+from transforms.formats import EXTENSIONS, Format, Peek, format_of_name, peek
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".lz4")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -82,6 +82,16 @@ def _exists(path: Path) -> bool:
         raise AccessDenied(f"no permission to look at {path}") from error
     except OSError as error:  # a name that is too long, for one
         raise UsageError(f"--dataset {path} cannot be found: {error.strerror}") from error
+
+
+def first_rows(source: SourceFiles, dataset: str) -> Peek:
+    """The columns and sample of the first file that has rows; of the first one where none has."""
+    filled = [name for name, size in source.files if size]
+    if not filled:
+        raise BadInput(f"{dataset} is empty: its files hold no bytes")
+    peeks = (peek(source.root + name, source.form) for name in filled)
+    first = next(peeks)
+    return first if first.sample else next((found for found in peeks if found.sample), first)
 
 
 def choose_split(splits: Sequence[str], wanted: str | None, dataset: str) -> str:

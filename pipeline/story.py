@@ -11,9 +11,11 @@ from pipeline.explain import source_lines
 from pipeline.output import dated_folders
 from pipeline.plan import Plan, make_plan
 from pipeline.preview import first_rows
+from pipeline.report import lines
 from pipeline.request import DEFAULT_OUTPUT, Request
 from pipeline.upload import Uploaded, claimed, kept, note, send
-from transforms.layout import DATASET_DICT, MANIFEST
+from transforms.layout import DATASET_DICT, MANIFEST, REPORT
+from transforms.quality.figures import OVERLAP
 from transforms.s3_folder import S3Folder
 from transforms.s3_place import S3Place, is_s3
 
@@ -42,6 +44,7 @@ def prepare_with_story(request: Request, console: Console) -> tuple[Prepared, Up
     _tell(plan, request, outcome, console)
     uploaded = _upload(request, outcome, targets, console) if targets else None
     address = uploaded.uri if uploaded else outcome.path if on_s3 else None
+    _tell_quality(outcome, outcome.path if on_s3 else str(Path(request.output)), console)
     say(f"\n{_RULE}\n✅ DATA PREPARATION COMPLETE!\n{_RULE}")
     if not on_s3:
         say(f"Local Path: {Path(request.output)}")
@@ -121,7 +124,7 @@ def _run(plan: Plan, request: Request, console: Console) -> Prepared:
         return run(
             plan,
             request,
-            watch=lambda n, folder: console.progress(n, folder.reports),
+            watch=lambda n, folder: console.progress(n, folder.reports, folder.surveyed),
             say=console.say,
         )
 
@@ -141,8 +144,13 @@ def _tell(plan: Plan, request: Request, outcome: Prepared, console: Console) -> 
         reasons = ", ".join(f"{code} {n:,}" for code, n in rejected["by_reason"].items())
         say(f"  Rejected {rejected['total']:,} rows: {reasons} (see {output}/rejects)")
 
+    if counts["duplicates"]:
+        found = outcome.manifest["quality"]["duplicates"]
+        kinds = f"exact {found['exact']:,}, near {found['near']:,}"
+        say(f"  Left out {counts['duplicates']:,} duplicate rows ({kinds})")
+
     for event, count in counts["events"].items():
-        say(f"  Note: {count:,} rows: {_EVENTS.get(event, event)}")
+        say(f"  Note: {count:,} rows: {_told(event, plan)}")
 
     say(f"\n✂️  Creating train/validation split (val_size={request.val_size})...")
     say("✓ Split created:")
@@ -163,6 +171,24 @@ def _tell(plan: Plan, request: Request, outcome: Prepared, console: Console) -> 
         say(f"✓ Dataset saved successfully: {len(files)} files, {size / 1e6:,.1f} MB")
     for warning in outcome.warnings:
         say(f"  Warning: {warning}")
+
+
+def _told(event: str, plan: Plan) -> str:
+    if not event.startswith(OVERLAP):
+        return _EVENTS.get(event, event)
+    done = ", so they were left out"
+    if plan.quality.contaminated == "report":
+        done = "; --contaminated drop leaves them out"
+    return f"hold a piece of the benchmark {event.removeprefix(OVERLAP)}{done}"
+
+
+def _tell_quality(outcome: Prepared, place: str, console: Console) -> None:
+    """The five numbers that matter, and where all of it stands."""
+    console.say("\n📊 Quality:")
+    for line in lines(outcome.manifest, outcome.path):
+        console.say(line)
+    if any(file["path"] == REPORT for file in outcome.manifest["files"]):
+        console.say(f"  Report: {place}/{REPORT}")
 
 
 def _straight(outcome: Prepared) -> Uploaded:

@@ -1,4 +1,4 @@
-"""The verbs that work on a set: status, upload, download, verify, diff, list, prune.
+"""The verbs that work on a set: status, upload, download, verify, report, diff, list, prune.
 
 Each takes its flags, how S3 is reached and a console; returns what ``--json`` prints.
 """
@@ -80,6 +80,20 @@ def verify(flags: argparse.Namespace, options: S3Options, console: Console) -> d
     found = done.to_json()
     console.say(f"✓ Whole: {done.files:,} files, {done.bytes / 1e6:,.1f} MB")
     return found
+
+
+def report(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:
+    """Makes the page on a set."""
+    from pipeline.report import lines, make, open_page, write
+
+    made = make(flags.address, options)
+    path = write(made, flags.output)
+    for line in lines(made.manifest, flags.address):
+        console.say(line)
+    console.say(f"✓ Report: {path}")
+    if flags.open and not open_page(path):
+        console.say("  Warning: no browser could be opened; open that file in one")
+    return {"report": str(path), "figures": made.figures}
 
 
 def diff(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:

@@ -44,7 +44,8 @@ class Ended:
         """The counts, which must add up."""
         counts: dict[str, Any] = self.manifest["counts"]
         rejected = counts["rejected"]
-        assert counts["read"] == counts["train"] + counts["validation"] + rejected["total"]
+        kept = counts["train"] + counts["validation"]
+        assert counts["read"] == kept + rejected["total"] + counts["duplicates"]
         assert rejected["total"] == sum(rejected["by_reason"].values())
         return counts
 

@@ -35,7 +35,7 @@ CONTENTS = Contents(
 )
 ROWS = {"train": 2500, "validation": 1200}  # of a unit; more than one record batch each
 UNITS = 2
-FILES = 11  # that the manifest names: 4 shards, 2 of rejects, 4 JSON files and the card
+FILES = 12  # that the manifest names: 4 shards, 2 of rejects, 4 JSON files, card and report
 
 _clients_of: dict[tuple[str, str], dict[S3Options, Any]] = {}  # each takes a while to make
 

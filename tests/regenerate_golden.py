@@ -1,22 +1,27 @@
-"""Writes the golden texts anew: ``python tests/regenerate_golden.py``.
+"""Writes the golden texts and report anew: ``python tests/regenerate_golden.py``.
 
-Only a person runs this, after a change of the text or the split that is meant; the difference that
-git then shows is what every user's data set will show.
+Only a person runs this, after a change of the text, the split or the report that is meant; the
+difference that git then shows is what every user's data set will show.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline import Request, prepare
 from transforms.built_in import chatml
 from transforms.split import SplitRule, normalise_keys
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "pipeline" / "sample" / "reasoning.jsonl"
 GOLDEN = HERE / "golden" / "sample.jsonl"
+REPORT = HERE / "golden" / "report-gsm8k.html"
+GSM8K = HERE.parent.parent / "shared" / "data"
 
 # The first row that holds each of these, so that the texts show LaTeX, code and Unicode.
 FEATURES = ("\\frac", "```", "é", "\u00a0", "の", "ل", "🐱", "👍🏽")
@@ -45,7 +50,16 @@ def golden_lines() -> list[str]:
     ]
 
 
+def golden_report() -> bytes:
+    """The report on GSM8K, which is no part of the project; named as seen from beside it."""
+    os.chdir(GSM8K)
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Request("gsm8k/*.jsonl", f"{folder}/gsm8k", skip_upload=True))
+        return Path(folder, "gsm8k", "report.html").read_bytes()
+
+
 if __name__ == "__main__":
     GOLDEN.parent.mkdir(exist_ok=True)
     GOLDEN.write_text("".join(f"{line}\n" for line in golden_lines()), encoding="utf-8")
-    print(f"wrote {GOLDEN}")
+    REPORT.write_bytes(golden_report())
+    print(f"wrote {GOLDEN} and {REPORT}")

@@ -733,7 +733,7 @@ class TestJsonLines:
     ) -> None:
         data = GOOD + b"{broken\n" * 6 + b'{"question": "", "answer": "x"}\n' * 4 + b"[]\n" * 2
         ended = prepare("--dataset", put(tmp_path / "a.jsonl", data))
-        assert ended.code == 3
+        assert ended.code == 8
         assert has(
             ended.err,
             "12 of 52 rows were rejected (23.1%)",
@@ -1181,7 +1181,7 @@ class TestRows:
     ) -> None:
         path = lines(tmp_path / "a.jsonl", *[{"id": i, "messages": messages} for i in range(9)])
         ended = prepare("--dataset", path)
-        assert ended.code == 3
+        assert ended.code == 8
         assert has(ended.err, "9 of 9 rows", f"{code} 9", "--max-reject-rate")
 
     def test_33_a_column_of_empty_lists(self, prepare: Prepare, tmp_path: Path) -> None:
@@ -1331,7 +1331,7 @@ class TestRows:
         rows = [{"question": f"What {i}?", "answer": ""} for i in range(30)]
         words = ("--dataset", lines(tmp_path / "a.jsonl", *rows), *NAMED)
         ended = prepare(*words)
-        assert ended.code == 3
+        assert ended.code == 8
         assert has(ended.err, "30 of 30 rows", "100.0%", "empty-response 30", "--max-reject-rate")
 
         ended = prepare(*words, "--max-reject-rate", "1")

@@ -188,9 +188,9 @@ class TestPrepare:
             "--dataset", str(source), "--output", str(tmp_path / "out"), "--skip-upload", "--quiet",
             f"--direct_running_mode={mode}", "--direct_num_workers=2",
         )  # fmt: skip
-        assert done.returncode == 3
+        assert done.returncode == 8
         assert done.stderr.count("\n") == 1
-        assert done.stderr.startswith("error: 1 of 2 rows were rejected (50.0%)")
+        assert done.stderr.startswith("error: not published: 1 of 2 rows were rejected (50.0%)")
         assert "empty-instruction 1 (first: rows.jsonl row 2)" in done.stderr
         assert not (tmp_path / "out").exists()
 

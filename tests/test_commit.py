@@ -281,8 +281,8 @@ class TestCommit:
             shards = written(folder)
             monkeypatch.setattr(LocalFolder, "_publish", spy)
             commit(folder, 2, CONTENTS, shards)
-        assert names[-3:] == ["README.md", "manifest.json", "dataset_dict.json"]
-        assert len(names) == 7
+        assert names[-4:] == ["README.md", "report.html", "manifest.json", "dataset_dict.json"]
+        assert len(names) == 8
 
     def test_a_second_run_changes_nothing_and_says_the_same(self, folder: LocalFolder) -> None:
         with folder.claimed():

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from command_runs import lines, put
+from made_tokenizers import byte_bpe
 
 from pipeline.cli import main, parse
 from pipeline.config_file import of_plan
@@ -37,8 +39,25 @@ WORDS = [
     ("--fields", "instruction=q,response=a", "--system-prompt", 'Be\n"kind" ü.', "--seed", "7"),
     ("--role", "sage=gpt_", "--fields", "instruction=q+a,response=a", "--columns", "messages"),
     ("--role", "sage=assistant", "--split-key", "q", "--max-samples", "9", "--shard-size", "2MiB"),
+    (
+        *("--fields", "instruction=q,response=a", "--dedup", "near", "--contaminated", "drop"),
+        *("--decontaminate", "one.jsonl", "--decontaminate", "two.jsonl", "--balance", "q"),
+        *("--balance", "a", "--tokenizer", "tokenizer.json", "--max-tokens", "999"),
+        *("--too-long", "truncate-response", "--max-reject-rate", "1", "--max-duplicates", "1"),
+        *("--max-leakage", "0.5", "--max-truncated", "0.25", "--min-validation", "1"),
+    ),
 ]
 WORDS[2] = WORDS[2][2:]
+GATES = ("max-reject-rate", "max-duplicates", "max-leakage", "max-truncated", "min-validation")
+
+
+@pytest.fixture(autouse=True)
+def _beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a request may name beside its rows lies where the command runs."""
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "tokenizer.json", byte_bpe())
+    for name in ("one", "two"):
+        lines(tmp_path / f"{name}.jsonl", {"prompt": f"this is the prompt {name} " * 3})
 
 
 @pytest.mark.parametrize("words", WORDS)
@@ -68,15 +87,52 @@ def test_the_manifest_s_config_gives_the_same_plan(
     assert make_plan(read).digest == plan.digest
 
 
-def test_a_set_is_prepared_again_from_its_manifest(source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [WORDS[0], WORDS[-1]], ids=["turns", "quality"])
+def test_a_set_is_prepared_again_from_its_manifest(
+    source: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
-    words = ["--skip-upload", "--quiet", "--role", "sage=assistant", "--output"]
-    assert main([*words, str(one), "--dataset", str(source)]) == 0
+    words = (*words, "--skip-upload", "--quiet", "--output", str(one), "--dataset", str(source))
+    assert main([*words]) == 0
     again = ["--skip-upload", "--quiet", "--config-file", str(one / "manifest.json")]
     assert main([*again, "--output", str(other)]) == 0
     first, second = (json.loads((at / "manifest.json").read_text()) for at in (one, other))
-    del first["run"], second["run"]
+    for verdict in (*first["run"]["gates"], *second["run"]["gates"]):
+        assert verdict["result"] != "failed"
+    limits = [{v["gate"]: v["limit"] for v in made.pop("run")["gates"]} for made in (first, second)]
+    assert limits[0] == limits[1]
     assert first == second
+
+
+def test_the_limits_of_a_manifest_are_kept_and_warnings_are_none(tmp_path: Path) -> None:
+    gates = [
+        {"gate": "--max-leakage", "limit": 0.5, "found": 0.0, "result": "passed", "sentence": ""},
+        {"gate": "--max-duplicates", "limit": 0, "found": 0.0, "result": "passed", "sentence": ""},
+        {"gate": "--max-truncated", "limit": None, "found": 0.0, "result": "passed"},
+        {"gate": "--min-validation", "limit": 100, "found": 3, "result": "warning"},
+    ]
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({"config": {"max-samples": 3}, "run": {"gates": gates}}))
+    _, _, read = parse(["--config-file", str(path)])
+    assert (read.max_leakage, read.max_duplicates, read.max_truncated) == (0.5, 0.0, None)
+    assert (read.min_validation, read.max_samples) == (None, 3)
+
+
+@pytest.mark.parametrize("gates", [None, 5, "x", [1], [{}], {"gate": "--seed"}])
+def test_gates_that_are_none_are_left_aside(tmp_path: Path, gates: object) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({"config": {"seed": 3}, "run": {"gates": gates}}))
+    assert parse(["--config-file", str(path)])[2].seed == 3
+
+
+def test_whole_numbers_are_shares_too(tmp_path: Path) -> None:
+    kept = tmp_path / "run.toml"
+    kept.write_text("".join(f"{gate} = 1\n" for gate in GATES))
+    _, _, read = parse(["--config-file", str(kept)])
+    shares = (read.max_reject_rate, read.max_duplicates, read.max_leakage, read.max_truncated)
+    assert shares == (1.0, 1.0, 1.0, 1.0)
+    assert {type(share) for share in shares} == {float}
+    assert (type(read.min_validation), read.min_validation) == (int, 1)
 
 
 def test_the_command_line_goes_before_the_file(source: Path, tmp_path: Path) -> None:
@@ -97,6 +153,14 @@ def test_the_command_line_goes_before_the_file(source: Path, tmp_path: Path) -> 
         ("role = 'a=user'", "role must be list, found 'a=user'"),
         ("role = [1]", "role must be a list of str, found [1]"),
         ("think = 'hard'", "--think must be one of auto, keep, strip, empty, found hard"),
+        ("max-duplicates = '1'", "max-duplicates must be float, found '1'"),
+        ("max-leakage = true", "max-leakage must be float, found True"),
+        ("max-truncated = [0.1]", "max-truncated must be float, found [0.1]"),
+        ("min-validation = 1.5", "min-validation must be int, found 1.5"),
+        ("max-tokens = '9'", "max-tokens must be int, found '9'"),
+        ("decontaminate = 'a'", "decontaminate must be list, found 'a'"),
+        ("balance = [1]", "balance must be a list of str, found [1]"),
+        ("dedup = 'some'", "--dedup must be one of exact, off, near, found some"),
         ("quiet = true", "unknown key 'quiet'"),
         ("config-file = 'x'", "unknown key 'config-file'"),
         ("dataset =", "is no TOML, and no manifest"),

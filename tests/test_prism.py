@@ -56,8 +56,8 @@ def test_an_error_of_a_worker_is_one_sentence(prism: tuple[str, ...], tmp_path: 
         timeout=240,
         check=False,
     )
-    assert done.returncode == 3, done.stderr
-    assert done.stderr.startswith("error: 20 of 40 rows")
+    assert done.returncode == 8, done.stderr
+    assert done.stderr.startswith("error: not published: 20 of 40 rows")
     assert "while running" not in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "set").exists()

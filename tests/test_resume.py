@@ -62,13 +62,13 @@ def prepare(rows: Path, place: str, flag: str = "--output") -> list[str]:
 def read_units(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The numbers of the units that workers read."""
     numbers: list[int] = []
-    process = _ReadUnitFn.process
+    read = _ReadUnitFn._read
 
-    def noted(self: _ReadUnitFn, unit: Unit) -> Iterator[Batch]:
+    def noted(self: _ReadUnitFn, unit: Unit, *more: Any) -> Iterator[Batch]:
         numbers.append(unit.number)
-        return process(self, unit)
+        return read(self, unit, *more)
 
-    monkeypatch.setattr(_ReadUnitFn, "process", noted)
+    monkeypatch.setattr(_ReadUnitFn, "_read", noted)
     return numbers
 
 

@@ -628,7 +628,7 @@ class TestErrorsFromWorkers:
 
     def test_every_class_has_its_exit_code(self) -> None:
         classes = [DataPrepError, *DataPrepError.__subclasses__()]
-        assert [error.exit_code for error in classes] == [1, 2, 3, 4, 5, 5, 6, 7]
+        assert [error.exit_code for error in classes] == [1, 2, 3, 4, 5, 5, 6, 7, 8]
         for error in classes:
             found = from_worker(f"{error.__module__}.{error.__name__}: text [while running 'X']")
             assert (type(found), str(found)) == (error, "text")

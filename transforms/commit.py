@@ -28,6 +28,10 @@ from transforms.quality.figures import figures
 from transforms.quality.gates import Gates, check, judge
 from transforms.quality.rules import QualityRules
 from transforms.records import SetFile, Shard
+from transforms.report.figures import plain
+from transforms.report.headline import short
+from transforms.report.page import page
+from transforms.report.told import Told
 from transforms.shapes import Shape
 from transforms.shards import HashingFile, Written
 from transforms.split import SPLITS
@@ -121,19 +125,6 @@ def commit(
             split, own, fingerprint(contents.plan_digest, split), contents.shape
         ).items():
             files.append(put_file(folder, path, data))
-    filled = [split for split in SPLITS if counts[split]]
-    files.append(
-        put_file(
-            folder,
-            layout.CARD,
-            layout.card(
-                _facts(contents, counts), filled or SPLITS, contents.shape, contents.training
-            ),
-        )
-    )
-
-    now = datetime.now(timezone.utc)
-    seconds = (now - datetime.fromisoformat(contents.run["started"])).total_seconds()
     manifest = {
         "format_version": layout.FORMAT_VERSION,
         "dataset": contents.dataset,
@@ -145,13 +136,20 @@ def commit(
         "config": contents.config,
         "shape": asdict(contents.shape),
         "training": contents.training,
-        "files": sorted(files, key=lambda file: file.path),
-        "run": {
-            **contents.run,
-            "gates": [verdict.to_json() for verdict in verdicts],
-            "finished": now.isoformat(timespec="seconds"),
-            "seconds": round(seconds, 3),
-        },
+    }
+    files.append(put_file(folder, layout.CARD, _card(contents, manifest, folder.path)))
+    files.sort(key=lambda file: file.path)
+    report = page(manifest, files, folder.chunks, folder.path)
+    files.append(put_file(folder, layout.REPORT, report))
+
+    now = datetime.now(timezone.utc)
+    seconds = (now - datetime.fromisoformat(contents.run["started"])).total_seconds()
+    manifest["files"] = sorted(files, key=lambda file: file.path)
+    manifest["run"] = {
+        **contents.run,
+        "gates": [verdict.to_json() for verdict in verdicts],
+        "finished": now.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
     }
     _publish_json(folder, layout.MANIFEST, manifest)
     folder.put(layout.DATASET_DICT, layout.dataset_dict())
@@ -271,6 +269,15 @@ def _publish_json(folder: Folder, path: str, value: Any) -> None:
         file.abandon(temporary)
         raise
     folder.publish(temporary, path, Written(0, file.size, file.hexdigest()))
+
+
+def _card(contents: Contents, manifest: Mapping[str, Any], where: str) -> bytes:
+    counts = manifest["counts"]
+    figures = [(name, plain(words)) for name, words in short(Told(manifest, where))]
+    filled = [split for split in SPLITS if counts[split]]
+    return layout.card(
+        _facts(contents, counts), filled or SPLITS, contents.shape, contents.training, figures
+    )
 
 
 def _facts(contents: Contents, counts: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ Read in ``datasets`` 5.2 (``Dataset.load_from_disk``, ``DatasetDict.load_from_di
     README.md            the card; its front matter lets load_dataset(FOLDER) find the splits
     dataset_dict.json    {"splits": [...]}; written last, without it nothing loads
     manifest.json        the record of the set
+    report.html          one page that tells its quality
     rejects/             rows that were not kept, JSON Lines
     train/  validation/  data-00000-of-00012.arrow ..., state.json, dataset_info.json
 
@@ -33,6 +34,7 @@ RECORD_BATCH_ROWS = 1000
 DATASET_DICT = "dataset_dict.json"
 MANIFEST = "manifest.json"
 CARD = "README.md"
+REPORT = "report.html"
 REJECTS_FOLDER = "rejects"
 FORMAT_VERSION = 1
 
@@ -103,9 +105,11 @@ def card(
     splits: Sequence[str] = SPLITS,
     shape: Shape = DEFAULT_SHAPE,
     training: Mapping[str, Any] | None = None,
+    figures: Sequence[tuple[str, str]] = (),
 ) -> bytes:
     """The card: front matter that names the files of ``splits``, the columns, ``facts`` as prose,
-    and ``training`` (see ``pipeline.training``), how trainers are told of the set.
+    ``training`` (see ``pipeline.training``), how trainers are told of the set, and ``figures``,
+    (name, what is told) of its quality, where there is a report with all of them.
 
     ``splits`` are those that hold rows: ``load_dataset`` raises ValueError for an empty one.
     """
@@ -122,18 +126,29 @@ configs:
 # Prepared instruction data
 
 {facts}
-
+{_quality(figures) if figures else ""}
 | column | what it holds |
 |---|---|
 {columns}
 
 ```python
-from datasets import load_from_disk
-
-data = load_from_disk("FOLDER")
-print(data["train"][0]["{shown}"])
+{load_snippet(shown)}
 ```
 {_training(training) if training else ""}""".encode()
+
+
+def load_snippet(column: str) -> str:
+    """Python that loads the set and shows a column; ``FOLDER`` stands for its place."""
+    return (
+        "from datasets import load_from_disk\n\n"
+        'data = load_from_disk("FOLDER")\n'
+        f'print(data["train"][0]["{column}"])'
+    )
+
+
+def _quality(figures: Sequence[tuple[str, str]]) -> str:
+    rows = "\n".join(f"| {name} | {told} |" for name, told in figures)
+    return f"\n| quality | |\n|---|---|\n{rows}\n\n`{REPORT}` tells all of it, with examples.\n"
 
 
 def _training(facts: Mapping[str, Any]) -> str:

@@ -17,12 +17,8 @@ from transforms.mappings import AnyMapping, FieldMapping
 from transforms.pair_turns import pair_turns
 from transforms.pairs import as_valid_text, split_keys, to_pairs
 from transforms.quality.measured import balance_column
-from transforms.records import ROW, Batch, one_array
+from transforms.records import ROW, TURNS, Batch, one_array
 from transforms.turns import USER
-
-TURNS = "turns"
-"""The column of turns (see ``turns.Turns.column``) of rows that are more than a pair."""
-
 
 _VALUE_CHARS = 100
 
@@ -53,10 +49,7 @@ def normalize(
     balance: Sequence[str] = (),
 ) -> Batch:
     """The batch with the rows that can be taken, and the others among its rejects."""
-    names = [*mapping.columns, *((key,) if key else ()), ROW]
-    # A column that is compared alone decides no row.
-    table = batch.table.select(list(dict.fromkeys(names))) if balance else batch.table
-    kept, rejects = rows_of(table, mapping, key, rules)
+    kept, rejects = rows_of(batch.table, mapping, key, rules)
     kept = with_balance(kept, batch.table, balance)
     if batch.rejects is not None:
         rejects = pa.concat_tables([batch.rejects, rejects])
@@ -85,6 +78,9 @@ def rows_of(
     rules: ConversationRules = ConversationRules(),  # noqa: B008 (immutable)
 ) -> tuple[pa.Table, pa.Table]:
     """(kept, rejects) of a table of source columns; both keep the order of the rows."""
+    # Other columns, which are compared between the splits alone, decide no row.
+    names = dict.fromkeys((*mapping.columns, *((key,) if key else ()), ROW))
+    table = table.select(list(names))
     if isinstance(mapping, FieldMapping):
         kept, rejects = to_pairs(table, mapping, key)
         if not mapping.makes_turns:

@@ -11,8 +11,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.normalize import TURNS
-from transforms.records import Batch, one_array
+from transforms.records import TURNS, Batch, one_array
 from transforms.split import SplitRule, normalise_keys
 
 VALIDATION = "validation"

@@ -111,8 +111,10 @@ class _LeftOut:
 
     def __init__(self, drops: Sequence[Drop]) -> None:
         self._exact, near = (
-            np.concatenate(
-                [np.empty(0, np.uint64), *(_places(drop) for drop in drops if drop.near is kind)]
+            np.unique(
+                np.concatenate(
+                    [np.empty(0, np.uint64), *(_places(d) for d in drops if d.near is kind)]
+                )
             )
             for kind in (False, True)
         )
@@ -123,11 +125,21 @@ class _LeftOut:
         if not len(self._exact) and not len(self._near):
             return table, (0, 0)
         rows = table[ROW].to_numpy()
-        exact, near = (np.isin(rows, rows_of_piece(d, piece)) for d in (self._exact, self._near))
-        if not exact.any() and not near.any():
+        exact, near = (_among(rows, rows_of_piece(d, piece)) for d in (self._exact, self._near))
+        if not len(exact) and not len(near):
             return table, (0, 0)
-        counts = (int(exact.sum()), int(near.sum()))
-        return table.filter(pa.array(~(exact | near))), counts
+        kept = np.ones(len(rows), bool)
+        kept[exact] = kept[near] = False
+        return table.filter(pa.array(kept)), (len(exact), len(near))
+
+
+def _among(rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """The places of these numbers among a batch's rows; both are sorted."""
+    if not len(rows):
+        return np.empty(0, np.int64)
+    own = numbers[np.searchsorted(numbers, rows[0]) : np.searchsorted(numbers, rows[-1], "right")]
+    places = np.searchsorted(rows, own)
+    return places[rows[places] == own]  # a row that Read could not take is not there
 
 
 def _places(drop: Drop) -> np.ndarray:

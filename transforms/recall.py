@@ -1,4 +1,4 @@
-"""Recall: units that an earlier run finished give their records again, without their work."""
+"""Recall: units that an earlier run finished give their records again, and their rows."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import apache_beam as beam
+import numpy as np
+import pyarrow as pa
 
+from transforms import coders  # noqa: F401 (registers the coder of Batch)
+from transforms.chunked_file import ChunkedFile
 from transforms.errors import VerificationFailed
-from transforms.records import Shard
+from transforms.partition import VALIDATION
+from transforms.records import Batch, Piece, Shard
+from transforms.split import SPLITS
 from transforms.storage import Folder, recall
+
+_UNKNOWN = Piece("", 0, 0)
 
 
 @dataclass
@@ -23,6 +31,28 @@ class Recall(beam.PTransform):
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Shard]:
         load = beam.FlatMap(_load, self.folder).with_output_types(Shard)
         return begin | "Runs" >> beam.Create(runs(self.units)) | "Load" >> load
+
+
+@dataclass
+class RecallRows(beam.PTransform):
+    """``PBegin -> Batch``: the rows of finished ``units`` as their shards hold them.
+
+    The tables have the shape's columns and ``validation``, a record batch of a shard each; which
+    file a row came from is not known any more (``piece.file`` is "").
+    """
+
+    folder: Folder
+    units: Sequence[int]
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Batch]:
+        read = beam.FlatMap(_read, self.folder).with_output_types(Batch)
+        return (
+            begin
+            | "Runs" >> beam.Create(runs(self.units))
+            | "Units" >> beam.FlatMap(lambda run: range(*run)).with_output_types(int)
+            | "Spread" >> beam.Reshuffle()
+            | "Rows" >> read
+        )
 
 
 def runs(units: Sequence[int]) -> list[tuple[int, int]]:
@@ -39,9 +69,32 @@ def runs(units: Sequence[int]) -> list[tuple[int, int]]:
 
 def _load(run: tuple[int, int], folder: Folder) -> Iterator[Shard]:
     for unit in range(*run):
-        shards = recall(folder, unit)
-        if shards is None:
+        yield from _shards(unit, folder)
+
+
+def _shards(unit: int, folder: Folder) -> list[Shard]:
+    shards = recall(folder, unit)
+    if shards is None:
+        raise VerificationFailed(
+            f"the record of unit {unit} at {folder.path} is gone; run again without --resume"
+        )
+    return shards
+
+
+def _read(unit: int, folder: Folder) -> Iterator[Batch]:
+    index = 0
+    for shard in _shards(unit, folder):
+        if shard.split not in SPLITS:
+            continue
+        try:
+            with pa.ipc.open_stream(ChunkedFile(folder.chunks(shard.path))) as reader:
+                for rows in reader:
+                    marks = np.full(rows.num_rows, shard.split != SPLITS[0])
+                    table = pa.table(rows).append_column(VALIDATION, pa.array(marks))
+                    yield Batch(unit, index, False, _UNKNOWN, table, rows.num_rows)
+                    index += 1
+        except pa.ArrowException as error:
             raise VerificationFailed(
-                f"the record of unit {unit} at {folder.path} is gone; run again without --resume"
-            )
-        yield from shards
+                f"{folder.path}: {shard.path} is no Arrow stream ({str(error)[:200]}); run again "
+                "without --resume"
+            ) from error

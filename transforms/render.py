@@ -11,15 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms import control_tokens, reasoning
+from transforms import control_tokens, formats, reasoning
 from transforms.chat import ChatFormat
 from transforms.formats.rows import MAX_ROW_BYTES
-from transforms.normalize import TURNS
 from transforms.partition import VALIDATION
-from transforms.records import ROW, Bad, Batch, one_array, rejects_table
+from transforms.quality.limit import Limit, TooLong
+from transforms.quality.measured import HIDDEN
+from transforms.quality.rules import TokenRule
+from transforms.quality.tokens import stored_counter
+from transforms.records import ROW, TURNS, Bad, Batch, Piece, one_array, rejects_table
 from transforms.rendering import ESCAPED, KEPT, OWN_SYSTEM, render_turns
 from transforms.sandbox import Sandbox, TemplateSource
 from transforms.shapes import Shape, shape_pairs, shape_turns
+from transforms.storage import Folder
 from transforms.turns import ASSISTANT, USER, Turn, Turns
 
 REJECTED = "rejected"
@@ -33,33 +37,60 @@ class Render(beam.PTransform):
     The main output's tables have the shape's columns and ``validation``.  The side output has a
     batch of the ``REJECTS`` schema for every input batch, with the same place: what Read,
     Normalize and this step could not take.
+
+    With ``tokens`` the main output has ``TOKENS``, too; the tokenizer lies beside ``folder``, and
+    ``source`` tells where a row stands that is too long.
     """
 
     chat: ChatFormat
     shape: Shape
+    tokens: TokenRule | None = None
+    folder: Folder | None = None
+    source: formats.Source | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.pvalue.DoOutputsTuple:
-        render = beam.ParDo(_RenderFn(self.chat, self.shape)).with_output_types(Batch)
+        step = _RenderFn(self.chat, self.shape, self.tokens, self.folder, self.source)
+        render = beam.ParDo(step).with_output_types(Batch)
         outputs = batches | render.with_outputs(REJECTED, main="kept")
         outputs[REJECTED].element_type = Batch  # else Beam would pickle tables to sample their size
         return outputs
 
 
 class _RenderFn(beam.DoFn):
-    def __init__(self, chat: ChatFormat, shape: Shape) -> None:
+    def __init__(
+        self,
+        chat: ChatFormat,
+        shape: Shape,
+        tokens: TokenRule | None,
+        folder: Folder | None,
+        source: formats.Source | None,
+    ) -> None:
         self._chat, self._shape = chat, shape
+        self._tokens, self._folder, self._source = tokens, folder, source
+        self._limit: Limit | None = None
 
     def setup(self) -> None:
         self._sandbox = sandbox_of(self._chat)
+        if self._tokens is not None and self._folder is not None:
+            self._limit = Limit(self._tokens, stored_counter(self._folder, self._tokens))
 
     def process(self, batch: Batch) -> Iterator[Batch]:
-        rows = render(batch.table, self._chat, self._shape, self._sandbox)
+        try:
+            rows = render(batch.table, self._chat, self._shape, self._sandbox, self._limit)
+        except TooLong as error:
+            raise error.at(batch.piece.file, self._before(batch.piece) + error.row) from error
         rejects = rows.rejects
         if batch.rejects is not None:
             rejects = pa.concat_tables([batch.rejects, rejects])
-        yield replace(batch, table=rows.kept, rejects=None, events=rows.events)
+        events = Counter(batch.events)
+        events.update(rows.events)
+        yield replace(batch, table=rows.kept, rejects=None, events=events)
         rejected = replace(batch, table=rejects.sort_by("row"), rejects=None)
         yield beam.pvalue.TaggedOutput(REJECTED, rejected)
+
+    def _before(self, piece: Piece) -> int:
+        source = self._source
+        return formats.first_row(source.path(piece.file), source.form, piece) if source else 0
 
     def teardown(self) -> None:
         self._sandbox.close()
@@ -74,20 +105,33 @@ def sandbox_of(chat: ChatFormat) -> Sandbox:
 
 @dataclass(frozen=True)
 class RenderedRows:
-    """The shape's columns of the rows that are kept, the ``REJECTS`` of the others, and events."""
+    """The shape's columns of the rows that are kept, the ``REJECTS`` of the others, and events.
+
+    ``rows`` is the ``ROW`` of each row that is kept.
+    """
 
     kept: pa.Table
     rejects: pa.Table
     events: Mapping[str, int]
+    rows: pa.ChunkedArray
 
 
-def render(table: pa.Table, chat: ChatFormat, shape: Shape, sandbox: Sandbox) -> RenderedRows:
-    """Renders rows that ``Normalize`` made; a column ``validation`` is kept."""
+def render(
+    table: pa.Table,
+    chat: ChatFormat,
+    shape: Shape,
+    sandbox: Sandbox,
+    limit: Limit | None = None,
+) -> RenderedRows:
+    """Renders rows that ``Normalize`` made; a column ``validation`` and hidden ones are kept.
+
+    With a ``limit`` each row has its ``TOKENS``; raises ``TooLong`` if that is the rule.
+    """
     size = table.nbytes + table.num_rows * (len((chat.system_prompt or "").encode()) + _MARKUP)
     if size > _MOST_BYTES and table.num_rows > 1:
         half = table.num_rows // 2
         parts = (table.slice(0, half), table.slice(half))
-        done = [render(part, chat, shape, sandbox) for part in parts]
+        done = [render(part, chat, shape, sandbox, limit) for part in parts]
         events: Counter[str] = Counter()
         for part in done:
             events.update(part.events)
@@ -95,7 +139,22 @@ def render(table: pa.Table, chat: ChatFormat, shape: Shape, sandbox: Sandbox) ->
             pa.concat_tables([part.kept for part in done]),
             pa.concat_tables([part.rejects for part in done]),
             events,
+            pa.chunked_array([c for part in done for c in part.rows.chunks], pa.int64()),
         )
+    if limit is None:
+        return _rendered(table, chat, shape, sandbox)
+    whole = with_text(shape)
+    rows = limit.applied(table, lambda part: _rendered(part, chat, whole, sandbox))
+    dropped = [name for name in whole.columns if name not in shape.columns]
+    return replace(rows, kept=rows.kept.drop_columns(dropped))
+
+
+def with_text(shape: Shape) -> Shape:
+    """The shape with the text, which is what tokens are counted in."""
+    return replace(shape, names=tuple(dict.fromkeys(("text", *shape.names))))
+
+
+def _rendered(table: pa.Table, chat: ChatFormat, shape: Shape, sandbox: Sandbox) -> RenderedRows:
     if TURNS not in table.column_names:
         if chat.takes_pairs and "messages" not in shape.names and not _parts_pairs(table, chat):
             return _pairs(table, chat, shape)
@@ -151,13 +210,13 @@ def _pairs(table: pa.Table, chat: ChatFormat, shape: Shape) -> RenderedRows:
         fixed = len(before.encode()) + len(between.encode())
         prompts = given.to_numpy(zero_copy_only=False) + fixed
     shaped = shape_pairs(kept, texts, prompts, shape)
-    return RenderedRows(_marked(shaped, kept), _rejects(table, why), events)
+    return RenderedRows(_marked(shaped, kept), _rejects(table, why), events, kept[ROW])
 
 
 def _as_turns(pairs: pa.Table) -> pa.Table:
     questions, answers = pairs["instruction"].to_pylist(), pairs["response"].to_pylist()
     rows = [[Turn(USER, q), Turn(ASSISTANT, a)] for q, a in zip(questions, answers, strict=True)]
-    kept = [name for name in (ROW, VALIDATION) if name in pairs.column_names]
+    kept = [name for name in pairs.column_names if name == ROW or _is_beside(name)]
     return pairs.select(kept).append_column(TURNS, Turns.of_rows(rows).column())
 
 
@@ -168,7 +227,8 @@ def _turns(table: pa.Table, chat: ChatFormat, shape: Shape, sandbox: Sandbox) ->
     done = render_turns(turns, tools, chat, lambda: sandbox, shape.with_prompts, no_place)
     shaped = shape_turns(done.turns, done.texts, done.prompts, tools, shape)
     kept = _good(_marked(shaped, table), done.bad)
-    return RenderedRows(kept, _rejects(table, done.bad), done.events)
+    rows = _good(table.select([ROW]), done.bad)[ROW]
+    return RenderedRows(kept, _rejects(table, done.bad), done.events, rows)
 
 
 def _without_columns(turns: Turns, shape: Shape) -> dict[int, Bad]:
@@ -189,9 +249,14 @@ def _good(table: pa.Table, bad: Mapping[int, Bad]) -> pa.Table:
 
 
 def _marked(shaped: pa.Table, rows: pa.Table) -> pa.Table:
-    if VALIDATION not in rows.column_names:
-        return shaped
-    return shaped.append_column(VALIDATION, rows[VALIDATION])
+    for name in filter(_is_beside, rows.column_names):
+        shaped = shaped.append_column(name, rows[name])
+    return shaped
+
+
+def _is_beside(name: str) -> bool:
+    """Is it a column that goes along with the row, whatever is made of it?"""
+    return name == VALIDATION or (name.startswith(HIDDEN) and name != ROW)
 
 
 def _rejects(table: pa.Table, bad: Mapping[int, Bad]) -> pa.Table:

@@ -27,7 +27,7 @@ def asked(rows: pa.Table, user_marker: str, control_tokens: Sequence[str]) -> pa
         return prompts
     ends = "|".join([*(re.escape(token) for token in control_tokens), "$"])
     between = f"(?s){re.escape(user_marker)}(?P<asked>.*?)(?:{ends})"
-    return pc.coalesce(pc.extract_regex(prompts, between).field("asked"), prompts)
+    return pc.coalesce(pc.struct_field(pc.extract_regex(prompts, between), "asked"), prompts)
 
 
 def _first_user(messages: pa.ListArray) -> pa.StringArray:

@@ -64,12 +64,14 @@ def _powers(turns: Turns, half: int) -> np.ndarray:
     most = int(counts.max(initial=0))
     powers = np.cumprod(np.full(most, _NEXT[half], np.uint64), dtype=np.uint64)
     places = np.arange(turns.offsets[-1]) - np.repeat(turns.offsets[:-1], counts)
-    return powers[places] if most else np.empty(0, np.uint64)
+    made: np.ndarray = powers[places] if most else np.empty(0, np.uint64)
+    return made
 
 
 def _sums(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     total = np.concatenate((np.zeros(1, np.uint64), np.cumsum(values, dtype=np.uint64)))
-    return total[offsets[1:]] - total[offsets[:-1]]
+    sums: np.ndarray = total[offsets[1:]] - total[offsets[:-1]]
+    return sums
 
 
 def _scattered(numbers: np.ndarray) -> np.ndarray:

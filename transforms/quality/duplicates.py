@@ -12,8 +12,8 @@ import numpy as np
 
 from transforms.quality.content import Halves
 
-UNITS_A_BUCKET = 64
-"""Units whose hashes one group holds: some 50 MB."""
+ROWS_A_BUCKET = 500_000
+"""Rows whose hashes one group holds, about: 12 MB, and some times that to sort them."""
 
 _ROW_BITS = 40
 
@@ -23,7 +23,8 @@ def place(piece: int, rows: np.ndarray) -> np.ndarray:
 
     ``piece`` counts from 0, ``rows`` (from 1) within it.
     """
-    return np.uint64(piece << _ROW_BITS) | rows.astype(np.uint64)
+    places: np.ndarray = np.uint64(piece << _ROW_BITS) | rows.astype(np.uint64)
+    return places
 
 
 def rows_of_piece(places: np.ndarray, piece: int) -> np.ndarray:
@@ -32,19 +33,27 @@ def rows_of_piece(places: np.ndarray, piece: int) -> np.ndarray:
     return (own & np.uint64(2**_ROW_BITS - 1)).astype(np.int64)
 
 
-def buckets(units: int) -> int:
-    """In how many groups the hashes of so many units are compared."""
-    return -(-units // UNITS_A_BUCKET)
+def buckets(rows: int) -> int:
+    """In how many groups the hashes of so many rows are compared."""
+    return 1 + rows // ROWS_A_BUCKET
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """Hashes of rows of a unit that fall in one bucket, with their places; bytes of uint64."""
+    """Hashes of rows of a unit that fall in one bucket, with their places; bytes of uint64.
+
+    The rows of a unit may come in several parts, each in source order, that do not overlap.
+    """
 
     unit: int
     first: bytes
     second: bytes
     places: bytes
+
+    @property
+    def begins(self) -> tuple[int, int]:
+        """Where it stands among the parts of all units."""
+        return self.unit, int.from_bytes(self.places[:8], "little")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,7 @@ def fingerprints(
 
 def repeated(group: Iterable[Fingerprints]) -> Iterator[tuple[int, Drop]]:
     """(unit, rows that stand earlier in the source already), from all that a bucket holds."""
-    ordered = sorted(group, key=lambda part: part.unit)
+    ordered = sorted(group, key=lambda part: part.begins)
     first, second, places = (
         np.frombuffer(b"".join(getattr(part, name) for part in ordered), np.uint64)
         for name in ("first", "second", "places")

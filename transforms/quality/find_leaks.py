@@ -4,38 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import apache_beam as beam
 
 from transforms.chat import ChatTemplate
-from transforms.errors import StorageError
+from transforms.errors import StorageError, VerificationFailed
 from transforms.partition import VALIDATION
 from transforms.quality.asked import asked
-from transforms.quality.leakage import NONE, Finder, Prompts, Seen, leakage, together
+from transforms.quality.leakage import Finder, Seen, leakage, together
 from transforms.quality.survey import PROMPTS_FILE
+from transforms.quality.validation_prompts import NONE, Prompts
 from transforms.records import Batch
 from transforms.storage import Folder
 
 
 @dataclass
 class FindLeaks(beam.PTransform):
-    """``Batch -> dict``: the manifest's ``leakage``, once.
+    """``(Batch, …) -> dict``: the manifest's ``leakage``, once, of all the batches.
 
     The tables are those that Render made.  ``Survey`` has stored the prompts to look for: it ends
-    before the first batch is read.  Without ``looks`` there are none.
+    before the first batch is read (for rows of an earlier run, that run's did).  Without ``looks``
+    there are none.  Where the split is ``by_prompt`` equal prompts in both splits are a
+    ``VerificationFailed``.
     """
 
     folder: Folder
     template: ChatTemplate
     looks: bool = True
+    by_prompt: bool = True
 
-    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[dict[str, Any]]:
+    def expand(
+        self, batches: tuple[beam.PCollection[Batch], ...]
+    ) -> beam.PCollection[dict[str, Any]]:
+        look = beam.ParDo(_LookFn(self.folder, self.template, self.looks)).with_output_types(Seen)
+        # Each by itself: runners may store what is flattened, and batches are all of the data.
+        seen = [part | f"Look{number}" >> look for number, part in enumerate(batches)]
         return (
-            batches
-            | "Look" >> beam.ParDo(_LookFn(self.folder, self.template, self.looks)).with_output_types(Seen)
+            seen
+            | beam.Flatten()
             | "Together" >> beam.CombineGlobally(_Together())
-            | "Leakage" >> beam.Map(_part).with_output_types(dict[str, Any])
+            | "Leakage" >> beam.Map(_part, self.by_prompt).with_output_types(dict[str, Any])
         )
 
 
@@ -51,19 +61,25 @@ class _LookFn(beam.DoFn):
         if not rows.num_rows:
             return
         # Not in setup: a worker may be set up before the prompts are stored.
-        self._finder = self._finder or Finder(self._known())
+        self._finder = self._finder or self._find()
         prompts = asked(rows, self._template.user_marker, self._template.control_tokens)
         seen = self._finder.look(prompts, rows[VALIDATION].to_numpy())
         if seen.rows or seen.leaks:
             yield seen
 
-    def _known(self) -> Prompts:
+    def _find(self) -> Finder:
         if not self._looks:
-            return NONE
+            return Finder(NONE)
         data = self._folder.get_work(PROMPTS_FILE)
         if data is None:
             raise StorageError(f"the file {PROMPTS_FILE} of {self._folder.path} is gone; run again")
-        return Prompts.from_bytes(data)
+        return _finder(data)
+
+
+@lru_cache(maxsize=1)
+def _finder(prompts: bytes) -> Finder:
+    """One for all threads of a worker: its index takes time and room."""
+    return Finder(Prompts.from_bytes(prompts))
 
 
 class _Together(beam.CombineFn):
@@ -82,5 +98,13 @@ class _Together(beam.CombineFn):
         return accumulator
 
 
-def _part(seen: Seen) -> dict[str, Any]:
-    return {"leakage": leakage(seen)}
+def _part(seen: Seen, by_prompt: bool) -> dict[str, Any]:
+    found = leakage(seen)
+    if by_prompt and found["exact"]:
+        example = found["examples"][0]["validation"]
+        raise VerificationFailed(
+            f"{found['exact']:,} validation rows have the very prompt of a training row, such as "
+            f"{example!r}, though equal prompts belong in one split; nothing was published. This "
+            "is a fault of this tool: report it, please"
+        )
+    return {"leakage": {**found, "by_prompt": by_prompt}}

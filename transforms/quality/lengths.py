@@ -81,7 +81,9 @@ def merge(parts: Iterable[Counts]) -> Counts:
     filled = [part for part in parts if len(part.values)]
     if len(filled) < 2:
         return filled[0] if filled else NONE
-    values, places = np.unique(np.concatenate([part.values for part in filled]), return_inverse=True)
+    values, places = np.unique(
+        np.concatenate([part.values for part in filled]), return_inverse=True
+    )
     counts = np.zeros(len(values), np.int64)
     np.add.at(counts, places, np.concatenate([part.counts for part in filled]))
     return Counts(
@@ -118,7 +120,11 @@ def histogram(train: Counts, validation: Counts) -> dict[str, list[int]]:
     if not both.rows:
         return {"edges": [0, 1], "train": [0], "validation": [0]}
     edges = _edges(int(both.values[0]), both.quantile(99), both.most)
-    return {"edges": edges, "train": _binned(train, edges), "validation": _binned(validation, edges)}
+    return {
+        "edges": edges,
+        "train": _binned(train, edges),
+        "validation": _binned(validation, edges),
+    }
 
 
 def _edges(least: int, usual: int, most: int) -> list[int]:

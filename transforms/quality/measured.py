@@ -154,11 +154,11 @@ def of_bytes(data: bytes) -> Measured:
         splits.append(Counts(values, counts[part], total, least, most))
         at += length
     pairs = zip(splits[::2], splits[1::2], strict=True)
-    values = {
+    named: dict[str, Values] = {
         name: None if items is None else {value: (a, b) for value, (a, b) in items}
         for name, items in header["values"].items()
     }
-    return Measured(dict(zip(header["lengths"], pairs, strict=True)), values)
+    return Measured(dict(zip(header["lengths"], pairs, strict=True)), named)
 
 
 def to_text(found: Measured) -> str:

@@ -5,7 +5,7 @@ are compared by a sketch, two bits of each value (b-bit MinHash, Li and Koenig, 
 seem at least ``SIMILAR`` alike are linked.  Of rows that links connect the first in source order
 stays.
 
-With nine bands of seven values rows that are 0.9 alike meet in one with a chance of 99.7 %, those at
+With nine bands of seven values rows that are 0.9 alike meet in one with a chance of 99.7 %, at
 0.8 with 88 %, at 0.5 with 7 %.  What crosses the shuffle is a hash, a place and a sketch for each
 row and band, 432 bytes a row in all.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from rensa import RMinHash
+from rensa import RMinHash  # type: ignore[import-untyped]
 
 from transforms.quality.duplicates import Drop
 from transforms.quality.rules import SHINGLE_WORDS, SIMILAR
@@ -40,6 +40,11 @@ class Banded:
     hashes: bytes
     places: bytes
     sketches: bytes
+
+    @property
+    def begins(self) -> tuple[int, int]:
+        """Where it stands among the parts of all units, which do not overlap."""
+        return self.unit, int.from_bytes(self.places[:8], "little")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +107,13 @@ def similarity(sketches: np.ndarray, other: np.ndarray) -> np.ndarray:
     differing = (differing | differing >> 1) & 0x55
     same = VALUES - np.bitwise_count(differing).sum(axis=1)
     # Values that differ agree in two bits by chance, one time in four.
-    return (same / VALUES - 0.25) / 0.75
+    estimated: np.ndarray = (same / VALUES - 0.25) / 0.75
+    return estimated
 
 
 def linked(parts: Iterable[Banded]) -> Iterator[Links]:
     """The pairs of near duplicates among the rows of a band's bucket."""
-    ordered = sorted(parts, key=lambda part: part.unit)
+    ordered = sorted(parts, key=lambda part: part.begins)
     hashes, places = (
         np.frombuffer(b"".join(getattr(part, name) for part in ordered), np.uint64)
         for name in ("hashes", "places")

@@ -17,13 +17,19 @@ class Benchmark:
     """A benchmark whose prompts are looked for.
 
     ``prompts`` counts them, ``too_short`` those with fewer words than can be looked for;
-    ``sha256`` is of what workers compare with.
+    ``sha256`` is of what workers compare with.  ``revision`` is the commit of one from the hub.
     """
 
     name: str
     prompts: int
     too_short: int
     sha256: str
+    revision: str | None = None
+
+    @property
+    def flag(self) -> str:
+        """What ``--decontaminate`` takes for it, at the same commit."""
+        return self.name + (f",revision={self.revision}" if self.revision else "")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from transforms import formats
 from transforms.conversation import ConversationRules
 from transforms.mappings import AnyMapping
 from transforms.normalize import rows_of
-from transforms.quality import leakage
 from transforms.quality.content import content_hashes, contents
 from transforms.quality.duplicates import (
     Drop,
@@ -29,8 +28,15 @@ from transforms.quality.duplicates import (
     place,
     repeated,
 )
-from transforms.quality.leakage import Prompts, ids_of, is_looked_at
 from transforms.quality.rules import QualityRules
+from transforms.quality.validation_prompts import (
+    NONE,
+    Prompts,
+    ids_of,
+    is_looked_at,
+    merged,
+    prompts_of,
+)
 from transforms.records import ROW, Unit, one_array
 from transforms.split import SplitRule, normalise_keys
 from transforms.storage import Folder, note_survey
@@ -39,6 +45,8 @@ PROMPTS_FILE = "validation-prompts.arrow"
 """Work file of the validation prompts to look for: hashes, no text."""
 
 _NEAR, _PROMPTS = "near", "prompts"
+_MOST_PROMPTS = 100
+"""Batches whose prompts are held before those that are not looked at are left out."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +69,16 @@ class Surveyed:
 class Survey(beam.PTransform):
     """``Unit -> (unit number, Drop)``: rows to leave out, once all is known.
 
-    Validation prompts are then in the folder's work file.  A unit comes with one ``Drop`` at least
-    only if it has rows to leave out; ``units`` counts all units.
+    Validation prompts are then in the folder's work file.  A unit without rows to leave out has no
+    ``Drop``.  ``rows`` is about how many there are.
     """
 
     looks: Surveyed
     folder: Folder
-    units: int
+    rows: int
 
     def expand(self, units: beam.PCollection[Unit]) -> beam.PCollection[tuple[int, Drop]]:
-        looks, of = self.looks, buckets(self.units)
+        looks, of = self.looks, buckets(self.rows)
         if not looks.is_needed:
             nothing = beam.FlatMap(lambda unit: []).with_output_types(tuple[int, Drop])
             return units | "Nothing" >> nothing
@@ -91,6 +99,10 @@ class Survey(beam.PTransform):
         return parts | beam.Flatten()
 
 
+_ROWS_A_PART = 100_000
+"""Rows after which a unit's hashes are handed on."""
+
+
 class _SurveyUnitFn(beam.DoFn):
     """Unit -> (bucket, Fingerprints); (band and bucket, Banded); Prompts as bytes."""
 
@@ -98,30 +110,16 @@ class _SurveyUnitFn(beam.DoFn):
         self._looks, self._folder, self._of = looks, folder, of
 
     def process(self, unit: Unit) -> Iterator[Any]:
-        dedup = self._looks.quality.dedup
-        places, halves, values, which, prompts = [], [], [], [], [leakage.NONE]
+        prompts, part = [NONE], _Part(unit.number, self._looks.quality.dedup, self._of)
         for piece, rows in self._rows(unit):
-            at = place(piece, rows[ROW].to_numpy())
-            if dedup != "off":
-                places.append(at)
-                halves.append(content_hashes(rows))
-            if dedup == "near":
-                from transforms.quality.minhash import min_hashes
-
-                made, has_words = min_hashes(contents(rows))
-                values.append(made)
-                which.append(at[has_words])
+            part.add(rows, place(piece, rows[ROW].to_numpy()))
+            if part.rows >= _ROWS_A_PART:
+                yield from part.taken()
             prompts.append(self._prompts(rows))
-        if places:
-            first, second = (np.concatenate(half) for half in zip(*halves, strict=True))
-            yield from fingerprints(unit.number, (first, second), np.concatenate(places), self._of)
-        if values:
-            from transforms.quality.minhash import banded
-
-            joined, at = np.concatenate(values), np.concatenate(which)
-            for entry in banded(unit.number, joined, at, self._of):
-                yield beam.pvalue.TaggedOutput(_NEAR, entry)
-        yield beam.pvalue.TaggedOutput(_PROMPTS, leakage.merged(prompts).to_bytes())
+            if len(prompts) > _MOST_PROMPTS:
+                prompts = [merged(prompts)]
+        yield from part.taken()
+        yield beam.pvalue.TaggedOutput(_PROMPTS, merged(prompts).to_bytes())
         note_survey(self._folder, unit.number)
 
     def _rows(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
@@ -140,12 +138,48 @@ class _SurveyUnitFn(beam.DoFn):
         rows = rows.append_column("id", pa.array(ids))
         rows = rows.filter(pa.array(is_looked_at(ids, self._looks.quality.looked_at)))
         if not rows.num_rows:
-            return leakage.NONE
+            return NONE
         split = self._looks.split
         asked = one_array(rows["instruction"])
         keys = one_array(rows["key"]) if split.key else normalise_keys(asked)
         marks = split.is_validation(keys)
-        return leakage.prompts_of(asked.filter(marks), rows["id"].to_numpy()[marks.to_numpy(False)])
+        return prompts_of(asked.filter(marks), rows["id"].to_numpy()[marks.to_numpy(False)])
+
+
+class _Part:
+    """Hashes of some rows of a unit, until they are taken."""
+
+    def __init__(self, unit: int, dedup: str, of: int) -> None:
+        self._unit, self._dedup, self._of = unit, dedup, of
+        self._clear()
+
+    def _clear(self) -> None:
+        self.rows = 0
+        self._hashed: list[tuple[np.ndarray, ...]] = []
+        self._near: list[tuple[np.ndarray, ...]] = []
+
+    def add(self, rows: pa.Table, places: np.ndarray) -> None:
+        self.rows += rows.num_rows
+        if self._dedup != "off":
+            self._hashed.append((*content_hashes(rows), places))
+        if self._dedup == "near":
+            from transforms.quality.minhash import min_hashes
+
+            values, which = min_hashes(contents(rows))
+            self._near.append((values, places[which]))
+
+    def taken(self) -> Iterator[Any]:
+        """What the hashes are for the survey's outputs; there are none left then."""
+        if self._hashed:
+            first, second, places = map(np.concatenate, zip(*self._hashed, strict=True))
+            yield from fingerprints(self._unit, (first, second), places, self._of)
+        if self._near:
+            from transforms.quality.minhash import banded
+
+            values, places = map(np.concatenate, zip(*self._near, strict=True))
+            for entry in banded(self._unit, values, places, self._of):
+                yield beam.pvalue.TaggedOutput(_NEAR, entry)
+        self._clear()
 
 
 def _repeated(bucket: int, group: Iterable[Fingerprints]) -> Iterator[tuple[int, Drop]]:
@@ -174,13 +208,13 @@ class _MergePrompts(beam.CombineFn):
     """Prompts as bytes -> all of them, as bytes."""
 
     def create_accumulator(self) -> bytes:
-        return leakage.NONE.to_bytes()
+        return NONE.to_bytes()
 
     def add_input(self, accumulator: bytes, part: bytes) -> bytes:
         return self.merge_accumulators([accumulator, part])
 
     def merge_accumulators(self, accumulators: Iterable[bytes]) -> bytes:
-        return leakage.merged([Prompts.from_bytes(part) for part in accumulators]).to_bytes()
+        return merged([Prompts.from_bytes(part) for part in accumulators]).to_bytes()
 
     def extract_output(self, accumulator: bytes) -> bytes:
         return accumulator

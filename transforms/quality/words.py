@@ -1,8 +1,9 @@
 """Texts as arrays of hashed words, and of hashed word n-grams: what similarity is measured in.
 
-A word is a run of letters and digits, in lower case as far as ASCII goes; a character of a script
-without spaces between words (Chinese, Japanese, Korean) is a word by itself.  Punctuation and white
-space are no words.  All rows of a batch are taken together, without a loop over rows.
+A word is a run of letters and digits, in lower case as far as ASCII goes; a character from U+3040
+to U+DFFF (Chinese, Japanese, Korean) is a word by itself.  Punctuation, symbols and white space are
+no words: all that ASCII has, U+0080 to U+00BF, U+2000 to U+2FFF and U+3000 to U+303F.  All rows of
+a batch are taken together, without a loop over rows.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ def _plain(byte: int) -> int:
 
 
 _PLAIN = bytes(_plain(byte) for byte in range(256))
-# UTF-8's first byte of U+3000 to U+DFFF (CJK, kana, Hangul), and of U+2000 to U+2FFF, which are
-# punctuation and symbols.
+# UTF-8's first byte of U+3000 to U+DFFF (CJK, kana, Hangul).
 _IDEOGRAPH = range(0xE3, 0xEE)
-_SYMBOL = 0xE2
+# How UTF-8 begins U+0080 to U+00BF, U+2000 to U+2FFF and U+3000 to U+303F: spaces, punctuation and
+# symbols, but for a few.
+_LEADS = (b"\xc2", b"\xe2", b"\xe3\x80")
 _WORD_BYTES = 8
 
 
@@ -59,6 +61,19 @@ def words(values: pa.StringArray) -> Hashed:
     A hash is of a word's length, its first eight bytes and its last eight.
     """
     raw, edges = _plain_bytes(values)
+    starts, stops = _places(raw, edges)
+    return Hashed(
+        _word_hashes(raw, starts, stops), np.searchsorted(starts, edges).astype(np.uint64)
+    )
+
+
+def word_places(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """Where the words of one text begin and end, as places in its UTF-8."""
+    return _places(*_plain_bytes(pa.array([text], pa.string())))
+
+
+def _places(raw: bytes, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Begin and end of every word in plain bytes; no word goes over an edge."""
     text = np.frombuffer(raw, np.uint8)[: len(raw) - _WORD_BYTES]
     inside = text != _NO_WORD
     begins, ends = inside.copy(), inside.copy()
@@ -68,9 +83,8 @@ def words(values: pa.StringArray) -> Hashed:
     first, last = edges[:-1][filled], edges[1:][filled] - 1
     begins[first] = inside[first]
     ends[last] = inside[last]
-    ideographs = (text >= _IDEOGRAPH.start) & (text < _IDEOGRAPH.stop)
-    if ideographs.any():
-        alone = np.flatnonzero(ideographs)
+    alone = np.flatnonzero((text >= _IDEOGRAPH.start) & (text < _IDEOGRAPH.stop))
+    if len(alone):
         begins[alone] = True
         after = alone + 3  # UTF-8 gives each of them three bytes
         after = after[after < len(text)]
@@ -78,25 +92,32 @@ def words(values: pa.StringArray) -> Hashed:
         starts = np.flatnonzero(begins)
         # A word now also ends where the next one begins at once.
         ends[starts[1:] - 1] |= inside[starts[1:] - 1]
-    starts, stops = np.flatnonzero(begins), np.flatnonzero(ends) + 1
-    return Hashed(
-        _word_hashes(raw, starts, stops), np.searchsorted(starts, edges).astype(np.uint64)
-    )
+    return np.flatnonzero(begins), np.flatnonzero(ends) + 1
 
 
 def _plain_bytes(values: pa.StringArray) -> tuple[bytes, np.ndarray]:
     """All values with a space for what is no part of a word, and eight bytes more; their edges."""
+    if not len(values):  # Arrow may then have no offsets at all
+        return bytes(_WORD_BYTES), np.zeros(1, np.int64)
     _, offsets, data = values.buffers()
     edges = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
-    start, stop = (int(edges[0]), int(edges[-1])) if len(values) else (0, 0)
+    start, stop = int(edges[0]), int(edges[-1])
     raw = bytes(memoryview(data)[start:stop]).translate(_PLAIN) if stop > start else b""
-    if bytes([_SYMBOL]) in raw:
-        text = np.frombuffer(raw, np.uint8).copy()
-        symbols = np.flatnonzero(text == _SYMBOL)
-        for byte in range(3):
-            text[symbols + byte] = _NO_WORD
-        raw = text.tobytes()
+    if any(lead in raw for lead in _LEADS):
+        raw = _without_symbols(raw)
     return raw + bytes(_WORD_BYTES), edges.astype(np.int64) - start
+
+
+def _without_symbols(raw: bytes) -> bytes:
+    """The same with spaces for characters beyond ASCII that are no part of a word."""
+    text = np.frombuffer(raw, np.uint8).copy()
+    for lead in _LEADS:
+        symbols = np.flatnonzero(text == lead[0])
+        if len(lead) > 1:
+            symbols = symbols[text[symbols + 1] == lead[1]]
+        for byte in range(2 if lead[0] < 0xE0 else 3):
+            text[symbols + byte] = _NO_WORD
+    return text.tobytes()
 
 
 _KEPT = np.array([2 ** (8 * n) - 1 for n in range(_WORD_BYTES + 1)], np.uint64)
@@ -107,10 +128,10 @@ def _word_hashes(raw: bytes, starts: np.ndarray, stops: np.ndarray) -> np.ndarra
     # Eight bytes at any place as one number: UTF-8 text is not aligned.
     eight = np.ndarray(len(raw) - _WORD_BYTES + 1, np.dtype("<u8"), raw, strides=(1,))
     lengths = stops - starts
-    head = eight[starts] & _KEPT[np.minimum(lengths, _WORD_BYTES)]
-    tail = np.where(lengths > _WORD_BYTES, eight[np.maximum(stops - _WORD_BYTES, 0)], 0)
-    mixed = head * np.uint64(0x9E3779B97F4A7C15)
-    mixed ^= tail * np.uint64(0xC2B2AE3D27D4EB4F)
+    mixed = eight[starts] & _KEPT[np.minimum(lengths, _WORD_BYTES)]
+    mixed *= np.uint64(0x9E3779B97F4A7C15)
+    long = np.flatnonzero(lengths > _WORD_BYTES)
+    mixed[long] ^= eight[stops[long] - _WORD_BYTES] * np.uint64(0xC2B2AE3D27D4EB4F)
     mixed ^= lengths.astype(np.uint64) * np.uint64(0x165667B19E3779F9)
     return _scattered(mixed)
 
@@ -119,7 +140,11 @@ def _scattered(numbers: np.ndarray) -> np.ndarray:
     """The finaliser of SplitMix64 (Steele and others, 2014): every bit depends on all others."""
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return numbers ^ (numbers >> np.uint64(31))
+    scattered: np.ndarray = numbers ^ (numbers >> np.uint64(31))
+    return scattered
+
+
+_FACTOR = np.uint64(0x100000001B3)
 
 
 def n_grams(found: Hashed, length: int, short: bool = True) -> Hashed:
@@ -130,14 +155,27 @@ def n_grams(found: Hashed, length: int, short: bool = True) -> Hashed:
     counts = found.counts.astype(np.int64)
     made = np.maximum(counts - length + 1, np.minimum(counts, 1) if short else 0)
     offsets = np.concatenate(([0], np.cumsum(made)))
-    # The place of each n-gram's first word: its place among the n-grams, moved by its row.
-    moved = found.offsets[:-1].astype(np.int64) - offsets[:-1]
-    places = np.arange(offsets[-1]) + np.repeat(moved, made)
-    stops = np.repeat(found.offsets[1:].astype(np.int64), made)
-    hashes = np.zeros(len(places), np.uint64)
+    # All runs of the batch, also those that go over the end of a row, are made at a stroke.
+    following = np.concatenate((found.hashes, np.zeros(length, np.uint64)))
+    runs = following[: len(found.hashes)].copy()
+    for step in range(1, length):
+        runs *= _FACTOR
+        runs += following[step : step + len(runs)]
+    firsts = found.offsets[:-1].astype(np.int64)
+    if short:
+        few = np.flatnonzero((counts > 0) & (counts < length))
+        runs[firsts[few]] = _padded(found, few, length)
+    # The place of each run's first word: its place among the runs, moved by its row.
+    places = np.arange(offsets[-1]) + np.repeat(firsts - offsets[:-1], made)
+    return Hashed(_scattered(runs[places]), offsets.astype(np.uint64))
+
+
+def _padded(found: Hashed, rows: np.ndarray, length: int) -> np.ndarray:
+    """The run of all words of each of these rows, with zeros behind them."""
+    runs: np.ndarray = np.zeros(len(rows), np.uint64)
+    firsts, counts = found.offsets[:-1][rows], found.counts[rows]
     for step in range(length):
-        at = places + step
-        there = at < stops
-        word = np.where(there, found.hashes[np.where(there, at, 0)] if len(found.hashes) else 0, 0)
-        hashes = hashes * np.uint64(0x100000001B3) + word
-    return Hashed(_scattered(hashes), offsets.astype(np.uint64))
+        there = step < counts
+        runs *= _FACTOR
+        runs[there] += found.hashes[firsts[there] + np.uint64(step)]
+    return runs

@@ -25,6 +25,10 @@ Words = tuple["str | Figure", ...]
 """A sentence, or a cell of a table: text and numbers."""
 
 
+NOTHING: Words = ("—",)
+"""A cell where there is no number."""
+
+
 @dataclass(frozen=True)
 class Table:
     """``rows`` of cells below ``head``; the first cell of a row names it."""
@@ -32,6 +36,15 @@ class Table:
     caption: str
     head: tuple[str, ...]
     rows: tuple[tuple[Words, ...], ...]
+
+    @property
+    def numbers(self) -> tuple[bool, ...]:
+        """For each column whether it holds nothing but numbers; the first one names the row."""
+        columns = zip(*self.rows, strict=True)
+        return tuple(
+            bool(n) and all(isinstance(cell[0], Figure) or cell == NOTHING for cell in column)
+            for n, column in enumerate(columns)
+        )
 
 
 @dataclass(frozen=True)
@@ -70,14 +83,14 @@ class Section:
 
 
 def number(figure: Figure) -> str:
-    """The one way in which numbers are shown: ``12,345``, ``0.3%``, ``0.034``.
+    """The one way in which numbers are shown: ``12,345``, ``0.3%``, ``0.034``, ``0.8``.
 
     A share above nothing is never shown as nothing.
     """
     if figure.kind == COUNT:
         return f"{figure.value:,}"
     if figure.kind == DISTANCE:
-        return f"{figure.value:,.3f}"
+        return f"{figure.value:,.3f}".rstrip("0").rstrip(".")
     shown = next((s for n in (1, 2, 3, 4) if float((s := f"{figure.value:.{n}%}")[:-1])), None)
     return shown or ("below 0.0001%" if figure.value else "0%")
 

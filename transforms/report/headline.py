@@ -21,7 +21,7 @@ from transforms.report.figures import NOT_MEASURED, Figure, Words, share
 from transforms.report.told import Told
 
 LONG_TOKENS = 2048
-_MANY = 0.05
+_MANY, _SOME = 0.05, 0.01
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,12 @@ def leakage(found: Told) -> Headline:
     if not checked.value:
         return Headline("leakage", (NOT_MEASURED,), ())
     rows = found.part("rows").count()
+    much = rows.value > _SOME * checked.value
     return Headline(
         "leakage",
         (rows, " of ", checked),
         ("validation rows with a near copy in training",),
-        "the validation loss will look better than it is" if rows.value else "",
+        "the validation loss will look better than it is" if much else "",
     )
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from transforms.errors import VerificationFailed
 from transforms.layout import MANIFEST
-from transforms.report.figures import COUNT, Figure
+from transforms.report.figures import DISTANCE, Figure
 
 _MOST = 2**63
 
@@ -52,19 +51,11 @@ class Told:
             raise self.unreadable("a count")
         return Figure(self.value, self.at)
 
-    def share(self, kind: str) -> Figure:
-        """A number from 0 to 1."""
-        if type(self.value) not in (int, float) or not 0 <= self.value <= 1:
-            raise self.unreadable("a number from 0 to 1")
-        return Figure(self.value, self.at, kind)
-
-    def number(self) -> Figure:
-        """Any finite number from 0 on."""
+    def number(self, kind: str = DISTANCE) -> Figure:
+        """A finite number from 0 on."""
         if type(self.value) not in (int, float) or not 0 <= self.value < _MOST:
             raise self.unreadable("a number")
-        if math.isnan(self.value):
-            raise self.unreadable("a number")
-        return Figure(self.value, self.at, COUNT)
+        return Figure(self.value, self.at, kind)
 
     def text(self) -> str:
         """A text."""
@@ -80,7 +71,7 @@ class Told:
         """The parts of a list, not more than ``most``; none where it is missing."""
         if self.value is None:
             return []
-        if not isinstance(self.value, list):
+        if not isinstance(self.value, (list, tuple)):
             raise self.unreadable("a list")
         return [self.part(number) for number in range(len(self.value[:most]))]
 

@@ -1,0 +1,95 @@
+"""Which tokenizer a request names, and whether it counts; of its files ``tokenizer.json`` alone.
+
+A file, a tokenizer's folder, ``hub:NAME``, or a hub name with an owner where nothing local has it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.request import Request
+from transforms.errors import AccessDenied, BadInput, UsageError
+from transforms.quality.rules import TokenRule
+from transforms.quality.tokens import TOKENIZER_FILE, TokenCounter
+
+MAX_BYTES = 100 * 10**6
+_HUB = "hub:"
+_MODEL = re.compile(r"[\w-][\w.-]*/[\w.-]+(?<!\.json)")
+_TRIED = "A question?\n<|im_start|>Ein Wörtchen, 三十 😀"
+
+
+@dataclass(frozen=True)
+class TokenizerFile:
+    """The rule that goes into a plan, and the JSON that goes beside the output."""
+
+    rule: TokenRule
+    data: bytes
+
+
+def tokenizer_file(request: Request) -> TokenizerFile | None:
+    """The request's tokenizer; None where it names none.
+
+    Raises ``UsageError`` for one that is not there, ``BadInput`` for one that cannot be used.
+    """
+    if request.tokenizer is None:
+        return None
+    name, data = _found(request.tokenizer)
+    if len(data) > MAX_BYTES:
+        raise UsageError(
+            f"--tokenizer {name} has more than {MAX_BYTES:,} bytes; expected a {TOKENIZER_FILE}"
+        )
+    try:
+        TokenCounter(data).count(pa.chunked_array([[_TRIED]], pa.string()))
+    except Exception as error:  # a tokenizer's own errors have no class
+        raise BadInput(
+            f"--tokenizer {name} cannot be used ({str(error):.200}); expected a {TOKENIZER_FILE} "
+            "of Hugging Face's tokenizers, so fetch it again"
+        ) from error
+    digest = sha256(data).hexdigest()
+    return TokenizerFile(TokenRule(name, digest, request.max_tokens, request.too_long), data)
+
+
+def _found(name: str) -> tuple[str, bytes]:
+    """What the tokenizer is called in a plan, which holds no machine's paths, and its JSON."""
+    path = Path(name)
+    try:
+        if not name.startswith(_HUB) and path.is_dir():
+            inner = path / TOKENIZER_FILE
+            if not inner.is_file():
+                raise _lacking(name)
+            return path.resolve().name, _read(inner)
+        if not name.startswith(_HUB) and path.is_file():
+            return path.name, _read(path)
+    except PermissionError as error:
+        raise AccessDenied(f"no permission to read --tokenizer {name}") from error
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
+        raise UsageError(f"--tokenizer {name!r:.200} cannot be read: {error}") from error
+    if not name.startswith(_HUB) and not _MODEL.fullmatch(name):
+        raise UsageError(
+            f"--tokenizer {name} is no file or folder; expected a {TOKENIZER_FILE}, a tokenizer's "
+            "folder, or a hub model as hub:NAME"
+        )
+    from pipeline.hub import model_files
+
+    model = name.removeprefix(_HUB)
+    data = model_files(model, "--tokenizer")(TOKENIZER_FILE)
+    if data is None:
+        raise _lacking(name)
+    return _HUB + model, data
+
+
+def _read(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+def _lacking(name: str) -> UsageError:
+    return UsageError(
+        f"--tokenizer {name} has no {TOKENIZER_FILE}; tokenizers of another form (such as "
+        "tokenizer.model) are not read, so name a model that has one"
+    )

@@ -1,0 +1,191 @@
+"""Leakage: which validation prompts have a near copy in training, counted exactly."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transforms.quality import validation_prompts as rule
+from transforms.quality.asked import asked
+from transforms.quality.leakage import Finder, Leak, Seen, leakage, together
+from transforms.quality.validation_prompts import (
+    NONE,
+    Prompts,
+    ids_of,
+    is_looked_at,
+    merged,
+    prompts_of,
+)
+
+# Few words, so that prompts share 3-grams, and short prompts are near each other.
+prompts = st.lists(st.sampled_from(["one", "two", "three", "four"]), max_size=9).map(" ".join)
+
+
+def array(values: Sequence[str]) -> pa.StringArray:
+    return pa.array(values, pa.string())
+
+
+def known(values: Sequence[str]) -> Prompts:
+    return prompts_of(array(values), ids_of(array(values)))
+
+
+def look(validation: Sequence[str], training: Sequence[str]) -> dict:
+    rows = array([*validation, *training])
+    marks = np.arange(len(rows)) < len(validation)
+    return leakage(Finder(known(validation)).look(rows, marks))
+
+
+def jaccard(one: str, other: str) -> float:
+    def shingles(text: str) -> set[tuple[str, ...]]:
+        words = text.split()
+        if len(words) < 3:
+            return {tuple(words)} if words else set()
+        return set(zip(words, words[1:], words[2:], strict=False))
+
+    either = shingles(one) | shingles(other)
+    return len(shingles(one) & shingles(other)) / len(either) if either else 0.0
+
+
+class TestFinder:
+    @given(st.lists(prompts, max_size=6), st.lists(prompts, max_size=6))
+    def test_it_finds_what_comparing_all_with_all_finds(
+        self, validation: list[str], training: list[str]
+    ) -> None:
+        found = look(validation, training)
+        nearest = [max((jaccard(v, t) for t in training), default=0.0) for v in validation]
+        assert found["checked"] == len(validation)
+        assert found["rows"] == sum(value >= 0.8 for value in nearest)
+        assert found["exact"] == sum(v in training and bool(v) for v in validation)
+        told = {e["validation"]: e["similarity"] for e in found["examples"]}
+        assert told == {
+            v: pytest.approx(value, abs=1e-4)
+            for v, value in zip(validation, nearest, strict=True)
+            if value >= 0.8
+        }
+
+    def test_it_finds_them_among_longer_prompts_that_share_a_lot(self) -> None:
+        order = random.Random(1)
+        sentences = [
+            " ".join(order.choices([f"w{n}" for n in range(300)], k=12)) for _ in range(40)
+        ]
+        made = [" ".join(order.sample(sentences, 4)) for _ in range(600)]
+        changed = [f"{text} {order.choice(sentences)[:20]}" for text in made[:30]]
+        validation, training = made[:100], [*made[100:], *changed]
+        expected = [v for v in validation if max(jaccard(v, t) for t in training) >= 0.8]
+        assert len(expected) >= 30
+        assert look(validation, training)["rows"] == len(expected)
+
+    def test_a_long_prompt_that_holds_a_short_one_is_not_near_it(self) -> None:
+        short = "how many apples are in this basket of yours my friend tell me"
+        long = f"{short} and how many pears are there in the other one that stands beside the door"
+        assert look([short], [long])["rows"] == look([long], [short])["rows"] == 0
+
+    def test_a_row_that_repeats_itself_is_taken_for_what_it_says(self) -> None:
+        assert look(["a b c d e f g h i j k l"], ["a b c d e f g h i j k l " * 30])["rows"] == 1
+
+    def test_a_prompt_that_stands_often_counts_each_time(self) -> None:
+        found = look(["a b c d"] * 3, ["A b, c d!"])
+        assert (found["checked"], found["rows"], found["exact"]) == (3, 3, 0)
+
+    def test_equal_but_for_white_space_is_exact(self) -> None:
+        found = look(["a b c d"], ["a  b\nc d "])
+        assert (found["rows"], found["exact"]) == (1, 1)
+
+    def test_validation_rows_that_nobody_looks_for_are_not_counted(self) -> None:
+        rows = array(["a b c d", "e f g h"])
+        found = Finder(known(["a b c d"])).look(rows, np.array([True, True]))
+        assert leakage(found)["checked"] == 1
+
+    def test_a_prompt_that_was_rejected_later_is_no_leak(self) -> None:
+        found = Finder(known(["a b c d"])).look(array(["a b c d"]), np.array([False]))
+        assert leakage(found)["rows"] == 0
+
+    def test_without_anything_to_look_for(self) -> None:
+        found = leakage(Finder(NONE).look(array(["a", ""]), np.array([True, False])))
+        assert (found["checked"], found["rows"], found["examples"]) == (0, 0, [])
+
+
+class TestPrompts:
+    @given(st.lists(prompts, max_size=8))
+    def test_they_travel_as_bytes(self, values: list[str]) -> None:
+        made = known(values)
+        read = Prompts.from_bytes(made.to_bytes())
+        for name in ("ids", "keys"):
+            assert getattr(read, name).tolist() == getattr(made, name).tolist()
+        assert read.shingles.hashes.tolist() == made.shingles.hashes.tolist()
+        assert read.shingles.offsets.tolist() == made.shingles.offsets.tolist()
+
+    @given(st.lists(st.lists(prompts, max_size=5), min_size=1, max_size=5), st.integers(1, 6))
+    def test_it_does_not_matter_how_they_are_merged(
+        self, parts: list[list[str]], most: int
+    ) -> None:
+        at_once = merged([known([value for part in parts for value in part])], most)
+        step_by_step = NONE
+        for part in reversed(parts):
+            step_by_step = merged([known(part), step_by_step], most)
+        assert at_once.ids.tolist() == step_by_step.ids.tolist()
+        assert at_once.shingles.hashes.tolist() == step_by_step.shingles.hashes.tolist()
+        assert len(at_once.ids) == min(most, len({v for part in parts for v in part}))
+
+    def test_long_prompts_do_not_fill_the_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rule, "MOST_SHINGLES", 100)
+        long = [" ".join(f"w{n}x{k}" for n in range(42)) for k in range(9)]
+        kept = merged([known(long)])
+        assert (len(kept.ids), len(kept.shingles.hashes)) == (2, 80)
+
+    def test_a_share_is_taken_by_id(self) -> None:
+        ids = ids_of(array([f"prompt {n}" for n in range(2000)]))
+        assert is_looked_at(ids, 1.0).all()
+        assert not is_looked_at(ids, 0.0).any()
+        assert 0.2 < is_looked_at(ids, 0.25).mean() < 0.3
+
+
+@st.composite
+def seen(draw: st.DrawFn) -> Seen:
+    number = st.integers(0, 3)
+    rows = st.dictionaries(number, st.integers(1, 3))
+    leak = st.builds(Leak, st.sampled_from([0.8, 0.9, 1.0]), st.booleans(), st.sampled_from("xy"))
+    found = {prompt: (count, f"prompt {prompt}") for prompt, count in draw(rows).items()}
+    return Seen(found, draw(st.dictionaries(number, leak)))
+
+
+@given(st.lists(seen(), max_size=5), st.randoms(use_true_random=False))
+def test_figures_do_not_depend_on_the_order_of_arrival(
+    parts: list[Seen], order: random.Random
+) -> None:
+    one = leakage(together(Seen({}, {}), parts))
+    order.shuffle(parts)
+    halves = [together(Seen({}, {}), parts[: len(parts) // 2]), *parts[len(parts) // 2 :]]
+    assert leakage(together(Seen({}, {}), halves)) == one
+
+
+class TestAsked:
+    MARKERS = ("<|user|>", ("<|end|>", "<|user|>"))
+
+    def test_the_instruction(self) -> None:
+        rows = pa.table({"instruction": ["a", ""], "prompt": ["b", "c"]})
+        assert asked(rows, *self.MARKERS).to_pylist() == ["a", ""]
+
+    def test_the_first_turn_of_the_user(self) -> None:
+        def turn(role: str, content: str) -> dict[str, str]:
+            return {"role": role, "content": content}
+
+        rows = [
+            [turn("system", "s"), turn("user", "a"), turn("assistant", "b"), turn("user", "c")],
+            [turn("assistant", "d")],
+            [],
+            [turn("user", "e")],
+        ]
+        assert asked(pa.table({"messages": rows}), *self.MARKERS).to_pylist() == ["a", "", "", "e"]
+
+    def test_what_stands_between_the_tokens_of_a_prompt(self) -> None:
+        prompts = ["<|system|>s<|end|><|user|>a\nb<|end|><|assistant|>", "plain", "<|user|>c"]
+        rows = pa.table({"prompt": prompts, "completion": [""] * 3})
+        assert asked(rows, *self.MARKERS).to_pylist() == ["a\nb", "plain", "c"]
+        assert asked(rows, "", ()).to_pylist() == prompts

@@ -1,0 +1,167 @@
+"""Words and n-grams of a batch, against a slow reference that looks at one character at a time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transforms.quality.words import Hashed, n_grams, word_places, words
+
+_ALL = 2**64 - 1
+
+
+def slow_words(text: str) -> list[str]:
+    """The words of a text, as the module's first sentences say."""
+    found, word = [], ""
+    for character in text:
+        code = ord(character)
+        letter = character.lower() if code < 128 else character
+        alone = 0x3040 <= code <= 0xDFFF
+        part = character.isalnum() if code < 128 else not is_symbol(code)
+        if alone or not part:
+            found += [word] if word else []
+            word = ""
+        if alone:
+            found.append(character)
+        elif part:
+            word += letter
+    return [*found, word] if word else found
+
+
+def is_symbol(code: int) -> bool:
+    return 0x80 <= code < 0xC0 or 0x2000 <= code < 0x3000 or 0x3000 <= code < 0x3040
+
+
+def scattered(number: int) -> int:
+    number = (number ^ (number >> 30)) * 0xBF58476D1CE4E5B9 & _ALL
+    number = (number ^ (number >> 27)) * 0x94D049BB133111EB & _ALL
+    return number ^ (number >> 31)
+
+
+def slow_hash(word: str) -> int:
+    data = word.encode()
+    head = int.from_bytes(data[:8], "little") * 0x9E3779B97F4A7C15
+    tail = (int.from_bytes(data[-8:], "little") if len(data) > 8 else 0) * 0xC2B2AE3D27D4EB4F
+    return scattered((head ^ tail ^ len(data) * 0x165667B19E3779F9) & _ALL)
+
+
+def slow_n_grams(hashes: Sequence[int], length: int, short: bool) -> list[int]:
+    runs = [hashes[start : start + length] for start in range(len(hashes) - length + 1)]
+    if not runs and hashes and short:
+        runs = [[*hashes, *[0] * (length - len(hashes))]]
+    found = []
+    for run in runs:
+        total = 0
+        for number in run:
+            total = (total * 0x100000001B3 + number) & _ALL
+        found.append(scattered(total))
+    return found
+
+
+def by_row(found: Hashed) -> list[list[int]]:
+    assert found.hashes.dtype == found.offsets.dtype == np.uint64
+    assert found.offsets[-1] == len(found.hashes)
+    return [found.row(index).tolist() for index in range(len(found))]
+
+
+def strings(*values: str) -> pa.StringArray:
+    return pa.array(values, pa.string())
+
+
+# Each kind of character, and the first and last ones of each range that is treated by itself.
+EDGES = "aZ09 \t\n.-_'@[`{\x7f\x00\x80\xa0\xbf\xc0éß\u07ff\u1fff\u2000\u2014\u2fff\u3000\u3001"
+MORE = "\u303f\u3040あ漢字\ud7ff\ue000\uffff\U00010000😀\U0010ffff"
+TEXTS = st.text(st.sampled_from(EDGES + MORE) | st.characters(exclude_categories=("Cs",)))
+BATCHES = st.lists(TEXTS, max_size=6)
+
+
+@given(BATCHES)
+def test_words_are_those_of_the_reference(texts: list[str]) -> None:
+    expected = [[slow_hash(word) for word in slow_words(text)] for text in texts]
+    assert by_row(words(strings(*texts))) == expected
+
+
+@given(BATCHES, st.integers(1, 5), st.booleans())
+def test_n_grams_are_those_of_the_reference(texts: list[str], length: int, short: bool) -> None:
+    found = words(strings(*texts))
+    expected = [slow_n_grams(row, length, short) for row in by_row(found)]
+    assert by_row(n_grams(found, length, short)) == expected
+
+
+@given(BATCHES, st.data())
+def test_a_batch_may_be_cut_anywhere(texts: list[str], data: st.DataObject) -> None:
+    """Slices have offsets into the buffers of the whole."""
+    start = data.draw(st.integers(0, len(texts)))
+    stop = data.draw(st.integers(start, len(texts)))
+    whole = strings(*texts)
+    for find in (words, lambda values: n_grams(words(values), 2)):
+        assert by_row(find(whole.slice(start, stop - start))) == by_row(find(whole))[start:stop]
+
+
+@given(TEXTS)
+def test_places_are_where_the_words_stand(text: str) -> None:
+    starts, stops = word_places(text)
+    data = text.encode()
+    found = [data[a:b].decode() for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
+    lowered = ["".join(c.lower() if ord(c) < 128 else c for c in word) for word in found]
+    assert lowered == slow_words(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Hello, World! 2x", ["hello", "world", "2x"]),
+        ("it's a-b_c", ["it", "s", "a", "b", "c"]),
+        ("na\u00efve \u00dcber", ["na\u00efve", "\u00dcber"]),
+        ("one\u00a0two\u2014three\u2026 \u00abfour\u00bb", ["one", "two", "three", "four"]),
+        ("漢字kana かな。", ["漢", "字", "kana", "か", "な"]),
+        ("漢a", ["漢", "a"]),
+        ("…", []),
+        ("", []),
+    ],
+)
+def test_what_a_word_is(text: str, expected: list[str]) -> None:
+    assert slow_words(text) == expected
+    assert by_row(words(strings(text))) == [[slow_hash(word) for word in expected]]
+
+
+def test_words_of_two_texts_never_join() -> None:
+    one, two = by_row(words(strings("foot", "ball")))
+    assert one + two == by_row(words(strings("foot ball")))[0]
+    assert [len(row) for row in by_row(n_grams(words(strings("a b", "c d e")), 2))] == [1, 2]
+
+
+@pytest.mark.parametrize("values", [strings(), strings("a").slice(1), strings("", "", " ")])
+def test_nothing_has_no_words(values: pa.StringArray) -> None:
+    found = words(values)
+    assert by_row(found) == [[]] * len(values)
+    assert by_row(n_grams(found, 3)) == by_row(n_grams(found, 3, short=False)) == by_row(found)
+
+
+def test_a_word_hash_looks_at_both_ends_and_the_length() -> None:
+    found = by_row(words(strings("a" * 17 + " " + "a" * 18 + " " + "b" + "a" * 17)))[0]
+    assert len(set(found)) == 3
+
+
+def test_different_words_and_runs_have_different_hashes() -> None:
+    chooser = random.Random(5)
+    letters = ("".join(chooser.choices("abcdefgh", k=chooser.randint(1, 12))) for _ in range(9999))
+    made = list(dict.fromkeys(letters))
+    found = words(strings(" ".join(made)))
+    assert len(np.unique(found.hashes)) == len(made)
+    assert len(np.unique(n_grams(found, 3).hashes)) == len(made) - 2
+    again = words(strings(" ".join(reversed(made))))
+    assert not np.isin(n_grams(again, 2).hashes, n_grams(found, 2).hashes).any()
+
+
+def test_hashes_stay_what_they_are() -> None:
+    """Plans and reports of an earlier version compare with them."""
+    found = words(strings("The quick brown fox"))
+    assert by_row(found)[0][0] == slow_hash("the") == 0x873F4F6544132C36
+    assert by_row(n_grams(found, 4)) == [[0xFA066288B3554A09]]

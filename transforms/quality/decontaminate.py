@@ -1,0 +1,65 @@
+"""Decontaminate: rows that hold a piece of a benchmark's prompt are counted, or become rejects."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+import apache_beam as beam
+import pyarrow as pa
+
+from transforms import coders  # noqa: F401 (registers the coder of Batch)
+from transforms.errors import StorageError
+from transforms.quality.overlap import Finder, Pieces, decontaminated, file_of, unpack
+from transforms.quality.rules import Benchmark, QualityRules
+from transforms.records import Batch
+from transforms.storage import Folder
+
+
+@dataclass
+class Decontaminate(beam.PTransform):
+    """``Batch -> Batch``, of rows as ``Normalize`` makes them.
+
+    The benchmarks' pieces lie beside ``folder``.  Without benchmarks nothing is done.
+    """
+
+    rules: QualityRules
+    folder: Folder
+
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Batch]:
+        if not self.rules.benchmarks:
+            return batches
+        step = beam.ParDo(_DecontaminateFn(self.rules, self.folder))
+        return batches | step.with_output_types(Batch)
+
+
+class _DecontaminateFn(beam.DoFn):
+    def __init__(self, rules: QualityRules, folder: Folder) -> None:
+        self._rules, self._folder = rules, folder
+
+    def setup(self) -> None:
+        self._finder = Finder({b.name: stored(self._folder, b) for b in self._rules.benchmarks})
+
+    def process(self, batch: Batch) -> Iterator[Batch]:
+        drop = self._rules.contaminated == "drop"
+        kept, rejects, found = decontaminated(batch.table, self._finder, drop)
+        if batch.rejects is not None:
+            rejects = pa.concat_tables([batch.rejects, rejects])
+        events = Counter(batch.events)
+        events.update(found)
+        yield replace(batch, table=kept, rejects=rejects, events=events)
+
+
+def stored(folder: Folder, benchmark: Benchmark) -> Pieces:
+    """A benchmark's pieces as they lie beside a job's output.
+
+    Raises ``StorageError`` where the file is gone or is another one.
+    """
+    name = file_of(benchmark.sha256)
+    data = folder.get_work(name)
+    if data is None or sha256(data).hexdigest() != benchmark.sha256:
+        what = "is gone" if data is None else "has other bytes than the job was given"
+        raise StorageError(f"{name} beside {folder.path} {what}; run again")
+    return unpack(data)

@@ -1,0 +1,174 @@
+"""The overlap rule: rows that hold a piece of a benchmark's prompt are told, or left out.
+
+A piece is a run of 13 words; of a prompt with fewer words all of them, if there are at least 8.
+Words are compared by hashes (see ``words``), a batch at a stroke.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from transforms.quality.figures import OVERLAP
+from transforms.quality.rules import OVERLAP_WORDS
+from transforms.quality.words import Hashed, n_grams, word_places, words
+from transforms.records import ROW, TURNS, one_array, rejects_table
+from transforms.turns import Turns
+
+LEAST_WORDS = 8
+"""Prompts with fewer words are not looked for: many texts hold them."""
+
+CODE = "benchmark-overlap"
+"""The reject code of a row that is left out."""
+
+LENGTHS = range(LEAST_WORDS, OVERLAP_WORDS + 1)
+
+Pieces = Mapping[int, np.ndarray]
+"""For each of ``LENGTHS``, in words, the hashes of a benchmark's pieces, sorted, each once; uint64.
+"""
+
+
+def pieces_of(prompts: pa.StringArray) -> tuple[Pieces, int]:
+    """The pieces of some prompts (none null), and how many prompts are too short to have any."""
+    found = words(prompts)
+    counts = found.counts
+    pieces = {OVERLAP_WORDS: n_grams(found, OVERLAP_WORDS, short=False).hashes}
+    for length in LENGTHS[:-1]:
+        whole = n_grams(found, length, short=False)
+        pieces[length] = whole.hashes[whole.offsets[:-1][counts == length]]
+    return together([pieces]), int((counts < LEAST_WORDS).sum())
+
+
+def together(parts: Sequence[Pieces]) -> Pieces:
+    """The pieces of several runs of prompts."""
+    empty = np.array([], np.uint64)
+    return {
+        length: np.unique(np.concatenate([empty, *(part[length] for part in parts)]))
+        for length in LENGTHS
+    }
+
+
+def pack(pieces: Pieces) -> bytes:
+    """Pieces as bytes: how many there are of each length, then all hashes; little-endian."""
+    counts = np.array([len(pieces[length]) for length in LENGTHS], "<u8")
+    return b"".join(part.astype("<u8").tobytes() for part in (counts, *pieces.values()))
+
+
+def unpack(data: bytes) -> Pieces:
+    """What ``pack`` made them of."""
+    numbers = np.frombuffer(data, "<u8").astype(np.uint64)
+    ends = np.cumsum(numbers[: len(LENGTHS)].astype(np.int64))
+    parts = np.split(numbers[len(LENGTHS) :], ends[:-1])
+    return dict(zip(LENGTHS, parts, strict=True))
+
+
+def file_of(sha256: str) -> str:
+    """The work file that holds the packed pieces with this digest."""
+    return f"benchmark-{sha256}"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where texts hold pieces: each by the number of the text and of its first word, and its
+    length in words; in order of texts and words.
+    """
+
+    texts: np.ndarray
+    firsts: np.ndarray
+    lengths: np.ndarray
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Looks for the pieces of several benchmarks, by their names."""
+
+    benchmarks: Mapping[str, Pieces]
+    _sieve: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        every = [array for pieces in self.benchmarks.values() for array in pieces.values()]
+        # Few of a row's runs pass it, so that most are never searched for.
+        size = max(2**16, 2 ** (4 + sum(map(len, every)).bit_length()))
+        sieve = np.zeros(min(size, 2**26), bool)
+        for array in every:
+            sieve[array & np.uint64(len(sieve) - 1)] = True
+        object.__setattr__(self, "_sieve", sieve)
+
+    def find(self, texts: pa.StringArray) -> dict[str, Places]:
+        """For each benchmark where the texts (none null) hold its pieces."""
+        found = words(texts)
+        hits: dict[str, list[np.ndarray]] = {name: [] for name in self.benchmarks}
+        for length in LENGTHS:
+            wanted = {n: p[length] for n, p in self.benchmarks.items() if len(p[length])}
+            if not wanted:
+                continue
+            runs = n_grams(found, length, short=False)
+            passed = np.flatnonzero(self._sieve[runs.hashes & np.uint64(len(self._sieve) - 1)])
+            for name, pieces in wanted.items():
+                hits[name].append(_places(runs, passed, pieces, length))
+        return {name: _ordered(parts) for name, parts in hits.items()}
+
+
+def _places(runs: Hashed, passed: np.ndarray, pieces: np.ndarray, length: int) -> np.ndarray:
+    """[text, first word, length] of each of these runs that is a piece."""
+    hashes = runs.hashes[passed]
+    at = np.minimum(np.searchsorted(pieces, hashes), len(pieces) - 1)
+    own = passed[pieces[at] == hashes]
+    texts = np.searchsorted(runs.offsets, own, side="right") - 1
+    firsts = own - runs.offsets[texts].astype(np.int64)
+    return np.stack([texts, firsts, np.full(len(own), length)], axis=1)
+
+
+def _ordered(parts: Sequence[np.ndarray]) -> Places:
+    every = np.concatenate([np.zeros((0, 3), np.int64), *parts])
+    order = np.lexsort((every[:, 2], every[:, 1], every[:, 0]))
+    return Places(*every[order].T)
+
+
+def decontaminated(
+    table: pa.Table, finder: Finder, drop: bool
+) -> tuple[pa.Table, pa.Table, dict[str, int]]:
+    """(kept, rejects, events) of rows that ``Normalize`` made.
+
+    An event for each benchmark counts the rows that hold a piece of it, those that are dropped
+    among them.
+    """
+    looked = [(texts, rows, finder.find(texts)) for texts, rows in _texts(table)]
+    events: dict[str, int] = {}
+    gone: dict[int, str] = {}
+    for name in finder.benchmarks:
+        own = np.unique(np.concatenate([rows[found[name].texts] for _, rows, found in looked]))
+        if len(own):
+            events[OVERLAP + name] = len(own)
+        for texts, rows, found in looked if drop else ():
+            places = found[name]
+            at, first = np.unique(rows[places.texts], return_index=True)
+            for row, index in zip(at.tolist(), first.tolist(), strict=True):
+                if row not in gone:
+                    gone[row] = f"{name}: {_said(texts, places, index)}"
+    if not gone:
+        return table, rejects_table([]), events
+    kept = np.ones(table.num_rows, bool)
+    kept[list(gone)] = False
+    rejects = [(table[ROW][row].as_py(), CODE, said) for row, said in sorted(gone.items())]
+    return table.filter(pa.array(kept)), rejects_table(rejects), events
+
+
+def _said(texts: pa.StringArray, places: Places, index: int) -> str:
+    """The words of one place, as they stand in their text."""
+    text, first = texts[int(places.texts[index])].as_py(), int(places.firsts[index])
+    starts, stops = word_places(text)
+    last = first + int(places.lengths[index]) - 1
+    return str(text.encode()[int(starts[first]) : int(stops[last])].decode())
+
+
+def _texts(table: pa.Table) -> list[tuple[pa.StringArray, np.ndarray]]:
+    """Texts in which pieces are looked for, those of a row in their order, with their rows."""
+    if TURNS in table.column_names:
+        turns = Turns.of_column(one_array(table[TURNS]))
+        return [(turns.content, turns.rows)]
+    rows = np.arange(table.num_rows)
+    return [(one_array(table[name]), rows) for name in ("instruction", "response")]
