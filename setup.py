@@ -29,6 +29,7 @@ setup(
         "pyyaml>=6,<7",  # reads the configurations on a data set's card
         "numpy>=2,<3",  # hashes of a batch as one array
         "pyarrow>=25,<26",  # the data; readers and the shard format are tested with one version
+        "rensa>=0.5,<0.6",  # MinHash of near duplicates; its values decide rows, so one version
         "requests>=2.32,<3",  # what a Flink cluster tells of itself; Beam needs it, too
         "rich>=14,<16",  # live progress line
         # load_from_disk("s3://…") of a published set; without a floor pip takes one of 2020

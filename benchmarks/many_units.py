@@ -121,6 +121,19 @@ def listed(folder: Path, files: int) -> Any:
     )
 
 
+def some_rows(folder: object, name: str) -> Iterator[bytes]:
+    """What the report finds in a shard."""
+    import pyarrow as pa
+
+    from transforms.layout import SCHEMA
+
+    if name.endswith(".arrow"):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, SCHEMA) as writer:
+            writer.write_table(pa.table([["text"] * 1000] * len(SCHEMA), schema=SCHEMA))
+        yield bytes(sink.getvalue())
+
+
 def commit(_: str, folder: Path) -> dict[str, float]:
     """Commits a set whose shards nobody wrote, with a plan that lies beside it."""
     from transforms import commit as under_test
@@ -132,7 +145,11 @@ def commit(_: str, folder: Path) -> dict[str, float]:
         "listing", "0" * 40, "0123", None, {"started": "2024-01-31T10:00:00+00:00"}, Gates(0.5), ""
     )
     pieces = [[[f"part-{n:05d}.jsonl", 0, UNIT_BYTES, None]] for n in range(UNITS)]
-    with output.claimed(), patch.object(LocalFolder, "confirm"):
+    with (
+        output.claimed(),
+        patch.object(LocalFolder, "confirm"),
+        patch.object(LocalFolder, "chunks", some_rows),
+    ):
         output.put_work(under_test.PLAN_FILE, json.dumps({"units": pieces}).encode())
         del pieces
         before, start = _peak_mb(), time.perf_counter()

@@ -18,8 +18,9 @@ WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdklmnr
 class Planted:
     """What was put where.
 
-    ``copies`` counts exact copies by file; ``near`` has the rows that are ``near`` copies of earlier
-    ones (0.91 alike) and those that are ``far`` (0.61); ``prompts`` are pairs of nearly equal ones.
+    ``copies`` counts exact copies by file; ``near`` has the rows that are ``near`` copies of
+    earlier ones (0.91 alike) and those that are ``far`` (0.61); ``prompts`` are pairs of nearly
+    equal ones.
     """
 
     files: dict[str, list[dict[str, str]]] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 import pytest
 from apache_beam import coders
@@ -37,7 +38,8 @@ from transforms.local_folder import LocalFolder
 from transforms.mappings import FieldMapping
 from transforms.normalize import Normalize
 from transforms.partition import VALIDATION, Partition
-from transforms.quality.duplicates import Drop, place
+from transforms.quality.duplicates import Drop
+from transforms.quality.duplicates import place as place_of
 from transforms.quality.gates import Gates
 from transforms.read import Read, Units
 from transforms.records import REJECTS, ROW, Batch, Column, Piece, Shard, Unit, rejects_table
@@ -179,6 +181,29 @@ class TestRead:
             f"question {n}" for n in range(3)
         ]
         assert sum(b.read for b in batches) == 3
+
+    @pytest.mark.parametrize("batch_bytes", [1, 100, 2**20])
+    def test_rows_to_leave_out_are_left_out_and_counted(
+        self, source: Source, batch_bytes: int
+    ) -> None:
+        pieces = (Piece("data.jsonl", 0, 9999), Piece("more.jsonl", 0, 40))
+        exact, near = (
+            b"".join(place_of(piece, np.array([row])).tobytes() for piece, row in rows)
+            for rows in (((0, 2), (0, 9), (1, 1)), ((0, 3), (0, 9)))  # of both kinds: exact
+        )
+        drops = [(0, Drop(near, near=True)), (0, Drop(exact)), (7, Drop(exact))]
+        read = Read(source, batch_bytes=batch_bytes)
+        batches = run(lambda p: {"read": work(p, Unit(0, pieces), drops=drops) | read})["read"]
+        rows = [row["q"] for b in batches for row in b.table.to_pylist()]
+        assert sorted(rows) == sorted(f"question {n}" for n in range(11) if n not in (1, 2, 8))
+        assert sum(b.read for b in batches) == 12
+        assert [sum(b.duplicates[kind] for b in batches) for kind in (0, 1)] == [3, 1]
+
+    def test_finished_units_are_not_read(self, source: Source) -> None:
+        units = [Unit(number, (Piece("more.jsonl", 0, 40),)) for number in range(6)]
+        read = Read(source, finished=[(0, 2), (4, 5)])
+        batches = run(lambda p: {"read": work(p, *units) | read})["read"]
+        assert sorted({batch.unit for batch in batches}) == [2, 3, 5]
 
     def test_rows_that_cannot_be_read_travel_as_rejects(
         self, source: Source, tmp_path: Path

@@ -76,7 +76,8 @@ def _sums(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 def _scattered(numbers: np.ndarray) -> np.ndarray:
     numbers = (numbers ^ (numbers >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
-    return numbers ^ (numbers >> np.uint64(29))
+    numbers ^= numbers >> np.uint64(29)
+    return numbers
 
 
 def contents(rows: pa.Table) -> pa.StringArray:

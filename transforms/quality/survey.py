@@ -41,7 +41,7 @@ from transforms.records import ROW, Unit, one_array
 from transforms.split import SplitRule, normalise_keys
 from transforms.storage import Folder, note_survey
 
-PROMPTS_FILE = "validation-prompts.arrow"
+PROMPTS_FILE = "validation-prompts.ipc"
 """Work file of the validation prompts to look for: hashes, no text."""
 
 _NEAR, _PROMPTS = "near", "prompts"

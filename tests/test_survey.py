@@ -1,0 +1,166 @@
+"""The first pass as transforms: which rows it leaves out, which prompts it stores, who leaks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pytest
+from planted import in_validation
+from test_transforms import error_of, run
+
+from transforms.built_in import chatml
+from transforms.conversation import ConversationRules
+from transforms.errors import StorageError, VerificationFailed
+from transforms.formats import Format, Source
+from transforms.local_folder import LocalFolder
+from transforms.mappings import FieldMapping
+from transforms.partition import VALIDATION
+from transforms.quality.duplicates import rows_of_piece
+from transforms.quality.find_leaks import FindLeaks
+from transforms.quality.rules import QualityRules
+from transforms.quality.survey import PROMPTS_FILE, Survey, Surveyed
+from transforms.quality.validation_prompts import Prompts, ids_of, prompts_of
+from transforms.records import Batch, Column, Piece, Unit
+from transforms.split import SplitRule
+
+ROWS = [("asked once", "a"), ("asked twice", "b"), ("asked twice", "b"), ("", "a"), ("asked", "c")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[LocalFolder]:
+    folder = LocalFolder(str(tmp_path / "out"))
+    with folder.claimed():
+        yield folder
+
+
+def looks(tmp_path: Path, files: Sequence[Sequence[tuple[str, str]]], **rules: Any) -> Surveyed:
+    """The first pass over a file for each unit."""
+    for number, rows in enumerate(files):
+        text = "".join(json.dumps({"q": q, "a": a}) + "\n" for q, a in rows)
+        (tmp_path / f"{number}.jsonl").write_text(text, encoding="utf-8")
+    columns = (Column("q", "string"), Column("a", "string"))
+    return Surveyed(
+        Source(f"{tmp_path}/", Format("json_lines"), columns),
+        FieldMapping(("q",), ("a",)),
+        ConversationRules(),
+        SplitRule(0.1, 42),
+        QualityRules(**rules),
+    )
+
+
+def units(count: int) -> list[Unit]:
+    return [Unit(n, (Piece(f"{n}.jsonl", 0, 10**6),)) for n in range(count)]
+
+
+def survey(looks: Surveyed, folder: LocalFolder, count: int) -> list[tuple[int, int, bool]]:
+    """(unit, row, is it a near copy) of every row that is left out."""
+    step = Survey(looks, folder, rows=2_000_000)  # several buckets
+    found = run(lambda p: {"drops": p | beam.Create(units(count)) | step})["drops"]
+    return sorted(
+        (unit, int(row), drop.near)
+        for unit, drop in found
+        for row in rows_of_piece(np.frombuffer(drop.places, np.uint64), 0)
+    )
+
+
+class TestSurvey:
+    def test_copies_in_any_unit_are_left_out_behind_the_first(
+        self, tmp_path: Path, folder: LocalFolder
+    ) -> None:
+        found = survey(looks(tmp_path, [ROWS, ROWS[:1], ROWS[1:2]]), folder, 3)
+        # Row 4 of the first is a reject, and no copy of anything.
+        assert found == [(0, 3, False), (1, 1, False), (2, 1, False)]
+
+    def test_near_copies_are_marked_as_such(self, tmp_path: Path, folder: LocalFolder) -> None:
+        text = " ".join(f"word{n}" for n in range(60))
+        rows = [("q", text), ("q", f"{text} more"), ("q", text), ("other", "text")]
+        found = survey(looks(tmp_path, [rows], dedup="near"), folder, 1)
+        assert {(row, near) for _, row, near in found} == {(2, True), (3, True), (3, False)}
+
+    def test_off_leaves_out_nothing(self, tmp_path: Path, folder: LocalFolder) -> None:
+        assert survey(looks(tmp_path, [ROWS], dedup="off"), folder, 1) == []
+        assert folder.get_work(PROMPTS_FILE) is not None
+
+    def test_with_nothing_to_look_at_nothing_is_read(
+        self, tmp_path: Path, folder: LocalFolder
+    ) -> None:
+        rules = looks(tmp_path, [], dedup="off", looked_at=0.0)
+        assert survey(rules, folder, 2) == []
+        assert folder.get_work(PROMPTS_FILE) is None
+
+    def test_the_validation_prompts_are_stored(self, tmp_path: Path, folder: LocalFolder) -> None:
+        asked = [f"what is {n} and {n} and {n}" for n in range(300)]
+        files = [[(q, "a") for q in asked[:200]], [(q, "a") for q in asked[100:]]]
+        survey(looks(tmp_path, files), folder, 2)
+        stored = Prompts.from_bytes(folder.get_work(PROMPTS_FILE) or b"")
+        expected = [prompt for prompt in asked if in_validation(prompt)]
+        assert sorted(stored.ids.tolist()) == sorted(ids_of(pa.array(expected)).tolist())
+
+    def test_each_unit_is_noted_for_progress(self, tmp_path: Path, folder: LocalFolder) -> None:
+        survey(looks(tmp_path, [ROWS] * 3), folder, 3)
+        assert folder.reports() == []
+        assert folder.surveyed() == 3
+
+
+def kept(prompts: Sequence[str], validation: Sequence[bool], unit: int = 0) -> Batch:
+    rows = pa.table({"instruction": prompts, VALIDATION: validation})
+    return Batch(unit, 0, False, Piece("a", 0, 0), rows, len(prompts))
+
+
+class TestFindLeaks:
+    STEP = FindLeaks(None, chatml().template)  # type: ignore[arg-type]
+
+    def found(self, folder: LocalFolder, *batches: Batch, **more: Any) -> dict[str, Any]:
+        step = replace(self.STEP, folder=folder, **more)
+        half = len(batches) // 2
+
+        def build(p: beam.Pipeline) -> dict[str, Any]:
+            parts = (
+                p | "One" >> beam.Create(batches[:half]).with_output_types(Batch),
+                p | "Other" >> beam.Create(batches[half:]).with_output_types(Batch),
+            )
+            return {"found": parts | step}
+
+        (part,) = run(build)["found"]
+        return part["leakage"]
+
+    @staticmethod
+    def store(folder: LocalFolder, *prompts: str) -> None:
+        values = pa.array(prompts, pa.string())
+        folder.put_work(PROMPTS_FILE, prompts_of(values, ids_of(values)).to_bytes())
+
+    def test_leaks_are_found_across_batches(self, folder: LocalFolder) -> None:
+        prompt = "one two three four five six seven eight nine ten eleven twelve"
+        self.store(folder, prompt, "something else that is asked")
+        found = self.found(
+            folder,
+            kept([prompt, "something else that is asked"], [True, True]),
+            kept([f"{prompt} thirteen", "unlike"], [False, False], unit=1),
+        )
+        assert (found["checked"], found["rows"], found["exact"]) == (2, 1, 0)
+        assert found["examples"][0]["train"] == f"{prompt} thirteen"
+
+    def test_equal_prompts_in_both_splits_fail_the_job(self, folder: LocalFolder) -> None:
+        self.store(folder, "one two three")
+        batch = kept(["one two three", "one  two three"], [True, False])
+        found = self.found(folder, batch, by_prompt=False)
+        assert (found["exact"], found["by_prompt"]) == (1, False)
+        error = error_of(lambda p: (p | beam.Create([batch]),) | replace(self.STEP, folder=folder))
+        assert isinstance(error, VerificationFailed)
+        assert "the very prompt of a training row, such as 'one two three'" in str(error)
+
+    def test_without_rows_there_are_figures(self, folder: LocalFolder) -> None:
+        assert self.found(folder, looks=False)["checked"] == 0
+
+    def test_prompts_that_are_gone_are_an_error(self, folder: LocalFolder) -> None:
+        batch = kept(["a"], [True])
+        error = error_of(lambda p: (p | beam.Create([batch]),) | replace(self.STEP, folder=folder))
+        assert isinstance(error, StorageError)
+        assert PROMPTS_FILE in str(error)
