@@ -201,8 +201,8 @@ def _fill(
     """Puts the job into the pipeline; a large plan goes beside the output."""
     contents = _contents(plan, request, type(pipeline.runner).__name__)
     units: tuple[Unit, ...] | StoredUnits = plan.units
-    if len(units) > MAX_INLINE:
-        units = StoredUnits.store(folder, units)
+    if len(plan.units) > MAX_INLINE:
+        units = StoredUnits.store(folder, plan.units)
         folder.put_work(PLAN_FILE, json.dumps(plan.to_json()).encode())
         contents = replace(contents, plan=None)
     for name, data in plan.attachments.items():

@@ -139,7 +139,8 @@ def _among(rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         return np.empty(0, np.int64)
     own = numbers[np.searchsorted(numbers, rows[0]) : np.searchsorted(numbers, rows[-1], "right")]
     places = np.searchsorted(rows, own)
-    return places[rows[places] == own]  # a row that Read could not take is not there
+    found: np.ndarray = places[rows[places] == own]  # a row that Read could not take is not there
+    return found
 
 
 def _places(drop: Drop) -> np.ndarray:

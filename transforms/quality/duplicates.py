@@ -30,7 +30,8 @@ def place(piece: int, rows: np.ndarray) -> np.ndarray:
 def rows_of_piece(places: np.ndarray, piece: int) -> np.ndarray:
     """The row numbers of those places that lie in a piece; int64."""
     own = places[(places >> np.uint64(_ROW_BITS)) == piece]
-    return (own & np.uint64(2**_ROW_BITS - 1)).astype(np.int64)
+    rows: np.ndarray = (own & np.uint64(2**_ROW_BITS - 1)).astype(np.int64)
+    return rows
 
 
 def buckets(rows: int) -> int:

@@ -149,7 +149,8 @@ def _sizes(found: Hashed, rows: np.ndarray) -> np.ndarray:
     order = np.lexsort((hashes, owners))
     again = (hashes[order][1:] == hashes[order][:-1]) & (owners[order][1:] == owners[order][:-1])
     repeats = np.bincount(owners[order][1:][again], minlength=len(each))
-    return (counts - repeats)[which]
+    sizes: np.ndarray = (counts - repeats)[which]
+    return sizes
 
 
 def _rarest(shingles: Hashed, most: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
