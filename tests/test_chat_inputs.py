@@ -268,7 +268,8 @@ ALL_FLAGS = [
 def test_every_row_is_kept_once_or_rejected_with_its_place(
     prepare: Prepare, source: Path, flags: Flags
 ) -> None:
-    ended = prepare("--dataset", source, *flags.words, "--max-reject-rate", 1)
+    words = ("--dedup", "off", "--max-reject-rate", 1)
+    ended = prepare("--dataset", source, *flags.words, *words)
     codes = [row.code(flags) for row in ROWS]
     expected = [("rows.jsonl", n, code) for n, code in enumerate(codes, 1) if code]
     expected += [("rows.jsonl", len(ROWS) + 1, "broken-json")]
@@ -301,7 +302,9 @@ def with_code(row: Row, flags: Flags) -> str | None:
 def test_33_a_batch_without_any_turn_is_rejected_like_others(tmp_path: Path) -> None:
     rows = [{"messages": turns(f"What is {n}?", "It is.")} for n in range(600)]
     source = lines(tmp_path / "rows.jsonl", *rows, *[{"messages": []}] * 400, *rows)
-    request = Request(str(source), str(tmp_path / "set"), skip_upload=True, max_reject_rate=1.0)
+    request = Request(
+        str(source), str(tmp_path / "set"), skip_upload=True, max_reject_rate=1.0, dedup="off"
+    )
     counts = run_job(request, batch_bytes=2_000)["counts"]
     assert counts["rejected"]["by_reason"] == {"empty-messages": 400}
     assert counts["train"] + counts["validation"] == 1_200
@@ -503,7 +506,7 @@ def test_44_a_template_that_runs_wild_for_one_row_ends_the_job(
     big = [{"messages": turns("x" * 2**19, "That.")} for _ in range(3)]
     source = lines(tmp_path / "a.jsonl", *big, *rows)
     started = time.monotonic()
-    ended = prepare("--dataset", source, "--template", jinja)
+    ended = prepare("--dataset", source, "--template", jinja, "--dedup", "off")
     assert ended.code == 2
     assert has(ended.err, "bad.jinja", says, "for one row", "--template")
     assert time.monotonic() - started < 30
@@ -533,7 +536,7 @@ def test_glaive_keeps_every_turn_of_every_row(
     assert len(rows) == 300
     ended = prepare(
         *("--dataset", path, "--template", name, "--tools", "--max-reject-rate", 1),
-        *("--val-size", 0),
+        *("--val-size", 0, "--dedup", "off"),
     )
     counts = ended.counts
     assert counts["read"] == 300
@@ -584,7 +587,7 @@ def test_alpaca_keeps_every_row(
     path = shared_data("llama_factory_demo/alpaca_en_demo.json")
     rows = json.loads(path.read_text(encoding="utf-8"))
     flags = ("--template", name) if name else ()
-    ended = prepare("--dataset", path, *flags, "--val-size", 0)
+    ended = prepare("--dedup", "off", "--dataset", path, *flags, "--val-size", 0)
     assert ended.counts["read"] == len(rows) == 999
     assert ended.counts["rejected"]["total"] == 0
     for row, text in zip(rows, ended.texts(), strict=True):
@@ -677,7 +680,9 @@ def test_tools_are_a_column_beside_messages(prepare: Prepare, tmp_path: Path) ->
     tools = [{"type": "function", "function": {"name": "add", "parameters": {}}}]
     rows = [{"messages": messages, "tools": tools}, {"messages": turns("Hi?", "Ho."), "tools": []}]
     source = lines(tmp_path / "a.jsonl", *rows * 5)
-    ended = prepare("--dataset", source, "--columns", "messages", "--template", "qwen3")
+    ended = prepare(
+        "--dedup", "off", "--dataset", source, "--columns", "messages", "--template", "qwen3"
+    )
     first, second, *_ = sorted(ended.rows(), key=lambda row: -len(row["messages"]))[::5]
     assert json.loads(first["tools"]) == tools and second["tools"] == ""
     (kept,) = first["messages"][1]["tool_calls"]

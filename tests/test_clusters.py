@@ -16,6 +16,7 @@ from cluster_pages import pages
 from cluster_runs import command, differing, files_of, run
 from cluster_workers import WorkerPool
 from clusters import FlinkCluster, SparkCluster
+from made_tokenizers import byte_bpe
 from s3_runs import stored, without_run
 from s3_servers import ROOT_SECRET, S3Server
 
@@ -50,10 +51,19 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=["gsm8k", "alpaca", "generated"])
-def source(request: pytest.FixtureRequest, shared_data: Callable[[str], Path]) -> Source:
+def source(
+    request: pytest.FixtureRequest,
+    shared_data: Callable[[str], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Source:
     """Each of the three."""
     if request.param == "gsm8k":
-        return Source(shared_data("gsm8k/train.jsonl"), ("--shard-size", "1MiB"), 4)
+        # With all that is measured: the figures must be the same, too.
+        test, tokenizer = shared_data("gsm8k/test.jsonl"), tmp_path_factory.mktemp("t") / "t.json"
+        tokenizer.write_bytes(byte_bpe())
+        flags = ("--dedup", "near", "--decontaminate", str(test), "--tokenizer", str(tokenizer))
+        limit = ("--max-tokens", "700", "--too-long", "truncate-response")
+        return Source(shared_data("gsm8k/train.jsonl"), ("--shard-size", "1MiB", *flags, *limit), 4)
     if request.param == "alpaca":
         path = shared_data("llama_factory_demo/alpaca_en_demo.json")
         # Jinja renders this one, in a child of each worker.

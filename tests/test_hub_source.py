@@ -278,7 +278,8 @@ def test_workers_ask_for_ranges_of_the_chosen_files_only(media: Media) -> None:
 def test_columns_that_are_not_used_are_not_fetched(media: Media) -> None:
     """An eighth of the bytes are those of the used columns; the plan looks at all text columns."""
     used = 2000 * len("Frage 1000?" + "Antwort 1000 " * 100)
-    assert used < fetched(media.hub, ".parquet") < media.size / 3
+    # Twice: a first pass looks for duplicates.
+    assert 2 * used < fetched(media.hub, ".parquet") < 2 * media.size / 3
 
 
 def test_images_are_never_followed(media: Media) -> None:

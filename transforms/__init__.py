@@ -2,7 +2,9 @@
 
 The data's way, one module a step:
 
-    read.py -> normalize.py -> partition.py -> render.py -> write.py -> commit.py
+    quality/survey.py                            (a first pass: duplicates, validation prompts)
+    read.py -> normalize.py -> quality/decontaminate.py -> partition.py -> render.py
+        -> write.py, quality/find_leaks.py -> commit.py, report/
 
 Pure rules (they import neither Beam nor the network):
 
@@ -13,6 +15,7 @@ Pure rules (they import neither Beam nor the network):
                         jinja_rows (by Jinja, in a child: sandbox, sandbox_child), control_tokens
     which columns       shapes
     which split, files  split, layout, units, shards; records, errors
+    which quality       quality (its own map), report (the page that tells it)
 
 Seams: ``formats`` reads source files, ``storage`` says what an output must do:
 ``local_folder`` and ``s3_folder`` (with ``s3_claim``; ``s3`` makes the requests) do it.
