@@ -8,7 +8,7 @@ and ``,revision=`` behind it where that must be said.  Of several splits ``test`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -25,7 +25,7 @@ from transforms.fields import RULES, TEXT, detect
 from transforms.formats import Peek
 from transforms.mappings import FieldMapping, TurnMapping
 from transforms.pairs import to_pairs
-from transforms.quality.overlap import LEAST_WORDS, file_of, pack, pieces_of, together
+from transforms.quality.overlap import LEAST_WORDS, Pieces, file_of, pack, pieces_of, together
 from transforms.quality.rules import Benchmark
 from transforms.records import Column, Piece, one_array
 from transforms.roles import role_table
@@ -38,6 +38,7 @@ _FLAG = "--decontaminate"
 _OPTION = re.compile(r",(config|split|revision)=([^,]+)$")
 _SPLITS = ("test", "validation")
 _CUT_BYTES = 2**26
+_MOST_PARTS = 64  # merged at a time, as merging sorts all of them
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,14 @@ def _read(given: str, request: Request) -> tuple[Benchmark, bytes]:
         raise BadInput(f"{name} holds no rows")
     source = replace(source, form=found.form)
     mapping = _prompts(found, request, name)
-    pieces, prompts, short = together([]), 0, 0
+    parts, prompts, short = [together([])], 0, 0
     for texts in _texts(source, found, mapping):
         more, too_short = pieces_of(texts)
-        pieces = together([pieces, more])
+        parts.append(more)
         prompts, short = prompts + len(texts), short + too_short
-        if sum(map(len, pieces.values())) > MOST_PIECES:
-            raise UsageError(
-                f"{name} has more than {MOST_PIECES:,} pieces of {LEAST_WORDS} to 13 words, which "
-                "is more than a benchmark has; name a smaller split or file"
-            )
+        if len(parts) > _MOST_PARTS or sum(map(_count, parts)) > MOST_PIECES:
+            parts = [_merged(parts, name)]
+    pieces = _merged(parts, name)
     if short == prompts:
         columns = ", ".join(mapping.columns)
         raise UsageError(
@@ -97,6 +96,20 @@ def _read(given: str, request: Request) -> tuple[Benchmark, bytes]:
     pin = source.revision if source.kind == "hub" else None
     label = ",".join((name, *(f"{k}={v}" for k, v in options.items() if k != "revision")))
     return Benchmark(label, prompts, short, sha256(data).hexdigest(), pin), data
+
+
+def _merged(parts: Sequence[Pieces], name: str) -> Pieces:
+    pieces = together(parts)
+    if _count(pieces) > MOST_PIECES:
+        raise UsageError(
+            f"{name} has more than {MOST_PIECES:,} pieces of {LEAST_WORDS} to 13 words, which is "
+            "more than a benchmark has; name a smaller split or file"
+        )
+    return pieces
+
+
+def _count(pieces: Pieces) -> int:
+    return sum(map(len, pieces.values()))
 
 
 def _parted(given: str) -> tuple[str, dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 Keys are flags without their dashes, ``val-size = 0.2``; a flag on the command line goes before its
 key.  A prepared set's ``manifest.json`` counts as one, too: its ``config`` holds what decided the
-set's bytes.
+set's bytes.  As it may be a stranger's, it says nothing else: not where rows are sent, for one.
 """
 
 from __future__ import annotations
@@ -31,11 +31,24 @@ else:
 _OF_A_CALL = ("help", "config-file", "save-config", "json", "quiet", "resume", "overwrite", "n")
 """Flags that say something of one call and not of the set."""
 
+OF_A_SET = (
+    *("dataset", "config", "split", "revision", "max-samples", "shard-size"),
+    *("fields", "role", "unpack-json", "val-size", "seed", "split-key"),
+    *("template", "system-prompt", "think", "control-tokens", "columns", "tools", "bos"),
+    *("template-date", "same-role", "ends-with-user", "assistant-first"),
+    *("dedup", "decontaminate", "contaminated", "tokenizer", "max-tokens", "too-long", "balance"),
+)
+"""Flags that decide a set's bytes: those that ``of_plan`` tells, and a manifest may set."""
+
+GATES = ("max-reject-rate", "max-duplicates", "max-leakage", "max-truncated", "min-validation")
+"""Flags that a manifest's ``run`` may set."""
+
 
 def load(path: str) -> dict[str, Any]:
     """The keys of a TOML file, or of a manifest's ``config``.
 
-    Raises ``UsageError`` where the file is not there or is neither.
+    Raises ``UsageError`` where the file is not there or is neither, and where a manifest has a key
+    that does not decide a set's bytes.
     """
     try:
         data = Path(path).read_bytes()
@@ -54,6 +67,13 @@ def load(path: str) -> dict[str, Any]:
             f"--config-file {path} is JSON without a config; expected TOML, or the manifest.json "
             "of a set that this version prepared"
         )
+    foreign = sorted(found.keys() - set(OF_A_SET))
+    if foreign:
+        raise UsageError(
+            f"--config-file {path}: the manifest's config sets {', '.join(foreign)}; expected only "
+            "what decides a set's bytes. Take them out; what you want of them say on the command "
+            "line or in a TOML file"
+        )
     return {**_gates(manifest), **found}
 
 
@@ -63,14 +83,14 @@ def _gates(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """
     run = manifest.get("run")
     verdicts = run.get("gates") if isinstance(run, dict) else None
-    found = verdicts if isinstance(verdicts, list) else []
-    return {
-        str(verdict.get("gate")).removeprefix("--"): verdict["limit"]
-        for verdict in found
+    limits = {
+        verdict.get("gate"): verdict.get("limit")
+        for verdict in (verdicts if isinstance(verdicts, list) else [])
         if isinstance(verdict, dict)
+        and isinstance(verdict.get("gate"), str)
         and verdict.get("result") == PASSED
-        and verdict.get("limit") is not None
     }
+    return {gate: limits[f"--{gate}"] for gate in GATES if limits.get(f"--{gate}") is not None}
 
 
 def set_defaults(parser: argparse.ArgumentParser, values: Mapping[str, Any], path: str) -> None:
@@ -105,7 +125,11 @@ def _checked(action: argparse.Action, key: str, value: Any, path: str) -> Any:
         raise UsageError(f"--config-file {path}: {key} must be {kind[0].__name__}, found {value!r}")
     if isinstance(value, list) and not all(isinstance(item, str) for item in value):
         raise UsageError(f"--config-file {path}: {key} must be a list of str, found {value!r}")
-    return float(value) if action.type is float and isinstance(value, int) else value
+    try:
+        return float(value) if action.type is float and isinstance(value, int) else value
+    except OverflowError as error:
+        said = f"{key} must be a number that a float can hold, found a larger one"
+        raise UsageError(f"--config-file {path}: {said}") from error
 
 
 def save(path: str, parser: argparse.ArgumentParser, flags: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from transforms.errors import DataPrepError
 _TERMINAL_SECONDS = 0.2
 _LOG_SECONDS = 10.0
 
-SURVEYING = "looking for duplicates"
+SURVEYING = "first pass"
 
 Reports = Callable[[], Sequence[dict[str, Any]]]
 

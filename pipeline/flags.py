@@ -219,9 +219,9 @@ def _quality(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="NAME|PATH",
-        help="look in the rows for 13 words in a row of this benchmark's prompts; as --dataset, "
-        "with ,config=C ,split=S ,revision=R behind it (the split test, else validation, else as "
-        "for --dataset); may be repeated",
+        help="look in the rows for 13 words in a row of this benchmark's prompts, or a whole short "
+        "prompt; as --dataset, with ,config=C ,split=S ,revision=R behind it (the split test, else "
+        "validation, else as for --dataset); may be repeated",
     )
     quality.add_argument(
         "--contaminated",

@@ -35,8 +35,9 @@ from transforms.partition import Partition
 from transforms.quality.decontaminate import Decontaminate
 from transforms.quality.find_leaks import FindLeaks
 from transforms.quality.gates import check, judge, warnings
+from transforms.quality.looks import Surveyed
 from transforms.quality.measure import Measure, without_counts
-from transforms.quality.survey import Survey, Surveyed
+from transforms.quality.survey import Survey
 from transforms.read import Read, Units
 from transforms.recall import Recall, RecallRows, runs
 from transforms.records import Shard, Unit
@@ -235,16 +236,17 @@ def assemble(
     )
     shards = rows.kept | "Write" >> Write(folder, count, plan.shape, plan.quality.balance)
     rejects = rows[REJECTED] | "WriteRejects" >> WriteRejects(folder, count, source)
-    earlier = pipeline | "Recall" >> Recall(folder, finished)
-    recalled = pipeline | "RecallRows" >> RecallRows(folder, finished)
-    leaks = (rows.kept, recalled) | "FindLeaks" >> FindLeaks(
-        folder, plan.chat.template, plan.quality.looked_at > 0, plan.splits_by_prompt
-    )
-    written = (shards, rejects, earlier) | "Written" >> beam.Flatten()
+    records, kept = [shards, rejects], [rows.kept]
+    if finished:  # a stage without work takes a tenth of a second, too
+        records.append(pipeline | "Recall" >> Recall(folder, finished))
+        kept.append(pipeline | "RecallRows" >> RecallRows(folder, finished))
+    written = records | "Written" >> beam.Flatten()
     lengths = written | "Measure" >> Measure(plan.quality)
-    found = (leaks, lengths) | "Found" >> beam.Flatten()
+    leaks = tuple(kept) | "FindLeaks" >> FindLeaks(
+        folder, plan.chat.template, plan.split, plan.quality.looked_at > 0
+    )
     bare = written | "Bare" >> beam.Map(without_counts).with_output_types(Shard)
-    _ = (bare, found) | "Commit" >> Commit(folder, count, contents)
+    _ = (bare, lengths, leaks) | "Commit" >> Commit(folder, count, contents)
 
 
 def _contents(plan: Plan, request: Request, runner: str) -> Contents:

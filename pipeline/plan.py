@@ -69,11 +69,6 @@ class Plan:
             if c.name in names
         )
 
-    @property
-    def splits_by_prompt(self) -> bool:
-        """Are equal prompts, as they stand in the set, always in one split?"""
-        return self.split.key is None and self.chat.control_tokens != "escape"
-
     def reading(self) -> formats.Source:
         """What workers need to read."""
         return formats.Source(self.source.root, self.source.form, self.read_columns)

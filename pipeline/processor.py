@@ -7,7 +7,8 @@
     path = processor.save_dataset_locally(data)
     uri = processor.upload_to_s3(path)
 
-The same rows get the same text and land in the same split as with ``pipeline.prepare``.
+The same rows get the same text and land in the same split as with ``pipeline.prepare``; but
+duplicates are kept, of which the job leaves exact ones out by default.
 """
 
 from __future__ import annotations

@@ -16,9 +16,11 @@ from conftest import REPOSITORY
 from hub import Hub, hub_environment, hub_fixture
 from test_overlap import pieces, slow_pieces
 
+from pipeline import benchmarks
 from pipeline.cli import parse
 from pipeline.plan import make_plan
 from pipeline.request import Request
+from transforms.errors import UsageError
 from transforms.quality.overlap import file_of, unpack
 
 __all__ = ["hub_fixture", "prepare_fixture"]
@@ -198,6 +200,27 @@ class TestSources:
         (data,) = plan.attachments.values()
         expected = pieces(PROMPT)
         assert unpack(data)[13].tolist() == expected[13].tolist()
+
+    @pytest.mark.parametrize("most", [1, 3, 64])
+    def test_many_batches_are_the_pieces_of_all_prompts(
+        self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+    ) -> None:
+        prompts = [f"{PROMPT} {n % 7} {n}" for n in range(40)]
+        bench = lines(tmp_path / "b.jsonl", *({"prompt": prompt} for prompt in prompts))
+        monkeypatch.setattr(benchmarks, "_CUT_BYTES", 300)
+        monkeypatch.setattr(benchmarks, "_MOST_PARTS", most)
+        request = Request(str(source), decontaminate=(str(bench),))
+        (data,) = make_plan(request).attachments.values()
+        expected = pieces(*prompts)
+        assert {n: own.tolist() for n, own in unpack(data).items()} == {
+            n: own.tolist() for n, own in expected.items()
+        }
+        count = sum(map(len, expected.values()))
+        monkeypatch.setattr(benchmarks, "MOST_PIECES", count)
+        make_plan(request)
+        monkeypatch.setattr(benchmarks, "MOST_PIECES", count - 1)
+        with pytest.raises(UsageError, match=f"has more than {count - 1} pieces of 8 to 13 words"):
+            make_plan(request)
 
     @pytest.mark.parametrize(
         ("rows", "code", "says"),

@@ -15,6 +15,7 @@ from datasets import load_from_disk
 from transforms.commit import (
     Contents,
     account,
+    agree,
     commit,
     complete,
     fingerprint,
@@ -369,6 +370,43 @@ class TestCommit:
             assert not (folder.staging / "dataset_dict.json").exists()
         assert not Path(folder.path).exists()
         assert not folder.staging.exists()
+
+    @pytest.mark.parametrize(
+        ("train", "validation", "checked", "leaks", "said"),
+        [
+            (5, 2, 2, 0, "the lengths of 5 train rows of 6"),
+            (7, 2, 2, 0, "the lengths of 7 train rows of 6"),
+            (6, 3, 2, 0, "the lengths of 3 validation rows of 2"),
+            (6, 2, 3, 0, "3 validation rows of 2 looked at"),
+            (6, 2, 1, 2, "2 leaks among the 1 validation rows looked at"),
+            (6, 2, 2, 2, ""),
+            (6, 2, 0, 0, ""),
+        ],
+    )
+    def test_what_was_measured_must_be_of_the_rows_that_are_there(
+        self,
+        folder: LocalFolder,
+        train: int,
+        validation: int,
+        checked: int,
+        leaks: int,
+        said: str,
+    ) -> None:
+        counts = {"train": 6, "validation": 2}
+        lengths = {"text": {"train": {"rows": train}, "validation": {"rows": validation}}}
+        leakage = {"checked": checked, "of": 2, "rows": leaks, "exact": 0}
+        if not said:
+            agree(counts, {"lengths": lengths, "leakage": leakage})
+            return
+        with folder.claimed():
+            shards = written(folder)
+            with pytest.raises(VerificationFailed, match=f"add up: {said}; nothing was published"):
+                commit(folder, 2, CONTENTS, shards, {"lengths": lengths, "leakage": leakage})
+        assert not Path(folder.path).exists()
+
+    @pytest.mark.parametrize("found", [{}, {"lengths": {}}, {"balance": []}])
+    def test_what_was_not_measured_need_not_agree(self, found: dict[str, Any]) -> None:
+        agree({"train": 6, "validation": 2}, found)
 
     def test_the_card_tells_the_counts(self, folder: LocalFolder) -> None:
         with folder.claimed():

@@ -10,7 +10,7 @@ from command_runs import lines, put
 from made_tokenizers import byte_bpe
 
 from pipeline.cli import main, parse
-from pipeline.config_file import of_plan
+from pipeline.config_file import GATES, OF_A_SET, of_plan
 from pipeline.plan import make_plan
 from transforms.errors import UsageError
 
@@ -48,7 +48,6 @@ WORDS = [
     ),
 ]
 WORDS[2] = WORDS[2][2:]
-GATES = ("max-reject-rate", "max-duplicates", "max-leakage", "max-truncated", "min-validation")
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +81,9 @@ def test_the_manifest_s_config_gives_the_same_plan(
     _, _, said = parse(["--dataset", str(source), *words])
     plan = make_plan(said)
     manifest = tmp_path / "manifest.json"
-    manifest.write_text(json.dumps({"config": of_plan(plan)}))
+    config = of_plan(plan)
+    assert config.keys() <= set(OF_A_SET)
+    manifest.write_text(json.dumps({"config": config}))
     _, _, read = parse(["--config-file", str(manifest)])
     assert make_plan(read).digest == plan.digest
 
@@ -125,6 +126,28 @@ def test_gates_that_are_none_are_left_aside(tmp_path: Path, gates: object) -> No
     assert parse(["--config-file", str(path)])[2].seed == 3
 
 
+@pytest.mark.parametrize(
+    "key", ["s3-bucket", "endpoint-url", "output", "overwrite", "max-leakage", "no-flag"]
+)
+def test_a_manifest_sets_nothing_but_what_decides_the_bytes(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({"config": {"seed": 3, key: "x"}}))
+    with pytest.raises(UsageError, match=f"the manifest's config sets {key}; expected only"):
+        parse(["--config-file", str(path)])
+
+
+def test_of_a_manifest_s_gates_only_the_limits_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    names = ("--s3-bucket", "--output", "--seed", "--max-leakage")
+    gates = [{"gate": name, "limit": 1, "result": "passed"} for name in names]
+    path.write_text(json.dumps({"config": {}, "run": {"gates": gates}}))
+    assert parse(["--config-file", str(path)])[2] == parse(["--max-leakage", "1"])[2]
+    gates[-1]["limit"] = "s3://bucket"
+    path.write_text(json.dumps({"config": {}, "run": {"gates": gates}}))
+    with pytest.raises(UsageError, match="max-leakage must be float, found 's3://bucket'"):
+        parse(["--config-file", str(path)])
+
+
 def test_whole_numbers_are_shares_too(tmp_path: Path) -> None:
     kept = tmp_path / "run.toml"
     kept.write_text("".join(f"{gate} = 1\n" for gate in GATES))
@@ -161,6 +184,9 @@ def test_the_command_line_goes_before_the_file(source: Path, tmp_path: Path) -> 
         ("decontaminate = 'a'", "decontaminate must be list, found 'a'"),
         ("balance = [1]", "balance must be a list of str, found [1]"),
         ("dedup = 'some'", "--dedup must be one of exact, off, near, found some"),
+        ("val-size = 1e400", "--val-size must be between 0 and 1, found inf"),
+        (f"val-size = {10**400}", "val-size must be a number that a float can hold"),
+        (f'{{"config": {{"val-size": {10**400}}}}}', "val-size must be a number that a float"),
         ("quiet = true", "unknown key 'quiet'"),
         ("config-file = 'x'", "unknown key 'config-file'"),
         ("dataset =", "is no TOML, and no manifest"),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline import signals
-from pipeline.console import runner_output_aside
+from pipeline.console import progress_line, runner_output_aside
 from transforms.errors import StorageError
 
 
@@ -50,3 +50,7 @@ def test_of_a_stopped_run_its_threads_stay_unheard_although_they_go_on(
         raise signals.Stopped
     print("Traceback of an interrupted step", file=sys.stderr)
     assert capfd.readouterr().err == ""
+
+
+def test_the_first_pass_is_called_what_it_is_whatever_it_looks_for() -> None:
+    assert progress_line(9, [], 1.0, surveyed=4) == "  first pass: 4/9 units"

@@ -119,6 +119,28 @@ class TestShares:
         assert said in found.sentence
 
 
+class TestLeakage:
+    @pytest.mark.parametrize(
+        ("train", "validation", "checked", "limit", "result"),
+        [
+            (5, 1200, 0, 1.0, "failed"),
+            (5, 1200, 1, 0.0, "passed"),
+            (0, 1200, 0, 0.0, "passed"),
+            (5, 0, 0, 0.0, "passed"),
+            (5, 1200, 0, None, "passed"),
+        ],
+    )
+    def test_what_was_not_measured_does_not_pass(
+        self, train: int, validation: int, checked: int, limit: float | None, result: str
+    ) -> None:
+        counts = counts_of(train=train, validation=validation)
+        verdicts = judge(replace(OPEN, max_leakage=limit), counts, quality_of(0, checked))
+        (found,) = (verdict for verdict in verdicts if verdict.gate == "--max-leakage")
+        assert (found.result, found.limit, found.found) == (result, limit, 0.0)
+        said = "leakage could not be measured: none of 1,200 validation rows was looked at"
+        assert found.sentence.startswith(said) == (result == "failed")
+
+
 class TestValidation:
     def verdict(self, rows: int, **gates: Any) -> Verdict:
         return judge(Gates(**gates), counts_of(validation=rows), quality_of())[-1]

@@ -11,17 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.quality import validation_prompts as rule
 from transforms.quality.asked import asked
 from transforms.quality.leakage import Finder, Leak, Seen, leakage, together
 from transforms.quality.validation_prompts import (
     NONE,
     Prompts,
-    ids_of,
+    chances_of,
     is_looked_at,
     merged,
     prompts_of,
 )
+from transforms.quality.words import Hashed
+from transforms.split import hash64, normalise_keys
 
 # Few words, so that prompts share 3-grams, and short prompts are near each other.
 prompts = st.lists(st.sampled_from(["one", "two", "three", "four"]), max_size=9).map(" ".join)
@@ -31,14 +32,18 @@ def array(values: Sequence[str]) -> pa.StringArray:
     return pa.array(values, pa.string())
 
 
+def keys_of(values: Sequence[str]) -> np.ndarray:
+    return hash64(42, normalise_keys(array(values)))
+
+
 def known(values: Sequence[str]) -> Prompts:
-    return prompts_of(array(values), ids_of(array(values)))
+    return prompts_of(normalise_keys(array(values)), keys_of(values))
 
 
 def look(validation: Sequence[str], training: Sequence[str]) -> dict:
-    rows = array([*validation, *training])
+    rows = [*validation, *training]
     marks = np.arange(len(rows)) < len(validation)
-    return leakage(Finder(known(validation)).look(rows, marks))
+    return leakage(Finder(known(validation)).look(array(rows), keys_of(rows), marks))
 
 
 def jaccard(one: str, other: str) -> float:
@@ -52,16 +57,20 @@ def jaccard(one: str, other: str) -> float:
     return len(shingles(one) & shingles(other)) / len(either) if either else 0.0
 
 
+def alike(one: str, other: str) -> float:
+    return 1.0 if one == other else jaccard(one, other)
+
+
 class TestFinder:
     @given(st.lists(prompts, max_size=6), st.lists(prompts, max_size=6))
     def test_it_finds_what_comparing_all_with_all_finds(
         self, validation: list[str], training: list[str]
     ) -> None:
         found = look(validation, training)
-        nearest = [max((jaccard(v, t) for t in training), default=0.0) for v in validation]
+        nearest = [max((alike(v, t) for t in training), default=0.0) for v in validation]
         assert found["checked"] == len(validation)
         assert found["rows"] == sum(value >= 0.8 for value in nearest)
-        assert found["exact"] == sum(v in training and bool(v) for v in validation)
+        assert found["exact"] == sum(v in training for v in validation)
         told = {e["validation"]: e["similarity"] for e in found["examples"]}
         assert told == {
             v: pytest.approx(value, abs=1e-4)
@@ -98,16 +107,30 @@ class TestFinder:
         assert (found["rows"], found["exact"]) == (1, 1)
 
     def test_validation_rows_that_nobody_looks_for_are_not_counted(self) -> None:
-        rows = array(["a b c d", "e f g h"])
-        found = Finder(known(["a b c d"])).look(rows, np.array([True, True]))
+        rows = ["a b c d", "e f g h"]
+        finder = Finder(known(["a b c d"]))
+        found = finder.look(array(rows), keys_of(rows), np.array([True, True]))
         assert leakage(found)["checked"] == 1
 
     def test_a_prompt_that_was_rejected_later_is_no_leak(self) -> None:
-        found = Finder(known(["a b c d"])).look(array(["a b c d"]), np.array([False]))
+        rows = ["a b c d"]
+        found = Finder(known(rows)).look(array(rows), keys_of(rows), np.array([False]))
         assert leakage(found)["rows"] == 0
 
+    def test_copies_of_boilerplate_are_all_found(self) -> None:
+        same = " ".join(f"w{n}" for n in range(100))
+        validation = [f"{same} {n} {n * 7} {n * 11} {n * 13}" for n in range(300)]
+        assert look(validation, validation)["exact"] == 300
+        training = [f"{same} {n} {n * 17} {n * 19} {n * 23}" for n in range(300)]
+        assert look(validation, training)["rows"] == 300
+
+    def test_prompts_without_words_may_be_copies(self) -> None:
+        found = look(["??", "😀😀!", "a b c"], ["??", "😀😀!", "a b c"])
+        assert (found["rows"], found["exact"]) == (3, 3)
+
     def test_without_anything_to_look_for(self) -> None:
-        found = leakage(Finder(NONE).look(array(["a", ""]), np.array([True, False])))
+        rows = ["a", ""]
+        found = leakage(Finder(NONE).look(array(rows), keys_of(rows), np.array([True, False])))
         assert (found["checked"], found["rows"], found["examples"]) == (0, 0, [])
 
 
@@ -116,31 +139,62 @@ class TestPrompts:
     def test_they_travel_as_bytes(self, values: list[str]) -> None:
         made = known(values)
         read = Prompts.from_bytes(made.to_bytes())
-        for name in ("ids", "keys"):
-            assert getattr(read, name).tolist() == getattr(made, name).tolist()
+        assert read.ids.tolist() == made.ids.tolist()
         assert read.shingles.hashes.tolist() == made.shingles.hashes.tolist()
         assert read.shingles.offsets.tolist() == made.shingles.offsets.tolist()
 
-    @given(st.lists(st.lists(prompts, max_size=5), min_size=1, max_size=5), st.integers(1, 6))
+    @given(
+        st.lists(st.lists(prompts, max_size=5), min_size=1, max_size=5),
+        st.integers(1, 6),
+        st.integers(0, 30),
+    )
     def test_it_does_not_matter_how_they_are_merged(
-        self, parts: list[list[str]], most: int
+        self, parts: list[list[str]], most: int, most_shingles: int
     ) -> None:
-        at_once = merged([known([value for part in parts for value in part])], most)
+        everything = known([value for part in parts for value in part])
+        at_once = merged([everything], most, most_shingles)
         step_by_step = NONE
         for part in reversed(parts):
-            step_by_step = merged([known(part), step_by_step], most)
-        assert at_once.ids.tolist() == step_by_step.ids.tolist()
-        assert at_once.shingles.hashes.tolist() == step_by_step.shingles.hashes.tolist()
-        assert len(at_once.ids) == min(most, len({v for part in parts for v in part}))
+            travelled = Prompts.from_bytes(step_by_step.to_bytes())
+            step_by_step = merged([known(part), travelled], most, most_shingles)
+        each = merged(
+            [merged([known(part)], most, most_shingles) for part in parts], most, most_shingles
+        )
+        for made in (step_by_step, each):
+            assert made.ids.tolist() == at_once.ids.tolist()
+            assert made.shingles.hashes.tolist() == at_once.shingles.hashes.tolist()
+            assert made.below == at_once.below
+        kept = len(at_once.ids)
+        assert at_once.ids.tolist() == everything.ids[:kept].tolist()
+        assert at_once.below == [*everything.ids.tolist(), 2**64][kept]
+        filled = np.cumsum(everything.shingles.counts)
+        assert kept == min(most, int((filled <= most_shingles).sum()))
 
-    def test_long_prompts_do_not_fill_the_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(rule, "MOST_SHINGLES", 100)
+    def test_what_was_left_out_for_its_size_leaves_no_room_for_later_ones(self) -> None:
+        def sized(**shingles: int) -> Prompts:
+            ids = np.array([int(name[1:]) for name in shingles], np.uint64)
+            offsets = np.concatenate(([0], np.cumsum(list(shingles.values())))).astype(np.uint64)
+            return Prompts(ids, Hashed(np.arange(offsets[-1], dtype=np.uint64), offsets))
+
+        large, small = sized(_1=30, _3=30), sized(_2=4, _4=5)
+        first = merged([large], most_shingles=40)
+        assert (first.ids.tolist(), first.below) == ([1], 3)
+        for parts in ([large, small], [first, small], [small, first]):
+            made = merged(parts, most_shingles=40)
+            assert (made.ids.tolist(), made.below) == ([1, 2], 3)
+
+    def test_long_prompts_do_not_fill_the_memory(self) -> None:
         long = [" ".join(f"w{n}x{k}" for n in range(42)) for k in range(9)]
-        kept = merged([known(long)])
+        kept = merged([known(long)], most_shingles=100)
         assert (len(kept.ids), len(kept.shingles.hashes)) == (2, 80)
 
+    def test_none_left_travel_with_what_was_left_out(self) -> None:
+        made = merged([known(["a b c d"])], most_shingles=1)
+        assert (len(made.ids), made.below) == (0, known(["a b c d"]).ids[0])
+        assert Prompts.from_bytes(made.to_bytes()).below == made.below
+
     def test_a_share_is_taken_by_id(self) -> None:
-        ids = ids_of(array([f"prompt {n}" for n in range(2000)]))
+        ids = chances_of(array([f"prompt {n}" for n in range(2000)]))
         assert is_looked_at(ids, 1.0).all()
         assert not is_looked_at(ids, 0.0).any()
         assert 0.2 < is_looked_at(ids, 0.25).mean() < 0.3
@@ -150,7 +204,11 @@ class TestPrompts:
 def seen(draw: st.DrawFn) -> Seen:
     number = st.integers(0, 3)
     rows = st.dictionaries(number, st.integers(1, 3))
-    leak = st.builds(Leak, st.sampled_from([0.8, 0.9, 1.0]), st.booleans(), st.sampled_from("xy"))
+    key = st.integers(0, 1)
+    leak = st.builds(
+        lambda share, exact, key: Leak(share, exact, key, f"prompt {key}"),
+        *(st.sampled_from([0.8, 0.9, 1.0]), st.booleans(), key),
+    )
     found = {prompt: (count, f"prompt {prompt}") for prompt, count in draw(rows).items()}
     return Seen(found, draw(st.dictionaries(number, leak)))
 

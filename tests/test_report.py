@@ -144,6 +144,24 @@ class TestThePage:
             assert f"{what} not measured" in text
         assert "Which columns were chosen, and why, is not known" in text
 
+    @pytest.mark.parametrize(
+        ("by_prompt", "key", "exact", "said"),
+        [
+            (True, None, 0, "exact copies: 0, as rows with equal prompts are kept in one split."),
+            (False, "domain", 0, "0; rows are split by the column domain, so that equal prompts"),
+            (False, "domain", 5, "5; rows are split by the column domain, so that equal prompts"),
+            (False, None, 0, "0; rows are split before prompts are escaped, so that equal prompts"),
+            (None, None, 0, "exact copies: 0."),
+        ],
+    )
+    def test_it_tells_what_the_split_has_to_do_with_copies(
+        self, by_prompt: bool | None, key: str | None, exact: int, said: str
+    ) -> None:
+        manifest = made_manifest()
+        manifest["quality"]["leakage"].update(by_prompt=by_prompt, exact=exact)
+        manifest["plan"]["split"]["key"] = key
+        assert said in Page(made_page(manifest)).text
+
     def test_without_dedup_it_does_not_say_that_there_are_none(self) -> None:
         manifest = made_manifest()
         manifest["quality"]["duplicates"]["mode"] = "off"

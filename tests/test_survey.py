@@ -24,11 +24,12 @@ from transforms.mappings import FieldMapping
 from transforms.partition import VALIDATION
 from transforms.quality.duplicates import rows_of_piece
 from transforms.quality.find_leaks import FindLeaks
+from transforms.quality.looks import Surveyed
 from transforms.quality.rules import QualityRules
-from transforms.quality.survey import PROMPTS_FILE, Survey, Surveyed
-from transforms.quality.validation_prompts import Prompts, ids_of, prompts_of
+from transforms.quality.survey import PROMPTS_FILE, Survey
+from transforms.quality.validation_prompts import Prompts, prompts_of
 from transforms.records import Batch, Column, Piece, Unit
-from transforms.split import SplitRule
+from transforms.split import SplitRule, hash64
 
 ROWS = [("asked once", "a"), ("asked twice", "b"), ("asked twice", "b"), ("", "a"), ("asked", "c")]
 
@@ -82,7 +83,7 @@ class TestSurvey:
         text = " ".join(f"word{n}" for n in range(60))
         rows = [("q", text), ("q", f"{text} more"), ("q", text), ("other", "text")]
         found = survey(looks(tmp_path, [rows], dedup="near"), folder, 1)
-        assert {(row, near) for _, row, near in found} == {(2, True), (3, True), (3, False)}
+        assert {(row, near) for _, row, near in found} == {(2, True), (3, False)}
 
     def test_off_leaves_out_nothing(self, tmp_path: Path, folder: LocalFolder) -> None:
         assert survey(looks(tmp_path, [ROWS], dedup="off"), folder, 1) == []
@@ -101,7 +102,7 @@ class TestSurvey:
         survey(looks(tmp_path, files), folder, 2)
         stored = Prompts.from_bytes(folder.get_work(PROMPTS_FILE) or b"")
         expected = [prompt for prompt in asked if in_validation(prompt)]
-        assert sorted(stored.ids.tolist()) == sorted(ids_of(pa.array(expected)).tolist())
+        assert sorted(stored.ids.tolist()) == sorted(hash64(42, pa.array(expected)).tolist())
 
     def test_each_unit_is_noted_for_progress(self, tmp_path: Path, folder: LocalFolder) -> None:
         survey(looks(tmp_path, [ROWS] * 3), folder, 3)
@@ -115,7 +116,7 @@ def kept(prompts: Sequence[str], validation: Sequence[bool], unit: int = 0) -> B
 
 
 class TestFindLeaks:
-    STEP = FindLeaks(None, chatml().template)  # type: ignore[arg-type]
+    STEP = FindLeaks(None, chatml().template, SplitRule(0.1, 42))  # type: ignore[arg-type]
 
     def found(self, folder: LocalFolder, *batches: Batch, **more: Any) -> dict[str, Any]:
         step = replace(self.STEP, folder=folder, **more)
@@ -134,7 +135,7 @@ class TestFindLeaks:
     @staticmethod
     def store(folder: LocalFolder, *prompts: str) -> None:
         values = pa.array(prompts, pa.string())
-        folder.put_work(PROMPTS_FILE, prompts_of(values, ids_of(values)).to_bytes())
+        folder.put_work(PROMPTS_FILE, prompts_of(values, hash64(42, values)).to_bytes())
 
     def test_leaks_are_found_across_batches(self, folder: LocalFolder) -> None:
         prompt = "one two three four five six seven eight nine ten eleven twelve"
@@ -150,14 +151,14 @@ class TestFindLeaks:
     def test_equal_prompts_in_both_splits_fail_the_job(self, folder: LocalFolder) -> None:
         self.store(folder, "one two three")
         batch = kept(["one two three", "one  two three"], [True, False])
-        found = self.found(folder, batch, by_prompt=False)
+        found = self.found(folder, batch, split=SplitRule(0.1, 42, "group"))
         assert (found["exact"], found["by_prompt"]) == (1, False)
         error = error_of(lambda p: (p | beam.Create([batch]),) | replace(self.STEP, folder=folder))
         assert isinstance(error, VerificationFailed)
         assert "the very prompt of a training row, such as 'one two three'" in str(error)
 
     def test_without_rows_there_are_figures(self, folder: LocalFolder) -> None:
-        assert self.found(folder, looks=False)["checked"] == 0
+        assert self.found(folder, kept(["a"], [True]), looks=False)["checked"] == 0
 
     def test_prompts_that_are_gone_are_an_error(self, folder: LocalFolder) -> None:
         batch = kept(["a"], [True])

@@ -37,7 +37,7 @@ from transforms.layout import COLUMNS
 from transforms.local_folder import LocalFolder
 from transforms.mappings import FieldMapping
 from transforms.normalize import Normalize
-from transforms.partition import VALIDATION, Partition
+from transforms.partition import ASKED, ASKED_KEY, VALIDATION, Partition
 from transforms.quality.duplicates import Drop
 from transforms.quality.duplicates import place as place_of
 from transforms.quality.gates import Gates
@@ -45,7 +45,7 @@ from transforms.read import Read, Units
 from transforms.records import REJECTS, ROW, Batch, Column, Piece, Shard, Unit, rejects_table
 from transforms.render import REJECTED, Render
 from transforms.shapes import Shape
-from transforms.split import SplitRule, normalise_keys
+from transforms.split import SplitRule, hash64, normalise_keys
 from transforms.write import Write, WriteRejects
 
 JSON_LINES = Format("json_lines")
@@ -335,7 +335,12 @@ class TestPartition:
         cells = {"instruction": self.PROMPTS, "response": [f"R{n}" for n in range(200)]}
         batch = a_batch(pa.table({**cells, **columns}))
         (found,) = run(lambda p: {"x": p | given_batches([batch]) | Partition(rule)})["x"]
-        assert found.table.column_names == ["instruction", "response", VALIDATION]
+        asked = found.table[ASKED].to_pylist()
+        assert asked == found.table["instruction"].to_pylist()
+        keys = hash64(rule.seed, normalise_keys(pa.array(asked)))
+        assert found.table[ASKED_KEY].to_pylist() == keys.tolist()
+        names = ["instruction", "response", ASKED, ASKED_KEY, VALIDATION]
+        assert found.table.column_names == names
         places = [int(response[1:]) for response in found.table["response"].to_pylist()]
         assert found.table["instruction"].to_pylist() == [self.PROMPTS[n] for n in places]
         marks = found.table[VALIDATION].to_pylist()
@@ -520,7 +525,7 @@ class TestWriteRejects:
 def found(pipeline: beam.Pipeline, shards: list[Shard]) -> tuple[Any, Any]:
     """What Commit is given: the shards, and what was measured."""
     measured = pipeline | "Measured" >> beam.Create([{"some": 1}, {"more": 2}])
-    return pipeline | "Shards" >> beam.Create(shards), measured
+    return pipeline | "Shards" >> beam.Create(shards), measured  # any number of parts
 
 
 class TestCommit:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from xxhash import xxh3_64_intdigest
 
 from transforms.quality.words import Hashed, n_grams, word_places, words
 
@@ -22,7 +23,7 @@ def slow_words(text: str) -> list[str]:
     for character in text:
         code = ord(character)
         letter = character.lower() if code < 128 else character
-        alone = 0x3040 <= code <= 0xDFFF
+        alone = is_alone(code)
         part = character.isalnum() if code < 128 else not is_symbol(code)
         if alone or not part:
             found += [word] if word else []
@@ -34,8 +35,15 @@ def slow_words(text: str) -> list[str]:
     return [*found, word] if word else found
 
 
+def is_alone(code: int) -> bool:
+    thai_lao_burmese = 0x0E00 <= code <= 0x0EFF or 0x1000 <= code <= 0x109F
+    return 0x3040 <= code <= 0xDFFF or thai_lao_burmese or 0x1780 <= code <= 0x17FF
+
+
 def is_symbol(code: int) -> bool:
-    return 0x80 <= code < 0xC0 or 0x2000 <= code < 0x3000 or 0x3000 <= code < 0x3040
+    if 0xFF01 <= code <= 0xFF5E:  # ASCII in full width
+        return not chr(code - 0xFEE0).isalnum()
+    return 0x80 <= code < 0xC0 or 0x2000 <= code < 0x3040 or 0xFF5F <= code <= 0xFF65
 
 
 def scattered(number: int) -> int:
@@ -46,9 +54,15 @@ def scattered(number: int) -> int:
 
 def slow_hash(word: str) -> int:
     data = word.encode()
-    head = int.from_bytes(data[:8], "little") * 0x9E3779B97F4A7C15
-    tail = (int.from_bytes(data[-8:], "little") if len(data) > 8 else 0) * 0xC2B2AE3D27D4EB4F
-    return scattered((head ^ tail ^ len(data) * 0x165667B19E3779F9) & _ALL)
+    if len(data) > 64:
+        return xxh3_64_intdigest(data)
+    pieces = [data[-8:]] if len(data) > 8 else []
+    pieces += [data[place : place + 8] for place in range(8, len(data) - 8, 8)]
+    mixed = int.from_bytes(data[:8], "little") * 0x9E3779B97F4A7C15 & _ALL
+    mixed ^= len(data) * 0x165667B19E3779F9 & _ALL
+    for piece in pieces:
+        mixed = scattered(mixed) ^ int.from_bytes(piece, "little") * 0xC2B2AE3D27D4EB4F & _ALL
+    return scattered(mixed)
 
 
 def slow_n_grams(hashes: Sequence[int], length: int, short: bool) -> list[int]:
@@ -77,7 +91,11 @@ def strings(*values: str) -> pa.StringArray:
 # Each kind of character, and the first and last ones of each range that is treated by itself.
 EDGES = "aZ09 \t\n.-_'@[`{\x7f\x00\x80\xa0\xbf\xc0éß\u07ff\u1fff\u2000\u2014\u2fff\u3000\u3001"
 MORE = "\u303f\u3040あ漢字\ud7ff\ue000\uffff\U00010000😀\U0010ffff"
-TEXTS = st.text(st.sampled_from(EDGES + MORE) | st.characters(exclude_categories=("Cs",)))
+UNSPACED = "\u0dff\u0e00\u0eff\u0f00\u0fff\u1000\u109f\u10a0\u177f\u1780\u17ff\u1800"
+WIDE = "\uff00\uff01\uff0f\uff10\uff19\uff1a\uff20\uff21\uff3a\uff3b\uff40\uff41\uff5a\uff5b"
+CHARACTERS = st.sampled_from(EDGES + MORE + UNSPACED + WIDE + "\uff65\uff66")
+LONG = st.integers(0, 70).map("éb".__mul__) | st.from_regex("[a-z]{9,70}", fullmatch=True)
+TEXTS = st.lists(CHARACTERS | st.characters(exclude_categories=("Cs",)) | LONG).map("".join)
 BATCHES = st.lists(TEXTS, max_size=6)
 
 
@@ -122,6 +140,10 @@ def test_places_are_where_the_words_stand(text: str) -> None:
         ("one\u00a0two\u2014three\u2026 \u00abfour\u00bb", ["one", "two", "three", "four"]),
         ("漢字kana かな。", ["漢", "字", "kana", "か", "な"]),
         ("漢a", ["漢", "a"]),
+        ("ไทยa ລາວ", ["ไ", "ท", "ย", "a", "ລ", "າ", "ວ"]),
+        ("မြန် ខ្មែរ", [*"မြန်", *"ខ្មែរ"]),
+        ("ქართული \u10a0\u10a1", ["ქართული", "\u10a0\u10a1"]),
+        ("（Ａ１），Ｂ！漢：字｡ｱｲ", ["Ａ１", "Ｂ", "漢", "字", "ｱｲ"]),
         ("…", []),
         ("", []),
     ],
@@ -144,9 +166,25 @@ def test_nothing_has_no_words(values: pa.StringArray) -> None:
     assert by_row(n_grams(found, 3)) == by_row(n_grams(found, 3, short=False)) == by_row(found)
 
 
-def test_a_word_hash_looks_at_both_ends_and_the_length() -> None:
-    found = by_row(words(strings("a" * 17 + " " + "a" * 18 + " " + "b" + "a" * 17)))[0]
-    assert len(set(found)) == 3
+@pytest.mark.parametrize("length", [1, 7, 8, 9, 15, 16, 17, 24, 25, 63, 64, 65, 200])
+def test_a_word_hash_looks_at_every_byte_and_the_length(length: int) -> None:
+    same = "a" * length
+    changed = [f"{same[:n]}b{same[n + 1 :]}" for n in range(length)]
+    found = words(strings(" ".join([same, same + "a", *changed]))).hashes
+    assert len(np.unique(found)) == length + 2
+
+
+def test_long_numbers_that_differ_in_the_middle_are_different_words() -> None:
+    found = words(strings("12345678000000000012345678 12345678999999999912345678")).hashes
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("length", [9, 16, 17, 32, 64, 65])
+def test_words_that_differ_at_two_places_have_different_hashes(length: int) -> None:
+    """Also where both are the last of the eight bytes that are taken together."""
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    made = [f"{'x' * 7}{one}{'x' * (length - 9)}{two}" for one in letters for two in letters]
+    assert len(np.unique(words(strings(" ".join(made))).hashes)) == len(made)
 
 
 def test_different_words_and_runs_have_different_hashes() -> None:

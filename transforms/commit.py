@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from types import MappingProxyType
@@ -66,32 +66,36 @@ class Contents:
 
 @dataclass
 class Commit(beam.PTransform):
-    """(``Shard``, ``dict``) ``-> dict``: the counts, once, after the folder is in place.
+    """(``Shard``, ``dict``, …) ``-> dict``: the counts, once, after the folder is in place.
 
-    The second input are parts of the manifest's ``quality``, each with keys of its own.  The result
-    is not the manifest: Beam would encode all of it, to learn its size.
+    All inputs but the first are parts of the manifest's ``quality``, each with keys of its own.
+    The result is not the manifest: Beam would encode all of it, to learn its size.
     """
 
     folder: Folder
     units: int
     contents: Contents
 
-    def expand(
-        self, inputs: tuple[beam.PCollection[Shard], beam.PCollection[dict[str, Any]]]
-    ) -> beam.PCollection[dict[str, Any]]:
-        shards, found = inputs
+    def expand(self, inputs: tuple[beam.PCollection[Any], ...]) -> beam.PCollection[dict[str, Any]]:
         return (
-            {
-                "shards": shards | "OneKey" >> beam.WithKeys(0),
-                "found": found | "SameKey" >> beam.WithKeys(0),
-            }
-            | "All" >> beam.CoGroupByKey()
+            inputs
+            | beam.Flatten()
+            | "OneKey" >> beam.WithKeys(0)
+            | "All" >> beam.GroupByKey()
             | "Publish" >> beam.MapTuple(self._publish)
         )
 
-    def _publish(self, _: int, inputs: dict[str, Iterable[Any]]) -> dict[str, Any]:
-        found = {name: value for part in inputs["found"] for name, value in part.items()}
-        return commit(self.folder, self.units, self.contents, inputs["shards"], found)
+    def _publish(self, _: int, inputs: Iterable[Shard | dict[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+
+        def shards() -> Iterator[Shard]:
+            for one in inputs:
+                if isinstance(one, Shard):
+                    yield one
+                else:
+                    found.update(one)
+
+        return commit(self.folder, self.units, self.contents, shards(), found)
 
 
 def commit(
@@ -104,11 +108,13 @@ def commit(
     """Checks the shards, writes the rest of the folder, puts it in place; returns the counts.
 
     ``found`` are the parts of the manifest's ``quality`` that were measured.  Raises
-    ``VerificationFailed`` where a shard is missing or the rows do not add up, ``GateFailed`` where
-    the set is not of the quality asked for.  The folder is then not put in place.
+    ``VerificationFailed`` where a shard is missing, or the rows or what was measured of them do not
+    add up, ``GateFailed`` where the set is not of the quality asked for.  The folder is then not
+    put in place.
     """
     ordered = complete(shards, units)
     counts = account(ordered)
+    agree(counts, found)
     quality = figures(contents.rules, counts, ordered, found)
     verdicts = judge(contents.gates, counts, quality, reject_reasons(ordered, counts))
     check(verdicts)
@@ -226,6 +232,29 @@ def account(shards: Sequence[Shard]) -> dict[str, Any]:
         "duplicates": duplicates,
         "events": dict(sorted(events.items())),
     }
+
+
+def agree(counts: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """``VerificationFailed`` unless what was measured is of the rows that are there."""
+    text = found.get("lengths", {}).get("text")
+    if text is not None:
+        for split in SPLITS:
+            measured, rows = text[split]["rows"], counts[split]
+            if measured != rows:
+                raise _wrong_figures(f"the lengths of {measured:,} {split} rows of {rows:,}")
+    leakage = found.get("leakage")
+    if leakage is not None:
+        leaked, looked, rows = leakage["rows"], leakage["checked"], counts["validation"]
+        if looked > rows:
+            raise _wrong_figures(f"{looked:,} validation rows of {rows:,} looked at")
+        if leaked > looked:
+            raise _wrong_figures(f"{leaked:,} leaks among the {looked:,} validation rows looked at")
+
+
+def _wrong_figures(what: str) -> VerificationFailed:
+    return VerificationFailed(
+        f"the figures do not add up: {what}; nothing was published, run again"
+    )
 
 
 def reject_reasons(shards: Sequence[Shard], counts: Mapping[str, Any]) -> str:

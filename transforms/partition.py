@@ -12,15 +12,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.records import TURNS, Batch, one_array
-from transforms.split import SplitRule, normalise_keys
+from transforms.split import SplitRule, hash64, normalise_keys
 
 VALIDATION = "validation"
 """The boolean column that Partition adds."""
 
+ASKED, ASKED_KEY = "__asked__", "__asked_key__"
+"""Columns of a batch from Partition on: the instruction, and a hash of it normalised (uint64)."""
+
 
 @dataclass
 class Partition(beam.PTransform):
-    """``Batch -> Batch``: adds the boolean column ``validation``, drops the split key.
+    """``Batch -> Batch``: adds ``validation``, ``ASKED`` and ``ASKED_KEY``, drops the split key.
 
     Within a batch the training rows come first, each split's in their order.
     """
@@ -34,14 +37,13 @@ class Partition(beam.PTransform):
 def partition(batch: Batch, rule: SplitRule) -> Batch:
     """The batch with its rows marked; a chunk for each split, so that neither is copied again."""
     table = batch.table
-    if rule.key is None:
-        keys = normalise_keys(one_array(table["instruction"]))
-    else:
-        keys = one_array(table["key"])
-    marks = rule.is_validation(keys)
-    # Turns hold the instruction; it was needed here only.
+    asked = hash64(rule.seed, normalise_keys(one_array(table["instruction"])))
+    hashes = asked if rule.key is None else hash64(rule.seed, one_array(table["key"]))
+    marks = rule.marks(hashes)
+    # Turns hold the instruction.
     done = {"key", "instruction"} if TURNS in table.column_names else {"key"}
     rows = table.select([name for name in table.column_names if name not in done])
-    rows = rows.append_column(VALIDATION, marks)
+    rows = rows.append_column(ASKED, table["instruction"])
+    rows = rows.append_column(ASKED_KEY, pa.array(asked)).append_column(VALIDATION, marks)
     split = [rows.filter(pc.invert(marks)), rows.filter(marks)]
     return replace(batch, table=pa.concat_tables(split))

@@ -29,7 +29,7 @@ class Units(beam.PTransform):
         if isinstance(self.units, StoredUnits):
             load = beam.FlatMap(self.units.load).with_output_types(Unit)
             return begin | "Parts" >> beam.Create(self.units.parts) | "Load" >> load
-        return begin | "All" >> beam.Create(self.units).with_output_types(Unit)
+        return begin | "All" >> beam.Create(self.units, reshuffle=False).with_output_types(Unit)
 
 
 @dataclass
@@ -50,21 +50,19 @@ class Read(beam.PTransform):
     ) -> beam.PCollection[Batch]:
         units, drops = inputs
         read = beam.ParDo(_ReadUnitFn(self.source, self.batch_bytes)).with_output_types(Batch)
-        keyed = (
-            units
-            | "Left" >> beam.Filter(_is_left, self.finished)
-            | "ByNumber" >> beam.Map(lambda unit: (unit.number, unit))
-        )
+        left = beam.FlatMap(_left, self.finished).with_output_types(tuple[int, Any])
         # Grouping spreads the units, too; else they would be fused to the one first element.
         return (
-            {"units": keyed, "drops": drops}
-            | "WithDrops" >> beam.CoGroupByKey()
+            (units | "Left" >> left, drops)
+            | beam.Flatten()
+            | "WithDrops" >> beam.GroupByKey()
             | "ReadUnit" >> read
         )
 
 
-def _is_left(unit: Unit, finished: Sequence[tuple[int, int]]) -> bool:
-    return not any(first <= unit.number < end for first, end in finished)
+def _left(unit: Unit, finished: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Unit]]:
+    if not any(first <= unit.number < end for first, end in finished):
+        yield unit.number, unit
 
 
 class _ReadUnitFn(beam.DoFn):
@@ -78,10 +76,12 @@ class _ReadUnitFn(beam.DoFn):
         self._source = source
         self._batch_bytes = batch_bytes
 
-    def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[Batch]:
-        _, parts = element
-        for unit in parts["units"]:  # none where only drops came, of a unit that is finished
-            yield from self._read(unit, _LeftOut(list(parts["drops"])))
+    def process(self, element: tuple[int, Iterable[Unit | Drop]]) -> Iterator[Batch]:
+        parts = list(element[1])
+        drops = [part for part in parts if isinstance(part, Drop)]
+        for part in parts:  # no unit where only drops came: it is finished
+            if isinstance(part, Unit):
+                yield from self._read(part, _LeftOut(drops))
 
     def _read(self, unit: Unit, left_out: _LeftOut) -> Iterator[Batch]:
         index = 0

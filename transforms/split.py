@@ -48,9 +48,12 @@ class SplitRule:
 
     def is_validation(self, keys: pa.StringArray) -> pa.BooleanArray:
         """For each key (not null, as given): does its row belong to validation?"""
-        hashes = hash64(self.seed, keys)
+        return self.marks(hash64(self.seed, keys))
+
+    def marks(self, hashes: np.ndarray) -> pa.BooleanArray:
+        """The same, of ``hash64(seed, key)`` of each key."""
         if self.threshold >= 2**64:
-            return pa.array(np.ones(len(keys), dtype=bool))
+            return pa.array(np.ones(len(hashes), dtype=bool))
         return pa.array(hashes < np.uint64(self.threshold))
 
 

@@ -29,10 +29,12 @@ Halves = tuple[np.ndarray, np.ndarray]
 def content_hashes(rows: pa.Table) -> Halves:
     """The hashes of rows that ``Normalize`` made."""
     if TURNS not in rows.column_names:
-        # A half for each column: equal prompts with different answers are common, but not so many
-        # of one prompt that 64 bits would not tell them apart.
         asked, said = one_array(rows["instruction"]), one_array(rows["response"])
-        return hash64(SEEDS[0], asked), hash64(SEEDS[1], said)
+        one, other = hash64(SEEDS[0], asked), hash64(SEEDS[1], said)
+        # Both of each, so that rows with one answer fall apart as others do: the map from the two
+        # columns' hashes to these is one to one.
+        first = _scattered(one + other * np.uint64(_NEXT[0]))
+        return first, other + first * np.uint64(_NEXT[1])
     turns = Turns.of_column(one_array(rows[TURNS]))
     tools = one_array(rows["tools"]) if "tools" in rows.column_names else None
     first, second = (_of_turns(turns, tools, half) for half in (0, 1))
@@ -78,6 +80,13 @@ def _scattered(numbers: np.ndarray) -> np.ndarray:
     numbers = (numbers ^ (numbers >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers ^= numbers >> np.uint64(29)
     return numbers
+
+
+def first_of_each(hashes: Halves) -> np.ndarray:
+    """The places of the rows that no earlier one is equal to, in order."""
+    _, first = np.unique(np.stack(hashes), axis=1, return_index=True)
+    places: np.ndarray = np.sort(first)
+    return places
 
 
 def contents(rows: pa.Table) -> pa.StringArray:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from transforms.quality.leakage import Seen, leakage
 from transforms.quality.rules import SIMILAR, QualityRules
 from transforms.records import Shard
 
@@ -33,7 +34,7 @@ def figures(
         "duplicates": _duplicates(rules, shards),
         "contamination": _contamination(rules, events),
         "truncated": events.get(TRUNCATED, 0),
-        "leakage": {"checked": 0, "of": counts["validation"], "rows": 0, "exact": 0},
+        "leakage": leakage(Seen({}, {})),
         **found,
     }
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
+import pyarrow as pa
 
 from transforms.chat import ChatTemplate
 from transforms.errors import StorageError, VerificationFailed
-from transforms.partition import VALIDATION
+from transforms.partition import ASKED, ASKED_KEY, VALIDATION
 from transforms.quality.asked import asked
 from transforms.quality.leakage import Finder, Seen, leakage, together
 from transforms.quality.survey import PROMPTS_FILE
 from transforms.quality.validation_prompts import NONE, Prompts
-from transforms.records import Batch
+from transforms.records import Batch, one_array
+from transforms.split import SplitRule, hash64, normalise_keys
 from transforms.storage import Folder
 
 
@@ -26,34 +29,40 @@ class FindLeaks(beam.PTransform):
 
     The tables are those that Render made.  ``Survey`` has stored the prompts to look for: it ends
     before the first batch is read (for rows of an earlier run, that run's did).  Without ``looks``
-    there are none.  Where the split is ``by_prompt`` equal prompts in both splits are a
+    there are none.  Where the split is by the prompt itself, equal prompts in both are a
     ``VerificationFailed``.
     """
 
     folder: Folder
     template: ChatTemplate
+    split: SplitRule
     looks: bool = True
-    by_prompt: bool = True
 
     def expand(
         self, batches: tuple[beam.PCollection[Batch], ...]
     ) -> beam.PCollection[dict[str, Any]]:
-        look = beam.ParDo(_LookFn(self.folder, self.template, self.looks)).with_output_types(Seen)
+        look = beam.ParDo(
+            _LookFn(self.folder, self.template, self.split, self.looks)
+        ).with_output_types(Seen)
         # Each by itself: runners may store what is flattened, and batches are all of the data.
         seen = [part | f"Look{number}" >> look for number, part in enumerate(batches)]
         return (
             seen
             | beam.Flatten()
-            | "Together" >> beam.CombineGlobally(_Together())
-            | "Leakage" >> beam.Map(_part, self.by_prompt).with_output_types(dict[str, Any])
+            | "OneKey" >> beam.WithKeys(0)
+            | "Together" >> beam.CombinePerKey(_Together())
+            | "Leakage" >> beam.Map(_part, self.split.key is None).with_output_types(dict[str, Any])
         )
 
 
 class _LookFn(beam.DoFn):
     """A batch -> what its rows tell."""
 
-    def __init__(self, folder: Folder, template: ChatTemplate, looks: bool) -> None:
-        self._folder, self._template, self._looks = folder, template, looks
+    def __init__(
+        self, folder: Folder, template: ChatTemplate, split: SplitRule, looks: bool
+    ) -> None:
+        self._folder, self._template = folder, template
+        self._split, self._looks = split, looks
         self._finder: Finder | None = None
 
     def process(self, batch: Batch) -> Iterator[Seen]:
@@ -62,10 +71,15 @@ class _LookFn(beam.DoFn):
             return
         # Not in setup: a worker may be set up before the prompts are stored.
         self._finder = self._finder or self._find()
+        prompts, keys = self._asked(rows)
+        seen = self._finder.look(prompts, keys, rows[VALIDATION].to_numpy())
+        yield seen
+
+    def _asked(self, rows: pa.Table) -> tuple[pa.StringArray, np.ndarray]:
+        if ASKED in rows.column_names:
+            return one_array(rows[ASKED]), rows[ASKED_KEY].to_numpy()
         prompts = asked(rows, self._template.user_marker, self._template.control_tokens)
-        seen = self._finder.look(prompts, rows[VALIDATION].to_numpy())
-        if seen.rows or seen.leaks:
-            yield seen
+        return prompts, hash64(self._split.seed, normalise_keys(prompts))
 
     def _find(self) -> Finder:
         if not self._looks:
@@ -76,10 +90,17 @@ class _LookFn(beam.DoFn):
         return _finder(data)
 
 
-@lru_cache(maxsize=1)
+_making = Lock()
+_made: dict[bytes, Finder] = {}
+
+
 def _finder(prompts: bytes) -> Finder:
     """One for all threads of a worker: its index takes time and room."""
-    return Finder(Prompts.from_bytes(prompts))
+    with _making:
+        if prompts not in _made:
+            _made.clear()
+            _made[prompts] = Finder(Prompts.from_bytes(prompts))
+        return _made[prompts]
 
 
 class _Together(beam.CombineFn):
@@ -98,8 +119,8 @@ class _Together(beam.CombineFn):
         return accumulator
 
 
-def _part(seen: Seen, by_prompt: bool) -> dict[str, Any]:
-    found = leakage(seen)
+def _part(keyed: tuple[int, Seen], by_prompt: bool) -> dict[str, Any]:
+    found = leakage(keyed[1])
     if by_prompt and found["exact"]:
         example = found["examples"][0]["validation"]
         raise VerificationFailed(

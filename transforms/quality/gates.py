@@ -58,7 +58,6 @@ def judge(
     """
     kept = counts["train"] + counts["validation"]
     rejected = counts["rejected"]
-    leakage = quality["leakage"]
     reasons = reasons or ", ".join(f"{n:,} {code}" for code, n in rejected["by_reason"].items())
     return [
         _share(
@@ -74,13 +73,7 @@ def judge(
             (counts["duplicates"], counts["read"], "rows are duplicates"),
             "Look for what repeats in the source, or raise --max-duplicates",
         ),
-        _share(
-            "--max-leakage",
-            gates.max_leakage,
-            (leakage["rows"], leakage["checked"], "validation rows have a near copy in training"),
-            "--dedup near takes the copies out; or keep rows that belong together in one split "
-            "with --split-key COLUMN, or raise --max-leakage",
-        ),
+        _leakage(gates.max_leakage, counts, quality["leakage"]),
         _share(
             "--max-truncated",
             gates.max_truncated,
@@ -102,6 +95,23 @@ def _share(gate: str, limit: float | None, of: tuple[int, int, str], remedy: str
         f"{part:,} of {whole:,} {what} ({more}), more than the {most} that {gate} allows. {remedy}"
     )
     return Verdict(gate, limit, found, FAILED, sentence)
+
+
+def _leakage(limit: float | None, counts: Mapping[str, Any], leakage: Mapping[str, Any]) -> Verdict:
+    gate, rows = "--max-leakage", counts["validation"]
+    if limit is not None and counts["train"] and rows and not leakage["checked"]:
+        sentence = (
+            f"leakage could not be measured: none of {rows:,} validation rows was looked at, so "
+            f"that nobody knows if {gate} is kept. Raise --val-size, or leave {gate} out"
+        )
+        return Verdict(gate, limit, 0.0, FAILED, sentence)
+    return _share(
+        gate,
+        limit,
+        (leakage["rows"], leakage["checked"], "validation rows have a near copy in training"),
+        "--dedup near takes the copies out; or keep rows that belong together in one split with "
+        "--split-key COLUMN, or raise --max-leakage",
+    )
 
 
 def _percents(found: float, limit: float) -> tuple[str, str]:

@@ -6,12 +6,14 @@ word 3-grams are the same (Jaccard), which is counted exactly, not estimated.
 
 Of each validation prompt that is looked for the rarest 3-grams are indexed before the training rows
 stream by, just so many that a row as alike as that must share a few of them (the prefix filter of
-Chaudhuri and others, 2006); only rows that do are compared.
+Chaudhuri and others, 2006); only rows that do are compared.  A 3-gram that more than
+``_MOST_COMPARED`` prompts have is boilerplate; it leads each row to so many of them, chosen by the
+row, so that where everything is like everything many rows find them all, but a few rows may not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,22 +22,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.quality.rules import SHINGLE_WORDS, SIMILAR
-from transforms.quality.validation_prompts import Prompts, ids_of, keys_of
-from transforms.quality.words import Hashed, n_grams, words
+from transforms.quality.validation_prompts import Prompts
+from transforms.quality.words import Hashed, distinct, n_grams, words
 
 _SHOWN_CHARS = 300
 _MOST_EXAMPLES = 20
 _SHARED = 12  # indexed 3-grams that a row must share with a prompt to be compared with it
-_MOST_COMPARED = 64  # prompts that one 3-gram leads to: of boilerplate any will do
+_MOST_COMPARED = 32
 _MOST_FILTER_BITS = 23  # 8 MB
+_MOST_AT_ONCE = 2**21  # 3-grams that are looked up in one go
 
 
 @dataclass(frozen=True)
 class Leak:
-    """A validation prompt's nearest training prompt: ``similarity`` 0 to 1, texts cut."""
+    """A validation prompt's nearest training prompt: ``similarity`` 0 to 1, text cut.
+
+    ``key`` is the training prompt's, by which one of equally near ones is chosen.
+    """
 
     similarity: float
     exact: bool
+    key: int
     train: str
 
 
@@ -59,78 +66,114 @@ class Finder:
         # Of two prompts as alike as that so many 3-grams are the same.
         enough = np.ceil(SIMILAR * counts).astype(np.int64)
         self._shared = np.minimum(_SHARED, enough)
-        indexed, rows = _rarest(known.shingles, counts - enough + self._shared)
-        self._distinct, begins, often = np.unique(indexed, return_index=True, return_counts=True)
-        self._rows, self._begins = rows, begins
-        self._often = np.minimum(often, _MOST_COMPARED)
-        # The fewest 3-grams that a row must share with any of a 3-gram's prompts.
-        self._needs = (
-            np.minimum.reduceat(self._shared[rows], begins) if len(rows) else np.empty(0, np.int64)
+        indexed, self._rows = _rarest(known.shingles, counts - enough + self._shared)
+        self._distinct, self._begins, self._often = np.unique(
+            indexed, return_index=True, return_counts=True
         )
+        # The fewest 3-grams that a row must share with any of a 3-gram's prompts.
+        none = np.empty(0, np.int64)
+        shared = self._shared[self._rows]
+        self._needs = np.minimum.reduceat(shared, self._begins) if len(indexed) else none
         self._bits = min((16 * len(indexed)).bit_length(), _MOST_FILTER_BITS)
         self._filter = np.zeros(2**self._bits, bool)
         self._filter[self._slots(indexed)] = True
+        owners = np.repeat(np.arange(len(counts)), counts)
+        self._members = np.sort(known.shingles.hashes ^ _salt(owners))
 
-    def look(self, prompts: pa.StringArray, validation: np.ndarray) -> Seen:
-        """What rows with these prompts tell; ``validation`` is bool, one for each row."""
+    def look(self, prompts: pa.StringArray, keys: np.ndarray, validation: np.ndarray) -> Seen:
+        """What rows with these prompts tell; one key (see ``keys_of``) and mark for each."""
         marks = pa.array(validation)
         leaks: dict[int, Leak] = {}
         if len(self._known.ids):
-            leaks = self._leaks(prompts.filter(pc.invert(marks)))
-        return Seen(self._seen(prompts.filter(marks)), leaks)
+            leaks = self._leaks(prompts.filter(pc.invert(marks)), keys[~validation])
+        return Seen(self._seen(prompts.filter(marks), keys[validation]), leaks)
 
-    def _seen(self, prompts: pa.StringArray) -> dict[int, tuple[int, str]]:
-        ids = ids_of(prompts)
+    def _numbers(self, keys: np.ndarray) -> np.ndarray:
+        """The number of the known prompt with each key; -1 where there is none."""
+        if not len(self._known.ids):
+            return np.full(len(keys), -1)
+        at = np.searchsorted(self._known.ids, keys)
+        at[at == len(self._known.ids)] = 0
+        return np.where(self._known.ids[at] == keys, at, -1)
+
+    def _seen(self, prompts: pa.StringArray, keys: np.ndarray) -> dict[int, tuple[int, str]]:
         rows: dict[int, tuple[int, str]] = {}
-        known = np.searchsorted(self._known.ids, ids)
-        known[known == len(self._known.ids)] = 0
-        there = self._known.ids[known] == ids if len(self._known.ids) else np.zeros(len(ids), bool)
-        for row in np.flatnonzero(there).tolist():
-            found = int(ids[row])
-            before, text = rows.get(found, (0, ""))
-            rows[found] = (before + 1, text or shown(prompts[row].as_py()))
+        for row in np.flatnonzero(self._numbers(keys) >= 0).tolist():
+            key = int(keys[row])
+            text = shown(prompts[row].as_py())
+            before, other = rows.get(key, (0, text))
+            rows[key] = (before + 1, min(other, text))
         return rows
 
-    def _leaks(self, prompts: pa.StringArray) -> dict[int, Leak]:
-        leaks: dict[int, Leak] = {}
-        found = n_grams(words(prompts), SHINGLE_WORDS)
-        for row, number in self._candidates(found):
-            own, theirs = np.unique(found.row(row)), self._known.shingles.row(number)
-            both = len(np.intersect1d(own, theirs, assume_unique=True))
-            similarity = both / (len(own) + len(theirs) - both)
-            if similarity >= SIMILAR:
-                text = prompts.slice(row, 1)
-                exact = bool(keys_of(text)[0] == self._known.keys[number])
-                leak = Leak(similarity, exact, shown(text[0].as_py()))
-                prompt = int(self._known.ids[number])
-                leaks[prompt] = nearer(leaks.get(prompt, leak), leak)
-        return leaks
+    def _leaks(self, prompts: pa.StringArray, keys: np.ndarray) -> dict[int, Leak]:
+        same = self._numbers(keys)
+        equal = np.flatnonzero(same >= 0)
+        # Rows with one prompt say one thing.
+        _, first = np.unique(keys, return_index=True)
+        found = n_grams(words(prompts.take(pa.array(first))), SHINGLE_WORDS)
+        places, numbers = self._candidates(found, keys[first])
+        similarity = self._similarities(found, places, numbers)
+        near = similarity >= SIMILAR
+        rows = np.concatenate([equal, first[places[near]]])
+        numbers = np.concatenate([same[equal], numbers[near]])
+        similarity = np.concatenate([np.ones(len(equal)), similarity[near]])
+        exact = np.arange(len(rows)) < len(equal)
+        order = np.lexsort((keys[rows], exact, similarity, numbers))
+        last = order[np.diff(numbers[order], append=-1) != 0]  # the nearest of each prompt
+        return {
+            int(self._known.ids[numbers[at]]): Leak(
+                float(similarity[at]),
+                bool(exact[at]),
+                int(keys[rows[at]]),
+                shown(prompts[int(rows[at])].as_py()),
+            )
+            for at in last.tolist()
+        }
 
-    def _candidates(self, found: Hashed) -> Iterator[tuple[int, int]]:
-        """(row, number of a known prompt) for those that may be alike: none that are is missing."""
+    def _candidates(self, found: Hashed, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(rows, numbers of known prompts) that may be alike, sorted."""
         at = np.flatnonzero(self._filter[self._slots(found.hashes)])
         index = np.searchsorted(self._distinct, found.hashes[at])
         index[index == len(self._distinct)] = 0
-        there = self._distinct[index] == found.hashes[at]
+        there = self._distinct[index] == found.hashes[at] if len(at) else np.zeros(0, bool)
         at, index = at[there], index[there]
         rows = np.searchsorted(found.offsets.astype(np.int64), at, "right") - 1
         # What many prompts begin with leads to none of them by itself.
         enough = self._needs[index] <= np.bincount(rows, minlength=1)[rows]
         rows, index = rows[enough], index[enough]
         often = self._often[index]
-        ends = np.cumsum(often)
-        places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(
-            self._begins[index] - (ends - often), often
-        )
-        pairs = np.repeat(rows, often) * len(self._known.ids) + self._rows[places]
+        taken = np.minimum(often, _MOST_COMPARED)
+        ends = np.cumsum(taken)
+        step = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - taken, taken)
+        # Rows begin at different places of a long list, and at the same of equal lists.
+        start = np.where(often > taken, keys[rows] % often.astype(np.uint64), 0).astype(np.int64)
+        inside = (np.repeat(start, taken) + step) % np.repeat(often, taken)
+        prompts = self._rows[np.repeat(self._begins[index], taken) + inside]
+        pairs = np.repeat(rows, taken) * max(len(self._known.ids), 1) + prompts
         pairs, shared = np.unique(pairs, return_counts=True)
-        rows, numbers = np.divmod(pairs, len(self._known.ids))
+        rows, numbers = np.divmod(pairs, max(len(self._known.ids), 1))
         likely = shared >= self._shared[numbers]
-        rows, numbers = rows[likely], numbers[likely]
+        return rows[likely], numbers[likely]
+
+    def _similarities(self, found: Hashed, rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """Of each pair the share of 3-grams, of both together, that both have."""
+        each, which = np.unique(rows, return_inverse=True)
+        own = distinct(found.select(each))
+        counts = own.counts.astype(np.int64)[which]
+        theirs = self._known.shingles.counts.astype(np.int64)[numbers]
+        both = np.zeros(len(rows), np.int64)
         # A long prompt may hold all of a short one without being like it.
-        sizes = _sizes(found, rows)
-        likely = SIMILAR * sizes <= self._known.shingles.counts[numbers]
-        yield from zip(rows[likely].tolist(), numbers[likely].tolist(), strict=True)
+        likely = np.flatnonzero(SIMILAR * counts <= theirs)
+        for some in np.split(likely, _cuts(counts[likely])):
+            picked = own.select(which[some])
+            pair = np.repeat(np.arange(len(some)), counts[some])
+            wanted = picked.hashes ^ _salt(numbers[some])[pair]
+            at = np.searchsorted(self._members, wanted)
+            at[at == len(self._members)] = 0
+            member = self._members[at] == wanted if len(wanted) else np.zeros(0, bool)
+            both[some] = np.bincount(pair[member], minlength=len(some))
+        shares: np.ndarray = both / np.maximum(counts + theirs - both, 1)
+        return shares
 
     def _slots(self, hashes: np.ndarray) -> np.ndarray:
         """The filter's place of each hash: most that are not known are told by it alone."""
@@ -138,19 +181,17 @@ class Finder:
         return slots
 
 
-def _sizes(found: Hashed, rows: np.ndarray) -> np.ndarray:
-    """How many different n-grams each of these rows has; ``rows`` are sorted, and may repeat."""
-    each, which = np.unique(rows, return_inverse=True)
-    counts = found.counts[each].astype(np.int64)
-    ends = np.cumsum(counts)
-    begins = found.offsets[each].astype(np.int64)
-    places = np.arange(counts.sum()) + np.repeat(begins - (ends - counts), counts)
-    hashes, owners = found.hashes[places], np.repeat(np.arange(len(each)), counts)
-    order = np.lexsort((hashes, owners))
-    again = (hashes[order][1:] == hashes[order][:-1]) & (owners[order][1:] == owners[order][:-1])
-    repeats = np.bincount(owners[order][1:][again], minlength=len(each))
-    sizes: np.ndarray = (counts - repeats)[which]
-    return sizes
+def _salt(numbers: np.ndarray) -> np.ndarray:
+    """Different bits for each prompt, so that one sorted array holds the 3-grams of all."""
+    salted: np.ndarray = (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    return salted
+
+
+def _cuts(counts: np.ndarray) -> np.ndarray:
+    """Where to cut pairs with so many 3-grams each, so that no part has too many."""
+    parts = np.cumsum(counts) // _MOST_AT_ONCE
+    cuts: np.ndarray = np.flatnonzero(np.diff(parts)) + 1
+    return cuts
 
 
 def _rarest(shingles: Hashed, most: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -173,7 +214,7 @@ def shown(text: str) -> str:
 
 def nearer(one: Leak, other: Leak) -> Leak:
     """The one to tell of, whatever the order."""
-    return max(one, other, key=lambda leak: (leak.similarity, leak.exact, leak.train))
+    return max(one, other, key=lambda leak: (leak.similarity, leak.exact, leak.key))
 
 
 def together(first: Seen, others: Iterable[Seen]) -> Seen:
@@ -181,7 +222,8 @@ def together(first: Seen, others: Iterable[Seen]) -> Seen:
     rows, leaks = first.rows, first.leaks
     for part in others:
         for prompt, (count, text) in part.rows.items():
-            rows[prompt] = (rows.get(prompt, (0, ""))[0] + count, text)
+            before, other = rows.get(prompt, (0, text))
+            rows[prompt] = (before + count, min(other, text))
         for prompt, leak in part.leaks.items():
             leaks[prompt] = nearer(leaks.get(prompt, leak), leak)
     return first

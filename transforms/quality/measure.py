@@ -31,8 +31,12 @@ class Measure(beam.PTransform):
     rules: QualityRules
 
     def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[dict[str, Any]]:
-        counted = shards | "Counted" >> beam.FlatMap(_counted).with_output_types(str)
-        return counted | "Together" >> beam.CombineGlobally(_MeasureFn(self.rules))
+        return (
+            shards
+            | "Counted" >> beam.FlatMap(_counted).with_output_types(tuple[int, str])
+            | "Together" >> beam.CombinePerKey(_MeasureFn(self.rules))
+            | "Part" >> beam.Values()
+        )
 
 
 def without_counts(shard: Shard) -> Shard:
@@ -40,8 +44,8 @@ def without_counts(shard: Shard) -> Shard:
     return replace(shard, measured="")
 
 
-def _counted(shard: Shard) -> list[str]:
-    return [shard.measured] if shard.measured else []
+def _counted(shard: Shard) -> list[tuple[int, str]]:
+    return [(0, shard.measured)] if shard.measured else []
 
 
 class _MeasuredCoder(coders.Coder):

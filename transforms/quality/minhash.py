@@ -1,9 +1,9 @@
 """The near-duplicate rule: rows of whose word 3-grams nearly all are the same.
 
 Each row has a MinHash (Broder, 1997; made by rensa) of 128 values.  Rows that agree in a band of it
-are compared by a sketch, two bits of each value (b-bit MinHash, Li and Koenig, 2010): those that
-seem at least ``SIMILAR`` alike are linked.  Of rows that links connect the first in source order
-stays.
+are compared by a sketch, two bits of each value (b-bit MinHash, Li and Koenig, 2010).  Those that
+may be at least ``SIMILAR`` alike are read once more and compared word 3-gram by word 3-gram.  In
+source order, a row is left out if it is near one that stays.
 
 With nine bands of seven values rows that are 0.9 alike meet in one with a chance of 99.7 %, at
 0.8 with 88 %, at 0.5 with 7 %.  What crosses the shuffle is a hash, a place and a sketch for each
@@ -28,6 +28,7 @@ _SEED = 42
 _BITS = 2
 _SKETCH_BYTES = VALUES * _BITS // 8
 _ROWS_AT_ONCE = 2000  # rensa hands its values over as Python numbers
+_DOUBT = 0.06  # of an estimate; those that only seem alike are told by a comparison
 _MOST_LEADERS = 64
 """Different rows in one band that later ones are compared with: boilerplate fills some bands."""
 
@@ -141,36 +142,69 @@ def _leaders(sketches: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
         if len(left) < 2:
             return
         leader, left = int(left[0]), left[1:]
-        alike = similarity(sketches[left], sketches[leader]) >= SIMILAR
+        alike = similarity(sketches[left], sketches[leader]) >= SIMILAR - _DOUBT
         if alike.any():
             yield left[alike], leader
         left = left[~alike]
 
 
-def clusters(found: Iterable[Links]) -> Iterator[tuple[int, Drop]]:
-    """(unit, rows that an earlier one is nearly the same as), from all links."""
-    columns = [np.frombuffer(links.pairs, np.uint64).reshape(4, -1) for links in found]
-    if not columns:
-        return
-    pairs = np.concatenate(columns, axis=1)
-    ends = np.concatenate((pairs[:2], pairs[2:]), axis=1)
-    # In source order, so that the least number of a cluster is its first row.
-    rows, numbers = np.unique(ends, axis=1, return_inverse=True)
-    numbers = numbers.reshape(2, -1)
-    leads = _least(numbers[0], numbers[1], rows.shape[1])
-    dropped = np.flatnonzero(leads != np.arange(len(leads)))
-    units = rows[0][dropped]
-    for unit in np.unique(units).tolist():
-        yield int(unit), Drop(rows[1][dropped[units == unit]].tobytes(), near=True)
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Rows of a unit that are to be compared: three columns of uint64, as bytes.
+
+    The row's place, and the unit and place of the earlier row that it is compared with, which may
+    be the row itself.
+    """
+
+    rows: bytes
 
 
-def _least(one: np.ndarray, other: np.ndarray, count: int) -> np.ndarray:
-    """For each of ``count`` numbers the least that pairs connect it with."""
-    least = np.arange(count)
-    while True:
-        before = least.copy()
-        for a, b in ((one, other), (other, one)):
-            np.minimum.at(least, a, least[b])
-        least = least[least]
-        if np.array_equal(before, least):
-            return least
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A row's word 3-grams, hashed, sorted and distinct; bytes of uint64."""
+
+    unit: int
+    place: int
+    shingles: bytes
+
+
+def wanted(links: Links) -> Iterator[tuple[int, Wanted]]:
+    """(unit, its rows that are to be compared) of both sides of links."""
+    pairs = np.frombuffer(links.pairs, np.uint64).reshape(4, -1)
+    rows = np.unique(np.concatenate((pairs, pairs[[2, 3, 2, 3]]), axis=1), axis=1)
+    for unit in np.unique(rows[0]).tolist():
+        yield int(unit), Wanted(rows[1:, rows[0] == unit].tobytes())
+
+
+def verified(earlier: tuple[int, int], group: Iterable[Said]) -> Iterator[Links]:
+    """The links of the rows that are as near to an ``earlier`` one, (unit, place), as they seem."""
+    rows = {(said.unit, said.place): np.frombuffer(said.shingles, np.uint64) for said in group}
+    first = rows.pop(earlier)
+    late = []
+    for row, own in rows.items():
+        both = len(np.intersect1d(first, own, assume_unique=True))
+        if both >= SIMILAR * (len(first) + len(own) - both):
+            late.append(row)
+    if late:
+        pairs = np.array([(*row, *earlier) for row in late], np.uint64).T
+        yield Links(pairs.tobytes())
+
+
+def left_out(found: Iterable[Links]) -> Iterator[tuple[int, Drop]]:
+    """(unit, rows that are near a row that stays), from all links.
+
+    In source order: a row that is near one that is itself left out may stay.
+    """
+    earlier: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for links in found:
+        for unit, place, *first in np.frombuffer(links.pairs, np.uint64).reshape(4, -1).T.tolist():
+            earlier.setdefault((unit, place), []).append((first[0], first[1]))
+    dropped: dict[tuple[int, int], None] = {}
+    for row in sorted(earlier):
+        if any(first not in dropped for first in earlier[row]):
+            dropped[row] = None
+    units: dict[int, list[int]] = {}
+    for unit, place in dropped:
+        units.setdefault(unit, []).append(place)
+    for unit, places in units.items():
+        yield unit, Drop(np.array(places, np.uint64).tobytes(), near=True)

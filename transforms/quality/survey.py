@@ -15,54 +15,29 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from transforms import formats
-from transforms.conversation import ConversationRules
-from transforms.mappings import AnyMapping
-from transforms.normalize import rows_of
-from transforms.quality.content import content_hashes, contents
-from transforms.quality.duplicates import (
-    Drop,
-    Fingerprints,
-    buckets,
-    fingerprints,
-    place,
-    repeated,
-)
-from transforms.quality.rules import QualityRules
+from transforms.quality.content import content_hashes, contents, first_of_each
+from transforms.quality.duplicates import Drop, buckets, fingerprints, place, repeated
+from transforms.quality.looks import Surveyed
 from transforms.quality.validation_prompts import (
     NONE,
     Prompts,
-    ids_of,
+    chances_of,
     is_looked_at,
     merged,
     prompts_of,
 )
 from transforms.records import ROW, Unit, one_array
-from transforms.split import SplitRule, normalise_keys
+from transforms.split import hash64, normalise_keys
 from transforms.storage import Folder, note_survey
 
 PROMPTS_FILE = "validation-prompts.ipc"
 """Work file of the validation prompts to look for: hashes, no text."""
 
-_NEAR, _PROMPTS = "near", "prompts"
+_LINKS = "links"
+_ROWS_A_PART = 100_000
+"""Rows after which a unit's hashes are handed on."""
 _MOST_PROMPTS = 100
 """Batches whose prompts are held before those that are not looked at are left out."""
-
-
-@dataclass(frozen=True)
-class Surveyed:
-    """What the survey looks at: the same rows, by the same rules, as the main pass."""
-
-    source: formats.Source
-    mapping: AnyMapping
-    rules: ConversationRules
-    split: SplitRule
-    quality: QualityRules
-
-    @property
-    def is_needed(self) -> bool:
-        """Is there anything to be known beforehand?"""
-        return self.quality.dedup != "off" or self.quality.looked_at > 0
 
 
 @dataclass
@@ -78,40 +53,36 @@ class Survey(beam.PTransform):
     rows: int
 
     def expand(self, units: beam.PCollection[Unit]) -> beam.PCollection[tuple[int, Drop]]:
-        looks, of = self.looks, buckets(self.rows)
-        if not looks.is_needed:
+        if not self.looks.is_needed:
             nothing = beam.FlatMap(lambda unit: []).with_output_types(tuple[int, Drop])
             return units | "Nothing" >> nothing
-        look = beam.ParDo(_SurveyUnitFn(looks, self.folder, of))
+        of = buckets(self.rows)
+        look = beam.ParDo(_SurveyUnitFn(self.looks, self.folder, of))
         found = (
             units
             | "Spread" >> beam.Reshuffle()
-            | "SurveyUnit" >> look.with_outputs(_NEAR, _PROMPTS, main="hashes")
+            | "SurveyUnit" >> look.with_output_types(tuple[str, Any])
+            | "SameKey" >> beam.GroupByKey()
         )
-        exact = (
-            found.hashes
-            | "SameBucket" >> beam.GroupByKey()
-            | "Repeated" >> beam.FlatMapTuple(_repeated).with_output_types(tuple[int, Drop])
-        )
-        parts = [exact, found[_PROMPTS] | _StorePrompts(self.folder)]
-        if looks.quality.dedup == "near":
-            parts.append(found[_NEAR] | _Near())
-        return parts | beam.Flatten()
+        resolve = beam.ParDo(_ResolveFn(self.folder))
+        if self.looks.quality.dedup != "near":
+            return found | "Resolve" >> resolve.with_output_types(tuple[int, Drop])
+        resolved = found | "Resolve" >> resolve.with_outputs(_LINKS, main="drops")
+        from transforms.quality.near import Near
 
-
-_ROWS_A_PART = 100_000
-"""Rows after which a unit's hashes are handed on."""
+        near = (resolved[_LINKS], units) | "Near" >> Near(self.looks)
+        return (resolved.drops, near) | beam.Flatten()
 
 
 class _SurveyUnitFn(beam.DoFn):
-    """Unit -> (bucket, Fingerprints); (band and bucket, Banded); Prompts as bytes."""
+    """Unit -> (key, Fingerprints, Banded or bytes of Prompts); those of one key belong together."""
 
     def __init__(self, looks: Surveyed, folder: Folder, of: int) -> None:
         self._looks, self._folder, self._of = looks, folder, of
 
-    def process(self, unit: Unit) -> Iterator[Any]:
+    def process(self, unit: Unit) -> Iterator[tuple[str, Any]]:
         prompts, part = [NONE], _Part(unit.number, self._looks.quality.dedup, self._of)
-        for piece, rows in self._rows(unit):
+        for piece, rows in self._looks.rows(unit):
             part.add(rows, place(piece, rows[ROW].to_numpy()))
             if part.rows >= _ROWS_A_PART:
                 yield from part.taken()
@@ -119,31 +90,26 @@ class _SurveyUnitFn(beam.DoFn):
             if len(prompts) > _MOST_PROMPTS:
                 prompts = [merged(prompts)]
         yield from part.taken()
-        yield beam.pvalue.TaggedOutput(_PROMPTS, merged(prompts).to_bytes())
+        yield _Key.PROMPTS, merged(prompts).to_bytes()
         note_survey(self._folder, unit.number)
-
-    def _rows(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
-        looks = self._looks
-        for number, piece in enumerate(unit.pieces):
-            path = looks.source.path(piece.file)
-            for batch in formats.read(
-                path, looks.source.form, piece, looks.source.columns, formats.BATCH_BYTES
-            ):
-                yield number, rows_of(batch.table, looks.mapping, looks.split.key, looks.rules)[0]
 
     def _prompts(self, rows: pa.Table) -> Prompts:
         """The validation prompts among some rows that are to be looked for."""
-        asked = one_array(rows["instruction"])
-        ids = ids_of(asked)
-        rows = rows.append_column("id", pa.array(ids))
-        rows = rows.filter(pa.array(is_looked_at(ids, self._looks.quality.looked_at)))
+        chances = chances_of(one_array(rows["instruction"]))
+        rows = rows.filter(pa.array(is_looked_at(chances, self._looks.quality.looked_at)))
         if not rows.num_rows:
             return NONE
         split = self._looks.split
-        asked = one_array(rows["instruction"])
-        keys = one_array(rows["key"]) if split.key else normalise_keys(asked)
-        marks = split.is_validation(keys)
-        return prompts_of(asked.filter(marks), rows["id"].to_numpy()[marks.to_numpy(False)])
+        asked = normalise_keys(one_array(rows["instruction"]))
+        marks = split.is_validation(one_array(rows["key"]) if split.key else asked)
+        asked = asked.filter(marks)
+        return prompts_of(asked, hash64(split.seed, asked))
+
+
+class _Key:
+    """What is compared with each other: the rows of a bucket, or of a band's; all prompts."""
+
+    HASHES, BAND, PROMPTS = "hashes", "band", "prompts"
 
 
 class _Part:
@@ -160,90 +126,50 @@ class _Part:
 
     def add(self, rows: pa.Table, places: np.ndarray) -> None:
         self.rows += rows.num_rows
-        if self._dedup != "off":
-            self._hashed.append((*content_hashes(rows), places))
+        if self._dedup == "off":
+            return
+        hashes = content_hashes(rows)
+        self._hashed.append((*hashes, places))
         if self._dedup == "near":
             from transforms.quality.minhash import min_hashes
 
-            values, which = min_hashes(contents(rows))
-            self._near.append((values, places[which]))
+            first = first_of_each(hashes)  # exact copies need no second look
+            values, which = min_hashes(contents(rows.take(pa.array(first))))
+            self._near.append((values, places[first][which]))
 
-    def taken(self) -> Iterator[Any]:
+    def taken(self) -> Iterator[tuple[str, Any]]:
         """What the hashes are for the survey's outputs; there are none left then."""
         if self._hashed:
             first, second, places = map(np.concatenate, zip(*self._hashed, strict=True))
-            yield from fingerprints(self._unit, (first, second), places, self._of)
+            for bucket, prints in fingerprints(self._unit, (first, second), places, self._of):
+                yield f"{_Key.HASHES}/{bucket}", prints
         if self._near:
             from transforms.quality.minhash import banded
 
             values, places = map(np.concatenate, zip(*self._near, strict=True))
-            for entry in banded(self._unit, values, places, self._of):
-                yield beam.pvalue.TaggedOutput(_NEAR, entry)
+            for (band, bucket), entry in banded(self._unit, values, places, self._of):
+                yield f"{_Key.BAND}/{band}/{bucket}", entry
         self._clear()
 
 
-def _repeated(bucket: int, group: Iterable[Fingerprints]) -> Iterator[tuple[int, Drop]]:
-    return repeated(group)
+class _ResolveFn(beam.DoFn):
+    """(key, all that has it) -> (unit number, Drop), and links of near copies beside them."""
 
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
 
-@dataclass
-class _StorePrompts(beam.PTransform):
-    """``bytes -> nothing``, after the prompts are stored."""
+    def process(self, element: tuple[str, Iterable[Any]]) -> Iterator[Any]:
+        key, group = element
+        kind = key.partition("/")[0]
+        if kind == _Key.HASHES:
+            yield from repeated(group)
+        elif kind == _Key.BAND:
+            from transforms.quality.minhash import linked
 
-    folder: Folder
-
-    def expand(self, parts: beam.PCollection[bytes]) -> beam.PCollection[tuple[int, Drop]]:
-        return (
-            parts
-            | "AllPrompts" >> beam.CombineGlobally(_MergePrompts())
-            | "Store" >> beam.FlatMap(self._store).with_output_types(tuple[int, Drop])
-        )
-
-    def _store(self, prompts: bytes) -> Iterator[tuple[int, Drop]]:
-        self.folder.put_work(PROMPTS_FILE, prompts)
-        yield from ()
-
-
-class _MergePrompts(beam.CombineFn):
-    """Prompts as bytes -> all of them, as bytes."""
-
-    def create_accumulator(self) -> bytes:
-        return NONE.to_bytes()
-
-    def add_input(self, accumulator: bytes, part: bytes) -> bytes:
-        return self.merge_accumulators([accumulator, part])
-
-    def merge_accumulators(self, accumulators: Iterable[bytes]) -> bytes:
-        return merged([Prompts.from_bytes(part) for part in accumulators]).to_bytes()
-
-    def extract_output(self, accumulator: bytes) -> bytes:
-        return accumulator
-
-
-@dataclass
-class _Near(beam.PTransform):
-    """``((band, bucket), Banded) -> (unit number, Drop)``."""
-
-    def expand(self, parts: beam.PCollection[Any]) -> beam.PCollection[tuple[int, Drop]]:
-        from transforms.quality.minhash import Links
-
-        return (
-            parts
-            | "SameBand" >> beam.GroupByKey()
-            | "Linked" >> beam.FlatMapTuple(_linked).with_output_types(Links)
-            | "OneKey" >> beam.WithKeys(0)
-            | "AllLinks" >> beam.GroupByKey()
-            | "Clusters" >> beam.FlatMapTuple(_clusters).with_output_types(tuple[int, Drop])
-        )
-
-
-def _linked(key: Any, group: Iterable[Any]) -> Iterator[Any]:
-    from transforms.quality.minhash import linked
-
-    return linked(group)
-
-
-def _clusters(key: int, group: Iterable[Any]) -> Iterator[tuple[int, Drop]]:
-    from transforms.quality.minhash import clusters
-
-    return clusters(group)
+            for links in linked(group):
+                yield beam.pvalue.TaggedOutput(_LINKS, links)
+        else:
+            prompts = NONE
+            for part in group:
+                prompts = merged([prompts, Prompts.from_bytes(part)])
+            self._folder.put_work(PROMPTS_FILE, prompts.to_bytes())

@@ -5,14 +5,14 @@ Up to ``MOST_LOOKED_AT`` distinct prompts, chosen by a hash; all of them where t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
 from transforms.quality.rules import SHINGLE_WORDS
-from transforms.quality.words import Hashed, n_grams, words
-from transforms.split import hash64, normalise_keys
+from transforms.quality.words import Hashed, distinct, n_grams, words
+from transforms.split import hash64
 
 MOST_LOOKED_AT = 10_000
 """With that many a share of 0.1 % is known to within 0.03 %."""
@@ -21,26 +21,31 @@ MOST_SHINGLES = 4_000_000
 """3-grams that all of them together may have: 32 MB."""
 
 _SEED = 0x6C65_616B
+_BELOW = b"below"
 
 
 @dataclass(frozen=True)
 class Prompts:
     """Validation prompts to look for: one entry for each distinct prompt, by id.
 
-    ``ids`` are hashes of the prompts as they are, sorted; ``keys`` of the normalised ones;
-    ``shingles`` are hashed word 3-grams, sorted and distinct in each row.
+    ``ids`` are hashes of the normalised prompts, sorted; ``shingles`` are their hashed word
+    3-grams, sorted and distinct in each row.  ``below`` is the least id that was ever left out
+    because there were too many, 2**64 if none was; all ids are below it.
     """
 
     ids: np.ndarray
-    keys: np.ndarray
     shingles: Hashed
+    below: int = 2**64
 
     def to_bytes(self) -> bytes:
         """As an Arrow stream."""
         lists = pa.LargeListArray.from_arrays(
             pa.array(self.shingles.offsets.astype(np.int64)), pa.array(self.shingles.hashes)
         )
-        table = pa.table({"id": self.ids, "key": self.keys, "shingles": lists})
+        table = pa.table(
+            {"id": self.ids, "shingles": lists},
+            metadata={_BELOW: str(self.below)},
+        )
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
@@ -50,76 +55,57 @@ class Prompts:
     def from_bytes(cls, data: bytes) -> Prompts:
         """What ``to_bytes`` made."""
         table = pa.ipc.open_stream(data).read_all().combine_chunks()
+        below = int(table.schema.metadata[_BELOW])
         lists = table["shingles"].chunk(0) if table.num_rows else None
         if lists is None:
-            return NONE
+            return replace(NONE, below=below)
         offsets = lists.offsets.to_numpy()
         return cls(
             table["id"].to_numpy(),
-            table["key"].to_numpy(),
             Hashed(lists.values.to_numpy(), offsets.astype(np.uint64)),
+            below,
         )
 
     def select(self, rows: np.ndarray) -> Prompts:
         """Some of the prompts, by number."""
-        counts = self.shingles.counts[rows].astype(np.int64)
-        offsets = np.concatenate(([0], np.cumsum(counts)))
-        begins = self.shingles.offsets[rows].astype(np.int64)
-        places = np.arange(offsets[-1]) + np.repeat(begins - offsets[:-1], counts)
-        hashes = Hashed(self.shingles.hashes[places], offsets.astype(np.uint64))
-        return Prompts(self.ids[rows], self.keys[rows], hashes)
+        return Prompts(self.ids[rows], self.shingles.select(rows), self.below)
 
 
 NONE = Prompts(
-    np.empty(0, np.uint64),
     np.empty(0, np.uint64),
     Hashed(np.empty(0, np.uint64), np.zeros(1, np.uint64)),
 )
 
 
-def ids_of(prompts: pa.StringArray) -> np.ndarray:
-    """The id of each prompt: a hash of it as it is."""
+def chances_of(prompts: pa.StringArray) -> np.ndarray:
+    """A number for each prompt as it is, by which some of them are chosen."""
     return hash64(_SEED, prompts)
 
 
-def keys_of(prompts: pa.StringArray) -> np.ndarray:
-    """A hash of each prompt as the split takes it, so that white space makes no difference."""
-    return hash64(_SEED, normalise_keys(prompts))
-
-
-def is_looked_at(ids: np.ndarray, share: float) -> np.ndarray:
-    """Which prompts belong to the given share of all, by their ids alone."""
-    return np.ones(len(ids), bool) if share >= 1 else ids < np.uint64(int(share * 2**64))
+def is_looked_at(chances: np.ndarray, share: float) -> np.ndarray:
+    """Which prompts belong to the given share of all, by their chances alone."""
+    return np.ones(len(chances), bool) if share >= 1 else chances < np.uint64(int(share * 2**64))
 
 
 def prompts_of(texts: pa.StringArray, ids: np.ndarray) -> Prompts:
-    """Distinct prompts, to be looked for."""
+    """Distinct prompts, to be looked for; both are of the normalised ones."""
     ids, first = np.unique(ids, return_index=True)
     texts = texts.take(pa.array(first))
-    return Prompts(ids, keys_of(texts), _distinct(texts))
+    return Prompts(ids, distinct(n_grams(words(texts), SHINGLE_WORDS)))
 
 
-def _distinct(texts: pa.StringArray) -> Hashed:
-    """The word 3-grams of each text, sorted, each once."""
-    found = n_grams(words(texts), SHINGLE_WORDS)
-    rows = np.repeat(np.arange(len(found)), found.counts.astype(np.int64))
-    order = np.lexsort((found.hashes, rows))
-    hashes, rows = found.hashes[order], rows[order]
-    new = np.ones(len(hashes), bool)
-    new[1:] = (hashes[1:] != hashes[:-1]) | (rows[1:] != rows[:-1])
-    offsets = np.searchsorted(rows[new], np.arange(len(found) + 1))
-    return Hashed(hashes[new], offsets.astype(np.uint64))
-
-
-def merged(parts: list[Prompts], most: int = MOST_LOOKED_AT) -> Prompts:
+def merged(
+    parts: list[Prompts], most: int = MOST_LOOKED_AT, most_shingles: int = MOST_SHINGLES
+) -> Prompts:
     """All of them, each prompt once; of too many those with the least ids.
 
-    What is left depends on all that were given alone, not on how they were merged before.
+    What is left depends on all that were given alone, not on how they were merged before: an id
+    that is not below one left out earlier is left out, too, even if there is room again.
     """
     ids = np.concatenate([part.ids for part in parts])
+    below = min(part.below for part in parts)
     both = Prompts(
         ids,
-        np.concatenate([part.keys for part in parts]),
         Hashed(
             np.concatenate([part.shingles.hashes for part in parts]),
             np.concatenate(
@@ -127,6 +113,10 @@ def merged(parts: list[Prompts], most: int = MOST_LOOKED_AT) -> Prompts:
             ).astype(np.uint64),
         ),
     )
-    _, first = np.unique(ids, return_index=True)
+    ids, first = np.unique(ids, return_index=True)
+    first = first[ids < below]
     filled = np.cumsum(both.shingles.counts[first])
-    return both.select(first[:most][filled[:most] <= MOST_SHINGLES])
+    kept = min(most, int(np.searchsorted(filled, most_shingles, side="right")))
+    if kept < len(first):
+        below = int(ids[kept])
+    return replace(both.select(first[:kept]), below=below)

@@ -133,16 +133,25 @@ def leaks(manifest: Told) -> Section:
     )
     if found.part("threshold"):
         words = (*words, " (", found.part("threshold").number(), " of their word 3-grams or more)")
-    words = (*words, "; exact copies: ", exact)
-    if not exact.value:
-        words = (*words, ", as rows with equal prompts are kept in one split")
-    words = (*words, ".")
+    words = (*words, "; exact copies: ", exact, *_why_copies(manifest, not exact.value), ".")
     examples = []
     for number, one in enumerate(found.part("examples").entries(_MOST_FILES), 1):
         alike = plain((one.part("similarity").number(),))
         texts = tuple((split, one.part(split).text()) for split in reversed(SPLITS))
         examples.append(Example(f"Pair {number}: similarity {alike}", texts))
     return Section("leakage", "Leakage", (words,), examples=tuple(examples))
+
+
+def _why_copies(manifest: Told, none: bool) -> Words:
+    """What the split has to do with exact copies, so far as the manifest tells it."""
+    by_prompt = manifest.part("quality", "leakage", "by_prompt").value
+    if by_prompt is True:
+        return (", as rows with equal prompts are kept in one split",) if none else ()
+    if by_prompt is not False:
+        return ()
+    key = manifest.part("plan", "split", "key")
+    how = f"split by the column {key.text()}" if key else "split before prompts are escaped"
+    return (f"; rows are {how}, so that equal prompts may stand in both splits",)
 
 
 def overlap(manifest: Told) -> Section:
@@ -162,7 +171,7 @@ def overlap(manifest: Told) -> Section:
         "benchmark",
         "prompts",
         "too short to look for",
-        "rows with 13 words of one",
+        "rows with 13 words, or a whole short prompt",
         "they are",
     )
     told = plain(contamination(found))

@@ -1,0 +1,89 @@
+"""Near: rows that seem to be near copies are read once more, and left out if they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from transforms.quality.content import contents
+from transforms.quality.duplicates import Drop, place
+from transforms.quality.looks import Surveyed
+from transforms.quality.minhash import Links, Said, Wanted, left_out, verified, wanted
+from transforms.quality.rules import SHINGLE_WORDS
+from transforms.quality.words import distinct, n_grams, words
+from transforms.records import ROW, Unit
+
+_Row = tuple[int, int]
+
+
+@dataclass
+class Near(beam.PTransform):
+    """(``Links``, ``Unit``) ``-> (unit number, Drop)``."""
+
+    looks: Surveyed
+
+    def expand(
+        self, inputs: tuple[beam.PCollection[Links], beam.PCollection[Unit]]
+    ) -> beam.PCollection[tuple[int, Drop]]:
+        links, units = inputs
+        asked = links | "Wanted" >> beam.FlatMap(wanted).with_output_types(tuple[int, Any])
+        keyed = units | "ByNumber" >> beam.Map(_numbered).with_output_types(tuple[int, Any])
+        read = beam.ParDo(_ReadAgainFn(self.looks)).with_output_types(tuple[_Row, Said])
+        return (
+            (asked, keyed)
+            | beam.Flatten()
+            | "ByUnit" >> beam.GroupByKey()
+            | "ReadAgain" >> read
+            | "ByEarlier" >> beam.GroupByKey()
+            | "Verified" >> beam.FlatMapTuple(_verified).with_output_types(tuple[int, Links])
+            | "AllLinks" >> beam.GroupByKey()
+            | "LeftOut" >> beam.FlatMapTuple(_left_out).with_output_types(tuple[int, Drop])
+        )
+
+
+def _numbered(unit: Unit) -> tuple[int, Unit]:
+    return unit.number, unit
+
+
+class _ReadAgainFn(beam.DoFn):
+    """A unit and its rows that are wanted -> (the earlier row, what a row says)."""
+
+    def __init__(self, looks: Surveyed) -> None:
+        self._looks = looks
+
+    def process(self, element: tuple[int, Iterable[Unit | Wanted]]) -> Iterator[tuple[_Row, Said]]:
+        parts = list(element[1])
+        asked = [
+            np.frombuffer(part.rows, np.uint64).reshape(3, -1)
+            for part in parts
+            if isinstance(part, Wanted)
+        ]
+        if not asked:
+            return
+        places, units, firsts = np.unique(np.concatenate(asked, axis=1), axis=1)
+        (unit,) = (part for part in parts if isinstance(part, Unit))
+        for piece, rows in self._looks.rows(unit):
+            at = place(piece, rows[ROW].to_numpy())
+            own = np.flatnonzero(np.isin(at, places))
+            if not len(own):
+                continue
+            said = contents(rows.take(pa.array(own)))
+            shingles = distinct(n_grams(words(said), SHINGLE_WORDS))
+            for number, row in enumerate(at[own].tolist()):
+                what = Said(unit.number, row, shingles.row(number).tobytes())
+                for index in np.flatnonzero(places == row).tolist():
+                    yield (int(units[index]), int(firsts[index])), what
+
+
+def _verified(earlier: _Row, group: Iterable[Said]) -> Iterator[tuple[int, Links]]:
+    for links in verified(earlier, group):
+        yield 0, links
+
+
+def _left_out(_: int, group: Iterable[Links]) -> Iterator[tuple[int, Drop]]:
+    return left_out(group)
