@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import (
     SparkRunnerOptions,
     StandardOptions,
 )
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.runners.runner import create_runner
 from apache_beam.version import __version__ as beam_version
 
@@ -30,6 +30,7 @@ _HERE = ("directrunner", "direct", "fnapirunner")
 _LOCAL_PRISM = "prismrunner"
 _LOCAL_FLINK = ("[local]", "[auto]")
 _LOCAL_SPARK = re.compile(r"local(\[.+\])?")
+_NEVER_MS = 10**9  # eleven days
 _LONGEST_JOB_SECONDS = 30 * 24 * 3600
 
 
@@ -95,6 +96,10 @@ def runner_for(options: PipelineOptions) -> Any:
     """The runner that the options name; ``UsageError`` for one that Beam does not have."""
     name = runner_name(options)
     if name.lower() in _HERE:
+        # A worker thread's output is flushed each second by another thread, which takes what is
+        # there and then clears it: an element that is written in between is lost (Beam 2.77,
+        # worker/data_plane.py).  Flushed by size, as workers on clusters do, none is.
+        worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = _NEVER_MS
         # DirectRunner itself would first try to download and start Prism.
         return FnApiRunner()
     try:

@@ -92,6 +92,7 @@ class _SurveyUnitFn(beam.DoFn):
         yield from part.taken()
         yield _Key.PROMPTS, merged(prompts).to_bytes()
         note_survey(self._folder, unit.number)
+        pa.default_memory_pool().release_unused()  # what reading took is not needed for a while
 
     def _prompts(self, rows: pa.Table) -> Prompts:
         """The validation prompts among some rows that are to be looked for."""
