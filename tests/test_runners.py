@@ -29,8 +29,9 @@ FLUSHERS: list[float] = []
 
 
 def _note_flushers(element: int) -> int:
-    alive = [thread for thread in threading.enumerate() if isinstance(thread, PeriodicThread)]
-    FLUSHERS.extend(thread._interval for thread in alive)
+    for thread in threading.enumerate():
+        if isinstance(thread, PeriodicThread) and "flush" in thread._function.__qualname__:
+            FLUSHERS.append(thread._interval)
     return element
 
 
