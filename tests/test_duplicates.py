@@ -114,7 +114,7 @@ class TestRepeated:
         parts = []
         for unit, contents_ in enumerate(units):
             values = np.array(contents_, np.uint64)
-            made = (values * np.uint64(7), values * np.uint64(11))
+            made = (values * np.uint64(7), values * np.uint64(11 << 40) + values)
             parts += fingerprints(unit, made, place(0, np.arange(1, len(values) + 1)), of)
         order.shuffle(parts)
         for bucket, part in parts:
@@ -129,8 +129,15 @@ class TestRepeated:
                 seen.add(content)
         assert dropped(found) == expected
 
+    def test_places_far_apart_travel_too(self) -> None:
+        same = np.full(3, 7, np.uint64)
+        places = np.concatenate([place(0, np.array([1, 2])), place(3, np.array([5]))])
+        (part,) = (part for _, part in fingerprints(4, (same, same), places, 1))
+        assert part.places.tolist() == places.tolist()
+        assert dropped(list(repeated([part]))) == {(4, int(places[1])), (4, int(places[2]))}
+
     def test_one_half_alone_makes_no_copy(self) -> None:
-        one = (np.array([1, 1], np.uint64), np.array([5, 6], np.uint64))
+        one = (np.array([1, 1], np.uint64), np.array([5 << 40, 6 << 40], np.uint64))
         parts = [part for _, part in fingerprints(0, one, place(0, np.array([1, 2])), 1)]
         assert list(repeated(parts)) == []
 

@@ -3,8 +3,8 @@
 That is a pair's instruction and response; of a conversation every turn with its role, text,
 reasoning and calls, and the tools.  Nothing is normalised: an exact copy is one to the byte.
 
-With 128 bits two of 10 billion different rows share a hash with a chance of 2e-19; 64 bits would
-lose a row of a set of that size in silence.
+Of the 128 bits 96 are compared (see ``duplicates``): two of 10 billion different rows share them
+with a chance of 1e-9; 64 bits would lose a row of a set of that size in silence.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The duplicate rule: of rows with the same content the first in source order stays.
 
-Only hashes and places cross the shuffle, in arrays of a unit: 24 bytes a row.
+Only hashes and places cross the shuffle, in arrays of a unit: 16 bytes a row.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from transforms.quality.content import Halves
 
 ROWS_A_BUCKET = 500_000
-"""Rows whose hashes one group holds, about: 12 MB, and some times that to sort them."""
+"""Rows whose hashes one group holds, about: 8 MB, and some times that to sort them."""
 
 _ROW_BITS = 40
 
@@ -41,20 +41,24 @@ def buckets(rows: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """Hashes of rows of a unit that fall in one bucket, with their places; bytes of uint64.
+    """Hashes of rows of a unit that fall in one bucket, with their places.
 
+    ``first`` are bytes of uint64, ``second`` of uint32: 96 bits of each hash.  ``steps`` are the
+    distances of the places from ``start``, bytes of uint32, or of uint64 where they are far apart.
     The rows of a unit may come in several parts, each in source order, that do not overlap.
     """
 
     unit: int
     first: bytes
     second: bytes
-    places: bytes
+    start: int
+    steps: bytes
 
     @property
-    def begins(self) -> tuple[int, int]:
-        """Where it stands among the parts of all units."""
-        return self.unit, int.from_bytes(self.places[:8], "little")
+    def places(self) -> np.ndarray:
+        """Where the rows lie; uint64."""
+        kind = np.uint32 if len(self.steps) < len(self.first) else np.uint64
+        return np.frombuffer(self.steps, kind).astype(np.uint64) + np.uint64(self.start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +78,22 @@ def fingerprints(
     for number in range(of):
         own = bucket == number
         if own.any():
-            parts = (array[own].tobytes() for array in (first, second, places))
-            yield number, Fingerprints(unit, *parts)
+            start = int(places[own][0])
+            steps = places[own] - np.uint64(start)
+            kind = np.uint32 if steps[-1] < 2**32 else np.uint64
+            high = (second[own] >> np.uint64(32)).astype(np.uint32)
+            arrays = (first[own], high, steps.astype(kind))
+            one, other, far = (array.tobytes() for array in arrays)
+            yield number, Fingerprints(unit, one, other, start, far)
 
 
 def repeated(group: Iterable[Fingerprints]) -> Iterator[tuple[int, Drop]]:
     """(unit, rows that stand earlier in the source already), from all that a bucket holds."""
-    ordered = sorted(group, key=lambda part: part.begins)
-    first, second, places = (
-        np.frombuffer(b"".join(getattr(part, name) for part in ordered), np.uint64)
-        for name in ("first", "second", "places")
-    )
-    counts = [len(part.places) // 8 for part in ordered]
+    ordered = sorted(group, key=lambda part: (part.unit, part.start))
+    first = np.frombuffer(b"".join(part.first for part in ordered), np.uint64)
+    second = np.frombuffer(b"".join(part.second for part in ordered), np.uint32).astype(np.uint64)
+    places = np.concatenate([part.places for part in ordered])
+    counts = [len(part.first) // 8 for part in ordered]
     units = np.repeat(np.array([part.unit for part in ordered], np.int64), counts)
     # Stable, and the rows come in source order: of equal ones the first in the source leads.
     order = np.argsort(first + second * np.uint64(0x9E3779B97F4A7C15), kind="stable")
