@@ -837,7 +837,7 @@ class TestDelimited:
         rows.append("one,too,many")
         text = "".join(rows)
         path = put(tmp_path / f"a.{kind}", text.replace(",", "\t") if kind == "tsv" else text)
-        ended = prepare("--dataset", path, "--max-reject-rate", "0.2")
+        ended = prepare("--dataset", path, "--dedup", "off", "--max-reject-rate", "0.2")
         assert ended.code == 0, ended.err
         # Rows are counted, not lines, and blank lines are no rows.
         assert ended.rejects == [(path.name, n, "ragged-row") for n in (3, 20, 21, 44)]
@@ -849,7 +849,7 @@ class TestDelimited:
         good = CSV_ROW.encode()
         rows = [good, b"gr\xfcn,It is.\n", good, b"a\xff,b,c\n", "grün,It is.\n".encode()]
         path = put(tmp_path / "a.csv", b"question,answer\n" + b"".join(rows))
-        ended = prepare("--dataset", path, "--max-reject-rate", "0.5")
+        ended = prepare("--dataset", path, "--dedup", "off", "--max-reject-rate", "0.5")
         assert ended.code == 0, ended.err
         assert ended.rejects == [("a.csv", 2, "invalid-unicode"), ("a.csv", 4, "ragged-row")]
         assert len(ended.rows()) == 3
@@ -1204,7 +1204,9 @@ class TestRows:
             lines(tmp_path / "a.jsonl", *rows),
             put(tmp_path / "a.json", json.dumps(rows)),
         ):
-            ended = prepare("--dataset", path, output=tmp_path / f"set {path.suffix}")
+            ended = prepare(
+                "--dataset", path, "--dedup", "off", output=tmp_path / f"set {path.suffix}"
+            )
             assert ended.code == 0, ended.err
             assert ended.rejects == [(path.name, 41, "not-text")]
             assert len(ended.rows()) == 2 * len(ROWS)
@@ -1260,7 +1262,7 @@ class TestRows:
         table = pa.table({"question": questions, "answer": ["It is so."] * len(raw)})
         for write, kind in ((parquet, "parquet"), (stream, "arrow")):
             path = write(tmp_path / f"a.{kind}", table)
-            ended = prepare("--dataset", path, output=tmp_path / f"set-{kind}")
+            ended = prepare("--dataset", path, "--dedup", "off", output=tmp_path / f"set-{kind}")
             assert ended.code == 0, ended.err
             assert ended.rejects == [(path.name, row, "invalid-unicode") for row in (601, 602)]
             assert len(ended.rows()) == 600

@@ -445,7 +445,9 @@ class TestRealData:
         self, shared_data: Callable[[str], Path], tmp_path: Path
     ) -> None:
         source = shared_data("llama_factory_demo/alpaca_en_demo.json")
-        manifest = prepare(Request(str(source), str(tmp_path / "out"), skip_upload=True))
+        manifest = prepare(
+            Request(str(source), str(tmp_path / "out"), skip_upload=True, dedup="off")
+        )
         rows = json.loads(source.read_text(encoding="utf-8"))
         assert manifest["counts"]["read"] == len(rows) > 900
         assert manifest["counts"]["rejected"]["total"] == 0
