@@ -13,14 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from conftest import REPOSITORY
 
 from transforms.commit import Contents, commit
-from transforms.layout import shard_path
+from transforms.layout import SCHEMA, shard_path
 from transforms.local_folder import LocalFolder
+from transforms.quality.gates import Gates
 from transforms.records import Shard
 from transforms.s3_folder import answers
+from transforms.shards import ShardWriter
 from transforms.storage import SPLITS_RECORD, Seen, record
 
 UNITS = 100_000
@@ -58,26 +61,28 @@ def test_a_manifest_written_in_pieces_is_the_json_of_the_whole(tmp_path: Path) -
     folder = LocalFolder(str(tmp_path / "out"))
     plan = {"units": [[["größe.jsonl", 0, 9, None]]], "empty": [], "val_size": 0.1}
     run = {"started": "2024-01-31T10:00:00+00:00"}
-    shards = [
-        Shard(unit, split, shard_path(split, unit, 9), rows, 3, 10, "0" * 64)
-        for unit in range(9)
-        for split, rows in (("train", 2), ("validation", 1))
-    ]
-    shards += [Shard(unit, "rejects", "", 0, 3, 0, "") for unit in range(9)]
+    shards = [Shard(unit, "rejects", "", 0, 3, 0, "") for unit in range(9)]
     with folder.claimed():
-        for shard in shards:
-            if shard.path:
-                folder.put(shard.path, b"0123456789")
-        commit(folder, 9, Contents("größe", "", "01", plan, run, 0.5, ""), reversed(shards))
+        for unit in range(9):
+            for split, rows in (("train", 2), ("validation", 1)):
+                path = shard_path(split, unit, 9)
+                writer = ShardWriter(folder.scratch_file())
+                writer.append(pa.table([["text"] * rows] * len(SCHEMA), schema=SCHEMA))
+                done = writer.close()
+                folder.publish(writer.path, path, done)
+                shards.append(Shard(unit, split, path, done.rows, 3, done.bytes, done.sha256))
+        commit(folder, 9, Contents("größe", "", "01", plan, run, Gates(0.5), ""), reversed(shards))
     data = Path(folder.path, "manifest.json").read_bytes()
     manifest = json.loads(data)
     whole = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False)
     assert data == whole.encode()
     entries = {entry["path"]: entry for entry in manifest["files"]}
     assert list(entries) == sorted(entries)
-    assert len(entries) == 18 + 4 + 1  # shards, two files a split, the card
+    assert len(entries) == 18 + 4 + 2  # shards, two files a split, card and report
     path = "train/data-00003-of-00009.arrow"
-    assert entries[path] == {"path": path, "bytes": 10, "sha256": "0" * 64, "rows": 2}
+    (shard,) = (shard for shard in shards if shard.path == path)
+    told = {"path": path, "bytes": shard.bytes, "sha256": shard.sha256, "rows": 2}
+    assert entries[path] == told
     assert not list(Path(folder.path).parent.glob(".*"))[1:]  # the lock alone
 
 
