@@ -130,7 +130,8 @@ class TestALoginThatMayNotTidyUp:
     def test_publishes_with_a_warning(self, site: Site, way: str) -> None:
         ended = site.publish(way, "set")
         assert ended.code == 0, ended.said
-        (warning,) = (line for line in ended.said.splitlines() if "Warning" in line)
+        warnings = [line for line in ended.said.splitlines() if "Warning" in line]
+        (warning,) = (line for line in warnings if "validation rows" not in line)
         assert f"uploads that broke off may be left at {site.uri('set')}" in warning
         assert "s3:ListBucketMultipartUploads" in warning
         assert "a lifecycle rule that ends incomplete uploads removes them" in warning
