@@ -24,6 +24,7 @@ def prepared(folder: Path, rows: list[dict[str, Any]], *words: str) -> str:
     source = folder.with_suffix(".jsonl")
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     more = ("--dataset", str(source), "--output", str(folder), "--skip-upload", "--quiet")
+    more += ("--dedup", "off")
     assert main([*more, *words]) == 0
     return str(folder)
 
