@@ -215,6 +215,17 @@ class Bench:
         print(f"{peak / 1e6:9.0f}{written / 1e6:12.0f}", flush=True)
 
 
+def prepare(source: Path, work: Path, *more: str) -> Measured:
+    """One run of the job with further flags; its set is deleted."""
+    target = work / "out"
+    words = ["-m", "pipeline", "--dataset", str(source), "--output", str(target), "--skip-upload"]
+    words += ["--overwrite", "--json", "--quiet", *more]
+    try:
+        return run([sys.executable, *words], source, target, HERE.parent, {"TMPDIR": str(work)})
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
+
+
 def made(kind: str, size: int) -> Path:
     """The input, from the cache, where it stays until the generator changes.
 

@@ -10,14 +10,12 @@ from __future__ import annotations
 import argparse
 import os
 import resource
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 from statistics import median
 
-from bench import HERE, Budget, made
-from measure import Measured, run
+from bench import HERE, Budget, made, prepare
 
 MOST_OVER_PAIRS = 1.5
 LEAST_ROWS_A_SECOND = 15_000.0
@@ -39,7 +37,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         for turn in range(flags.repeat + 1):
             for kind, source in sources.items():
-                done = prepare(source, Path(work))
+                # Both kinds without a system prompt, so that the texts are the same.
+                done = prepare(source, Path(work), "--system-prompt", "none")
                 if turn:  # the first one only fills the caches
                     walls[kind].append(done.wall)
                     phases[kind].append(float(done.printed["run"]["seconds"]))
@@ -53,17 +52,6 @@ def main() -> int:
     ]
     print("\nbudgets", *budgets, sep="\n")
     return int(any(budget.missed for budget in budgets))
-
-
-def prepare(source: Path, work: Path) -> Measured:
-    """One run of the job; both kinds without a system prompt, so that the texts are the same."""
-    target = work / "out"
-    words = ["-m", "pipeline", "--dataset", str(source), "--output", str(target), "--skip-upload"]
-    words += ["--overwrite", "--json", "--quiet", "--system-prompt", "none"]
-    try:
-        return run([sys.executable, *words], source, target, HERE.parent, {"TMPDIR": str(work)})
-    finally:
-        shutil.rmtree(target, ignore_errors=True)
 
 
 def jinja_rate() -> float:

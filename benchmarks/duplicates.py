@@ -8,15 +8,13 @@ and its figure.  Exits with 1 if a budget is missed.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 from statistics import median
 
-from bench import HERE, Budget, made
+from bench import Budget, made, prepare
 from data import copies
-from measure import Measured, run
 
 MODES = ("off", "exact", "near")
 MOST_OVER_OFF = {"exact": 1.6, "near": 6.0}
@@ -37,7 +35,7 @@ def main() -> int:
         source = made("parquet-rows", flags.rows)
         for _ in range(flags.repeat):
             for mode in modes:
-                done = prepare(source, Path(work), mode)
+                done = prepare(source, Path(work), "--dedup", mode)
                 walls[mode].append(done.wall)
                 print(
                     f"{mode:6} {done.wall:6.2f} s, phase {done.printed['run']['seconds']:6.2f} s, "
@@ -49,7 +47,7 @@ def main() -> int:
             if {mode, "off"} <= set(modes)
         ]
         if flags.many:
-            done = prepare(made("copied-rows", flags.many), Path(work), "exact")
+            done = prepare(made("copied-rows", flags.many), Path(work), "--dedup", "exact")
             found = done.printed["counts"]["duplicates"]
             print(f"{flags.many:,} rows: {done.wall:.1f} s, {found:,} duplicates")
             budgets += [
@@ -58,17 +56,6 @@ def main() -> int:
             ]
     print("\nbudgets", *budgets, sep="\n")
     return int(any(budget.missed for budget in budgets))
-
-
-def prepare(source: Path, work: Path, dedup: str) -> Measured:
-    """One run of the job."""
-    target = work / "out"
-    words = ["-m", "pipeline", "--dataset", str(source), "--output", str(target), "--skip-upload"]
-    words += ["--overwrite", "--json", "--quiet", "--dedup", dedup]
-    try:
-        return run([sys.executable, *words], source, target, HERE.parent, {"TMPDIR": str(work)})
-    finally:
-        shutil.rmtree(target, ignore_errors=True)
 
 
 if __name__ == "__main__":

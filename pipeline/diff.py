@@ -21,6 +21,7 @@ from pipeline.set_place import SetPlace, set_place
 from pipeline.verify import Stream, begin
 from transforms.errors import UsageError, VerificationFailed
 from transforms.manifest import files as files_of
+from transforms.quality.asked import asked
 from transforms.records import SetFile
 from transforms.s3_place import S3Options
 from transforms.split import SPLITS, hash64, normalise_keys
@@ -138,7 +139,7 @@ def _shard(
             columns = tuple(reader.schema.names)
             for batch in reader:
                 rows = np.empty(batch.num_rows, HASHES)
-                rows["prompt"] = hash64(_SEED, normalise_keys(_prompts(batch)))
+                rows["prompt"] = hash64(_SEED, normalise_keys(asked(pa.table(batch))))
                 rows["content"] = hash64(_SEED, _contents(batch))
                 rows["validation"] = validation
                 parts.append(rows)
@@ -149,16 +150,6 @@ def _shard(
             f"{place.path}: {file.path} holds other bytes than were written; verify tells more"
         )
     return columns, np.concatenate(parts)
-
-
-def _prompts(batch: pa.RecordBatch) -> pa.StringArray:
-    for name in ("instruction", "prompt"):
-        if name in batch.schema.names:
-            return batch[name]
-    asked = []
-    for turns in batch["messages"].to_pylist():
-        asked.append(next((turn["content"] for turn in turns if turn["role"] == "user"), ""))
-    return pa.array(asked, pa.string())
 
 
 def _contents(batch: pa.RecordBatch) -> pa.StringArray:

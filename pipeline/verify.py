@@ -7,7 +7,6 @@ it follows whatever file name ``state.json`` holds; so this is the only check th
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
@@ -18,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.set_place import SetPlace, set_place
+from transforms.chunked_file import ChunkedFile
 from transforms.errors import VerificationFailed
 from transforms.layout import DATASET_DICT, MANIFEST, REJECTS_FOLDER
 from transforms.manifest import files as files_of
@@ -276,34 +276,18 @@ def _rows(stream: Stream, file: SetFile, schema: pa.Schema) -> str | None:
     return None if rows == file.rows else f"holds {rows:,} rows, expected {file.rows:,}"
 
 
-class Stream(io.RawIOBase):
+class Stream(ChunkedFile):
     """A file that comes in chunks, as Arrow reads it; whatever passes is hashed."""
 
     def __init__(self, chunks: Iterator[bytes], heard: Callable[[int], None]) -> None:
-        super().__init__()
-        self._chunks, self._heard = chunks, heard
-        self._rest = memoryview(b"")
+        super().__init__(self._passing(chunks, heard))
         self._hash = hashlib.sha256()
 
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        """The next bytes; fewer than ``size`` only at the end."""
-        parts = []
-        while size and (self._rest or self._next()):
-            part = self._rest[:size] if size > 0 else self._rest
-            self._rest = self._rest[len(part) :]
-            size -= len(part) if size > 0 else 0
-            parts.append(part)
-        return b"".join(parts)
-
-    def _next(self) -> bool:
-        chunk = next(self._chunks, b"")
-        self._hash.update(chunk)
-        self._heard(len(chunk))
-        self._rest = memoryview(chunk)
-        return bool(chunk)
+    def _passing(self, chunks: Iterator[bytes], heard: Callable[[int], None]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self._hash.update(chunk)
+            heard(len(chunk))
+            yield chunk
 
     def end(self) -> str:
         """Takes what is left; the SHA-256 of the whole file."""

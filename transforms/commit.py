@@ -22,7 +22,7 @@ from typing import Any
 import apache_beam as beam
 
 from transforms import layout
-from transforms.errors import StorageError, VerificationFailed
+from transforms.errors import VerificationFailed
 from transforms.layout import REJECTS_FOLDER
 from transforms.quality.figures import figures
 from transforms.quality.gates import Gates, check, judge
@@ -35,7 +35,7 @@ from transforms.report.told import Told
 from transforms.shapes import Shape
 from transforms.shards import HashingFile, Written
 from transforms.split import SPLITS
-from transforms.storage import Folder
+from transforms.storage import Folder, required_work
 
 PLAN_FILE = "plan.json"
 """Work file of a plan that is too large for the pipeline's graph."""
@@ -275,10 +275,7 @@ def fingerprint(plan_digest: str, split: str) -> str:
 def _plan(folder: Folder, contents: Contents) -> Any:
     if contents.plan is not None:
         return contents.plan
-    data = folder.get_work(PLAN_FILE)
-    if data is None:
-        raise StorageError(f"the file {PLAN_FILE} of {folder.path} is gone; run again")
-    return json.loads(data)
+    return json.loads(required_work(folder, PLAN_FILE))
 
 
 def put_file(folder: Folder, path: str, data: bytes) -> SetFile:

@@ -89,6 +89,7 @@ class _ReadUnitFn(beam.DoFn):
             [*((c.name, pa.string()) for c in self._source.columns), (ROW, pa.int64())]
         )
         for number, piece in enumerate(unit.pieces):
+            exact, near = left_out.of_piece(number)
             for rows in formats.read(
                 self._source.path(piece.file),
                 self._source.form,
@@ -96,7 +97,7 @@ class _ReadUnitFn(beam.DoFn):
                 self._source.columns,
                 self._batch_bytes,
             ):
-                table, duplicates = left_out.of(number, rows.table)
+                table, duplicates = _without(rows.table, exact, near)
                 yield Batch(
                     *(unit.number, index, False, piece, table, rows.read, rows.rejects),
                     duplicates=duplicates,
@@ -120,17 +121,22 @@ class _LeftOut:
         )
         self._near = np.setdiff1d(near, self._exact)
 
-    def of(self, piece: int, table: pa.Table) -> tuple[pa.Table, tuple[int, int]]:
-        """A piece's rows without duplicates, and how many exact and near ones they were."""
-        if not len(self._exact) and not len(self._near):
-            return table, (0, 0)
-        rows = table[ROW].to_numpy()
-        exact, near = (_among(rows, rows_of_piece(d, piece)) for d in (self._exact, self._near))
-        if not len(exact) and not len(near):
-            return table, (0, 0)
-        kept = np.ones(len(rows), bool)
-        kept[exact] = kept[near] = False
-        return table.filter(pa.array(kept)), (len(exact), len(near))
+    def of_piece(self, piece: int) -> tuple[np.ndarray, np.ndarray]:
+        """The row numbers of a piece's exact and near copies, sorted."""
+        return rows_of_piece(self._exact, piece), rows_of_piece(self._near, piece)
+
+
+def _without(
+    table: pa.Table, exact: np.ndarray, near: np.ndarray
+) -> tuple[pa.Table, tuple[int, int]]:
+    """A batch's rows without those numbers, and how many of each kind were among them."""
+    if not len(exact) and not len(near):
+        return table, (0, 0)
+    rows = table[ROW].to_numpy()
+    exact, near = _among(rows, exact), _among(rows, near)
+    kept = np.ones(len(rows), bool)
+    kept[exact] = kept[near] = False
+    return table.filter(pa.array(kept)), (len(exact), len(near))
 
 
 def _among(rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ set with its last one, ``dataset_dict.json``, without which nothing loads.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
-from transforms.errors import OutputTaken
+from transforms.errors import OutputTaken, StorageError
 from transforms.records import SetFile, Shard
 from transforms.shards import Written
 
@@ -129,6 +130,23 @@ _SPLITS, _SURVEY = f"-{SPLITS_RECORD}.json", "-survey.json"
 def record(folder: Folder, unit: int, kind: str, shards: Sequence[Shard]) -> None:
     """Notes at the output that a unit's files are there: for progress, and for ``--resume``."""
     folder.put_work(record_name(unit, kind), json.dumps([asdict(s) for s in shards]).encode())
+
+
+def required_work(folder: Folder, name: str) -> bytes:
+    """A work file that must be there; ``StorageError`` where it is not."""
+    data = folder.get_work(name)
+    if data is None:
+        raise StorageError(f"the file {name} of {folder.path} is gone; run again")
+    return data
+
+
+def checked_work(folder: Folder, name: str, sha256: str) -> bytes:
+    """A work file with these bytes; ``StorageError`` where it is gone or is another one."""
+    data = folder.get_work(name)
+    if data is None or hashlib.sha256(data).hexdigest() != sha256:
+        what = "is gone" if data is None else "has other bytes than the job was given"
+        raise StorageError(f"{name} beside {folder.path} {what}; run again")
+    return data
 
 
 def note_survey(folder: Folder, unit: int) -> None:

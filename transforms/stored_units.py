@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 
-from transforms.errors import StorageError
 from transforms.records import Piece, Unit
-from transforms.storage import Folder
+from transforms.storage import Folder, required_work
 
 MAX_INLINE = 1000
 """More units than this travel as files: runners limit the size of a graph (Flink to 10 MB)."""
@@ -38,10 +37,7 @@ class StoredUnits:
 
     def load(self, part: int) -> Iterator[Unit]:
         """The units of one file."""
-        data = self.folder.get_work(_name(part))
-        if data is None:
-            raise StorageError(f"the file {_name(part)} of {self.folder.path} is gone; run again")
-        for number, pieces in json.loads(data):
+        for number, pieces in json.loads(required_work(self.folder, _name(part))):
             yield Unit(number, tuple(Piece(*piece) for piece in pieces))
 
 

@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 from transforms.records import one_array
 
 
-def asked(rows: pa.Table, user_marker: str, control_tokens: Sequence[str]) -> pa.StringArray:
+def asked(
+    rows: pa.Table, user_marker: str = "", control_tokens: Sequence[str] = ()
+) -> pa.StringArray:
     """The instruction of each row; "" where there is none.
 
     Of a set with ``prompt`` and ``completion`` alone it is what stands in the prompt between the

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.quality.words import scattered
 from transforms.records import TURNS, one_array
 from transforms.split import hash64
 from transforms.turns import Turns
@@ -33,7 +34,7 @@ def content_hashes(rows: pa.Table) -> Halves:
         one, other = hash64(SEEDS[0], asked), hash64(SEEDS[1], said)
         # Both of each, so that rows with one answer fall apart as others do: the map from the two
         # columns' hashes to these is one to one.
-        first = _scattered(one + other * np.uint64(_NEXT[0]))
+        first = scattered(one + other * np.uint64(_NEXT[0]))
         return first, other + first * np.uint64(_NEXT[1])
     turns = Turns.of_column(one_array(rows[TURNS]))
     tools = one_array(rows["tools"]) if "tools" in rows.column_names else None
@@ -46,9 +47,9 @@ def _of_turns(turns: Turns, tools: pa.StringArray | None, half: int) -> np.ndarr
     for texts in (turns.content, turns.reasoning, turns.tool_calls, turns.name):
         each = each * np.uint64(_NEXT[half]) + _texts(texts, len(each), half)
     rows = np.diff(turns.offsets).astype(np.uint64)  # the number of turns tells 1 + 2 from 2 + 1
-    summed = _sums(_scattered(each) * _powers(turns, half), turns.offsets)
+    summed = _sums(scattered(each) * _powers(turns, half), turns.offsets)
     rows = rows * np.uint64(_NEXT[half]) + summed
-    return _scattered(rows * np.uint64(_NEXT[half]) + _texts(tools, len(rows), half))
+    return scattered(rows * np.uint64(_NEXT[half]) + _texts(tools, len(rows), half))
 
 
 def _texts(texts: pa.StringArray | None, count: int, half: int) -> np.ndarray:
@@ -74,12 +75,6 @@ def _sums(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     total = np.concatenate((np.zeros(1, np.uint64), np.cumsum(values, dtype=np.uint64)))
     sums: np.ndarray = total[offsets[1:]] - total[offsets[:-1]]
     return sums
-
-
-def _scattered(numbers: np.ndarray) -> np.ndarray:
-    numbers = (numbers ^ (numbers >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
-    numbers ^= numbers >> np.uint64(29)
-    return numbers
 
 
 def first_of_each(hashes: Halves) -> np.ndarray:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from hashlib import sha256
 
 import apache_beam as beam
 import pyarrow as pa
 
 from transforms import coders  # noqa: F401 (registers the coder of Batch)
-from transforms.errors import StorageError
 from transforms.quality.overlap import Finder, Pieces, decontaminated, file_of, unpack
 from transforms.quality.rules import Benchmark, QualityRules
 from transforms.records import Batch
-from transforms.storage import Folder
+from transforms.storage import Folder, checked_work
 
 
 @dataclass
@@ -57,9 +55,4 @@ def stored(folder: Folder, benchmark: Benchmark) -> Pieces:
 
     Raises ``StorageError`` where the file is gone or is another one.
     """
-    name = file_of(benchmark.sha256)
-    data = folder.get_work(name)
-    if data is None or sha256(data).hexdigest() != benchmark.sha256:
-        what = "is gone" if data is None else "has other bytes than the job was given"
-        raise StorageError(f"{name} beside {folder.path} {what}; run again")
-    return unpack(data)
+    return unpack(checked_work(folder, file_of(benchmark.sha256), benchmark.sha256))

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.chat import ChatTemplate
-from transforms.errors import StorageError, VerificationFailed
+from transforms.errors import VerificationFailed
 from transforms.partition import ASKED, ASKED_KEY, VALIDATION
 from transforms.quality.asked import asked
 from transforms.quality.leakage import Finder, Seen, leakage, together
@@ -20,7 +20,7 @@ from transforms.quality.survey import PROMPTS_FILE
 from transforms.quality.validation_prompts import NONE, Prompts
 from transforms.records import Batch, one_array
 from transforms.split import SplitRule, hash64, normalise_keys
-from transforms.storage import Folder
+from transforms.storage import Folder, required_work
 
 
 @dataclass
@@ -84,10 +84,7 @@ class _LookFn(beam.DoFn):
     def _find(self) -> Finder:
         if not self._looks:
             return Finder(NONE)
-        data = self._folder.get_work(PROMPTS_FILE)
-        if data is None:
-            raise StorageError(f"the file {PROMPTS_FILE} of {self._folder.path} is gone; run again")
-        return _finder(data)
+        return _finder(required_work(self._folder, PROMPTS_FILE))
 
 
 _making = Lock()

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from transforms.quality.rules import SHINGLE_WORDS, SIMILAR
 from transforms.quality.validation_prompts import Prompts
-from transforms.quality.words import Hashed, distinct, n_grams, words
+from transforms.quality.words import Hashed, distinct, n_grams, numbers_of, words
 
 _SHOWN_CHARS = 300
 _MOST_EXAMPLES = 20
@@ -88,17 +88,9 @@ class Finder:
             leaks = self._leaks(prompts.filter(pc.invert(marks)), keys[~validation])
         return Seen(self._seen(prompts.filter(marks), keys[validation]), leaks)
 
-    def _numbers(self, keys: np.ndarray) -> np.ndarray:
-        """The number of the known prompt with each key; -1 where there is none."""
-        if not len(self._known.ids):
-            return np.full(len(keys), -1)
-        at = np.searchsorted(self._known.ids, keys)
-        at[at == len(self._known.ids)] = 0
-        return np.where(self._known.ids[at] == keys, at, -1)
-
     def _seen(self, prompts: pa.StringArray, keys: np.ndarray) -> dict[int, tuple[int, str]]:
         rows: dict[int, tuple[int, str]] = {}
-        for row in np.flatnonzero(self._numbers(keys) >= 0).tolist():
+        for row in np.flatnonzero(numbers_of(keys, self._known.ids) >= 0).tolist():
             key = int(keys[row])
             text = shown(prompts[row].as_py())
             before, other = rows.get(key, (0, text))
@@ -106,7 +98,7 @@ class Finder:
         return rows
 
     def _leaks(self, prompts: pa.StringArray, keys: np.ndarray) -> dict[int, Leak]:
-        same = self._numbers(keys)
+        same = numbers_of(keys, self._known.ids)
         equal = np.flatnonzero(same >= 0)
         # Rows with one prompt say one thing.
         _, first = np.unique(keys, return_index=True)
@@ -133,10 +125,8 @@ class Finder:
     def _candidates(self, found: Hashed, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(rows, numbers of known prompts) that may be alike, sorted."""
         at = np.flatnonzero(self._filter[self._slots(found.hashes)])
-        index = np.searchsorted(self._distinct, found.hashes[at])
-        index[index == len(self._distinct)] = 0
-        there = self._distinct[index] == found.hashes[at] if len(at) else np.zeros(0, bool)
-        at, index = at[there], index[there]
+        index = numbers_of(found.hashes[at], self._distinct)
+        at, index = at[index >= 0], index[index >= 0]
         rows = np.searchsorted(found.offsets.astype(np.int64), at, "right") - 1
         # What many prompts begin with leads to none of them by itself.
         enough = self._needs[index] <= np.bincount(rows, minlength=1)[rows]
@@ -168,9 +158,7 @@ class Finder:
             picked = own.select(which[some])
             pair = np.repeat(np.arange(len(some)), counts[some])
             wanted = picked.hashes ^ _salt(numbers[some])[pair]
-            at = np.searchsorted(self._members, wanted)
-            at[at == len(self._members)] = 0
-            member = self._members[at] == wanted if len(wanted) else np.zeros(0, bool)
+            member = numbers_of(wanted, self._members) >= 0
             both[some] = np.bincount(pair[member], minlength=len(some))
         shares: np.ndarray = both / np.maximum(counts + theirs - both, 1)
         return shares

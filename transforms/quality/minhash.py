@@ -21,7 +21,7 @@ from rensa import RMinHash  # type: ignore[import-untyped]
 
 from transforms.quality.duplicates import Drop
 from transforms.quality.rules import SHINGLE_WORDS, SIMILAR
-from transforms.quality.words import Hashed, n_grams, words
+from transforms.quality.words import Hashed, n_grams, scattered, words
 
 VALUES, BANDS, BAND_VALUES = 128, 9, 7
 _SEED = 42
@@ -86,8 +86,7 @@ def banded(
         own = values[:, band * BAND_VALUES : (band + 1) * BAND_VALUES].astype(np.uint64)
         hashes = np.full(len(values), band, np.uint64)
         for column in range(BAND_VALUES):
-            hashes = (hashes ^ own[:, column]) * np.uint64(0xBF58476D1CE4E5B9)
-            hashes ^= hashes >> np.uint64(31)
+            hashes = scattered(hashes ^ own[:, column])
         bucket = hashes % np.uint64(of)
         for number in range(of):
             here = bucket == number

@@ -69,14 +69,15 @@ class _ReadAgainFn(beam.DoFn):
         (unit,) = (part for part in parts if isinstance(part, Unit))
         for piece, rows in self._looks.rows(unit):
             at = place(piece, rows[ROW].to_numpy())
-            own = np.flatnonzero(np.isin(at, places))
+            begins, ends = (np.searchsorted(places, at, side) for side in ("left", "right"))
+            own = np.flatnonzero(ends > begins)
             if not len(own):
                 continue
             said = contents(rows.take(pa.array(own)))
             shingles = distinct(n_grams(words(said), SHINGLE_WORDS))
-            for number, row in enumerate(at[own].tolist()):
-                what = Said(unit.number, row, shingles.row(number).tobytes())
-                for index in np.flatnonzero(places == row).tolist():
+            for number, row in enumerate(own.tolist()):
+                what = Said(unit.number, int(at[row]), shingles.row(number).tobytes())
+                for index in range(begins[row], ends[row]):
                     yield (int(units[index]), int(firsts[index])), what
 
 

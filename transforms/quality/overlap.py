@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from transforms.quality.figures import OVERLAP
 from transforms.quality.rules import OVERLAP_WORDS
-from transforms.quality.words import Hashed, n_grams, word_places, words
+from transforms.quality.words import Hashed, n_grams, numbers_of, word_places, words
 from transforms.records import ROW, TURNS, one_array, rejects_table
 from transforms.turns import Turns
 
@@ -114,9 +114,7 @@ class Finder:
 
 def _places(runs: Hashed, passed: np.ndarray, pieces: np.ndarray, length: int) -> np.ndarray:
     """[text, first word, length] of each of these runs that is a piece."""
-    hashes = runs.hashes[passed]
-    at = np.minimum(np.searchsorted(pieces, hashes), len(pieces) - 1)
-    own = passed[pieces[at] == hashes]
+    own = passed[numbers_of(runs.hashes[passed], pieces) >= 0]
     texts = np.searchsorted(runs.offsets, own, side="right") - 1
     firsts = own - runs.offsets[texts].astype(np.int64)
     return np.stack([texts, firsts, np.full(len(own), length)], axis=1)

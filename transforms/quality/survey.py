@@ -18,6 +18,8 @@ import pyarrow as pa
 from transforms.quality.content import content_hashes, contents, first_of_each
 from transforms.quality.duplicates import Drop, buckets, fingerprints, place, repeated
 from transforms.quality.looks import Surveyed
+from transforms.quality.minhash import banded, linked, min_hashes
+from transforms.quality.near import Near
 from transforms.quality.validation_prompts import (
     NONE,
     Prompts,
@@ -68,7 +70,6 @@ class Survey(beam.PTransform):
         if self.looks.quality.dedup != "near":
             return found | "Resolve" >> resolve.with_output_types(tuple[int, Drop])
         resolved = found | "Resolve" >> resolve.with_outputs(_LINKS, main="drops")
-        from transforms.quality.near import Near
 
         near = (resolved[_LINKS], units) | "Near" >> Near(self.looks)
         return (resolved.drops, near) | beam.Flatten()
@@ -96,9 +97,11 @@ class _SurveyUnitFn(beam.DoFn):
 
     def _prompts(self, rows: pa.Table) -> Prompts:
         """The validation prompts among some rows that are to be looked for."""
-        chances = chances_of(one_array(rows["instruction"]))
-        rows = rows.filter(pa.array(is_looked_at(chances, self._looks.quality.looked_at)))
-        if not rows.num_rows:
+        share = self._looks.quality.looked_at
+        if 0 < share < 1:
+            chances = chances_of(one_array(rows["instruction"]))
+            rows = rows.filter(pa.array(is_looked_at(chances, share)))
+        if not share or not rows.num_rows:
             return NONE
         split = self._looks.split
         asked = normalise_keys(one_array(rows["instruction"]))
@@ -132,8 +135,6 @@ class _Part:
         hashes = content_hashes(rows)
         self._hashed.append((*hashes, places))
         if self._dedup == "near":
-            from transforms.quality.minhash import min_hashes
-
             first = first_of_each(hashes)  # exact copies need no second look
             values, which = min_hashes(contents(rows.take(pa.array(first))))
             self._near.append((values, places[first][which]))
@@ -145,8 +146,6 @@ class _Part:
             for bucket, prints in fingerprints(self._unit, (first, second), places, self._of):
                 yield f"{_Key.HASHES}/{bucket}", prints
         if self._near:
-            from transforms.quality.minhash import banded
-
             values, places = map(np.concatenate, zip(*self._near, strict=True))
             for (band, bucket), entry in banded(self._unit, values, places, self._of):
                 yield f"{_Key.BAND}/{band}/{bucket}", entry
@@ -165,8 +164,6 @@ class _ResolveFn(beam.DoFn):
         if kind == _Key.HASHES:
             yield from repeated(group)
         elif kind == _Key.BAND:
-            from transforms.quality.minhash import linked
-
             for links in linked(group):
                 yield beam.pvalue.TaggedOutput(_LINKS, links)
         else:

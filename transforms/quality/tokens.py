@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from hashlib import sha256
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.errors import StorageError
 from transforms.quality.rules import TokenRule
-from transforms.storage import Folder
+from transforms.storage import Folder, checked_work
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -93,10 +91,7 @@ def stored_counter(folder: Folder, rule: TokenRule) -> TokenCounter:
     """
     with _loading:
         if rule.sha256 not in _loaded:
-            data = folder.get_work(TOKENIZER_FILE)
-            if data is None or sha256(data).hexdigest() != rule.sha256:
-                what = "is gone" if data is None else "has other bytes than the job was given"
-                raise StorageError(f"{TOKENIZER_FILE} beside {folder.path} {what}; run again")
+            data = checked_work(folder, TOKENIZER_FILE, rule.sha256)
             _loaded.clear()  # those of an earlier job take a hundred megabytes
             _loaded[rule.sha256] = TokenCounter(data)
         return _loaded[rule.sha256]

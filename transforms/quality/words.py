@@ -188,19 +188,19 @@ def _word_hashes(raw: bytes, starts: np.ndarray, stops: np.ndarray) -> np.ndarra
     pieces = stops[longer] - _WORD_BYTES
     for place in range(_WORD_BYTES, _LONG_WORD, _WORD_BYTES):
         # Scattered first: of two products the highest bytes would only add to the highest bits.
-        mixed[longer] = _scattered(mixed[longer]) ^ (eight[pieces] * _PIECE)
+        mixed[longer] = scattered(mixed[longer]) ^ (eight[pieces] * _PIECE)
         sizes = lengths[longer]
         longer = longer[(sizes > place + _WORD_BYTES) & (sizes <= _LONG_WORD)]
         if not len(longer):
             break
         pieces = starts[longer] + place
-    mixed = _scattered(mixed)
+    mixed = scattered(mixed)
     for word in np.flatnonzero(lengths > _LONG_WORD).tolist():
         mixed[word] = xxh3_64_intdigest(raw[starts[word] : stops[word]])
     return mixed
 
 
-def _scattered(numbers: np.ndarray) -> np.ndarray:
+def scattered(numbers: np.ndarray) -> np.ndarray:
     """The finaliser of SplitMix64 (Steele and others, 2014): every bit depends on all others."""
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -231,7 +231,7 @@ def n_grams(found: Hashed, length: int, short: bool = True) -> Hashed:
         runs[firsts[few]] = _padded(found, few, length)
     # The place of each run's first word: its place among the runs, moved by its row.
     places = np.arange(offsets[-1]) + np.repeat(firsts - offsets[:-1], made)
-    return Hashed(_scattered(runs[places]), offsets.astype(np.uint64))
+    return Hashed(scattered(runs[places]), offsets.astype(np.uint64))
 
 
 def _padded(found: Hashed, rows: np.ndarray, length: int) -> np.ndarray:
@@ -243,6 +243,14 @@ def _padded(found: Hashed, rows: np.ndarray, length: int) -> np.ndarray:
         runs *= _FACTOR
         runs[there] += found.hashes[firsts[there] + np.uint64(step)]
     return runs
+
+
+def numbers_of(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The place of each hash among ``known`` ones, sorted; -1 where it is not there."""
+    if not len(known):
+        return np.full(len(hashes), -1)
+    at = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
+    return np.where(known[at] == hashes, at, -1)
 
 
 def distinct(found: Hashed) -> Hashed:
