@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -21,7 +22,7 @@ HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "pipeline" / "sample" / "reasoning.jsonl"
 GOLDEN = HERE / "golden" / "sample.jsonl"
 REPORT = HERE / "golden" / "report-gsm8k.html"
-GSM8K = HERE.parent.parent / "shared" / "data"
+GSM8K = HERE.parent.parent / "shared" / "data" / "gsm8k" / "train.jsonl"
 
 # The first row that holds each of these, so that the texts show LaTeX, code and Unicode.
 FEATURES = ("\\frac", "```", "é", "\u00a0", "の", "ل", "🐱", "👍🏽")
@@ -50,12 +51,21 @@ def golden_lines() -> list[str]:
     ]
 
 
+def copy_gsm8k(train: Path, folder: Path) -> None:
+    """``folder/gsm8k``: both files, as old everywhere: a plan knows its files by their times."""
+    (folder / "gsm8k").mkdir()
+    for name in ("train.jsonl", "test.jsonl"):
+        copy = Path(shutil.copyfile(train.with_name(name), folder / "gsm8k" / name))
+        os.utime(copy, (0, 0))
+
+
 def golden_report() -> bytes:
     """The report on GSM8K, which is no part of the project; named as seen from beside it."""
-    os.chdir(GSM8K)
     with tempfile.TemporaryDirectory() as folder:
-        prepare(Request("gsm8k/*.jsonl", f"{folder}/gsm8k", skip_upload=True))
-        return Path(folder, "gsm8k", "report.html").read_bytes()
+        copy_gsm8k(GSM8K, Path(folder))
+        os.chdir(folder)
+        prepare(Request("gsm8k/*.jsonl", "set", skip_upload=True))
+        return Path("set", "report.html").read_bytes()
 
 
 if __name__ == "__main__":

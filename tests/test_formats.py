@@ -281,6 +281,7 @@ def test_a_delimited_file_is_what_the_standard_library_reads(
     cells=st.lists(st.binary(max_size=6).filter(lambda c: not set(c) & set(b'",\r\n')), max_size=9),
     block=st.integers(80, 200),
 )
+@example(cells=[b"", b"\x80", b"\x80", b"\0\0\x80", b"\x80\0\x80", b"\0"], block=80)
 def test_bytes_that_are_no_utf8_cost_their_row_only(cells: list[bytes], block: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(delimited, "_BLOCK", block)
@@ -295,6 +296,24 @@ def test_bytes_that_are_no_utf8_cost_their_row_only(cells: list[bytes], block: i
             return ("invalid-unicode",)
 
     assert found == {number: text(cell) for number, cell in enumerate(cells, start=1)}
+
+
+def test_a_nul_hides_no_delimiter_that_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delimited, "_BLOCK", 200)
+    path = tmp_path / "rows.csv"
+    cells = ["many words so that Arrow looks at eight bytes at once", "\0"] * 20
+    path.write_text("q,other\n" + "".join(f"{cell},x\n" for cell in cells))
+    found = read(path, Format("delimited"), [Piece("", 0, 0)], 50)
+    assert found == dict(enumerate(cells, start=1))
+
+
+def test_a_header_of_utf_16_is_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes("q,other\nA question?,x\n".encode("utf-16-le"))
+    with pytest.raises(BadInput, match="header .* holds NUL bytes, .* -f UTF-16"):
+        formats.peek(str(path), Format("delimited"))
 
 
 ROWS = [{"n": i, "q": f'Zeile {i}, "漢字"\nund mehr', "other": "x" * i} for i in range(40)]

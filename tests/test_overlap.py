@@ -223,9 +223,8 @@ class TestTransform:
         assert one.events == {"before": 1, "benchmark-overlap: x": 1}
 
     def test_without_benchmarks_the_pipeline_is_as_it_was(self, folder: LocalFolder) -> None:
-        with beam.Pipeline() as pipeline:
-            batches = pipeline | given_batches(self.BATCHES)
-            assert (batches | Decontaminate(QualityRules(), folder)) is batches
+        batches = beam.Pipeline() | given_batches(self.BATCHES)
+        assert (batches | Decontaminate(QualityRules(), folder)) is batches
 
     @pytest.mark.parametrize("fault", ["gone", "other"])
     def test_pieces_that_are_gone_or_others_end_the_job(

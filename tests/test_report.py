@@ -394,7 +394,8 @@ class TestOfTheJob:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.chdir(shared_data("gsm8k/train.jsonl").parent.parent)
+        regenerate_golden.copy_gsm8k(shared_data("gsm8k/train.jsonl"), tmp_path)
+        monkeypatch.chdir(tmp_path)
         done = prepare(*GSM8K)
         assert done.code == 0, done.err
         own = (done.output / "report.html").read_bytes()

@@ -42,6 +42,7 @@ _BLOCK = BATCH_BYTES
 # Noncharacters, which no text holds.
 _NOT_UTF8 = "\ufdd0\ufdd1\ufdd2"
 _END = "\ufdd0\ufdd2\ufdd1"
+_NUL = "\ufdd1\ufdd0\ufdd2"
 
 
 def peek(path: str, form: Format) -> Peek:
@@ -96,12 +97,12 @@ def read(
                     passed.append(ragged.popleft())
                     last += 1
                 numbers.append(last)
-            yield _rows(batch, columns, numbers, passed, text.was_mended)
+            yield _rows(batch, columns, numbers, passed, text)
         if ragged:
             empty = pa.RecordBatch.from_pylist(
                 [], pa.schema([(c.name, pa.string()) for c in columns])
             )
-            yield _rows(empty, columns, [], list(ragged), text.was_mended)
+            yield _rows(empty, columns, [], list(ragged), text)
 
 
 def rows_before(path: str, piece: Piece) -> int:
@@ -112,7 +113,9 @@ def rows_before(path: str, piece: Piece) -> int:
 class _Utf8(io.RawIOBase):
     """The bytes of a file, and ``end`` behind them, with ``_NOT_UTF8`` for bytes that are not.
 
-    So one bad cell is one bad row: Arrow would give up at such bytes in a ragged row.
+    So one bad cell is one bad row: Arrow would give up at such bytes in a ragged row.  For NUL
+    stands ``_NUL``: Arrow 25 looks at eight bytes at a time, with an instruction that takes NUL for
+    the end of a string, and so overlooks delimiters and line ends shortly after one.
 
     Arrow reads ahead in a thread of its own.  Once closed there is nothing more to read, and no
     thread is reading: one that did while the interpreter ends would abort the process.
@@ -124,7 +127,7 @@ class _Utf8(io.RawIOBase):
         self._ready = self._carry = b""
         self._ended = False
         self._lock = Lock()
-        self.was_mended = False
+        self.was_mended = self.has_nul = False
 
     def readable(self) -> bool:
         return True
@@ -155,7 +158,10 @@ class _Utf8(io.RawIOBase):
             self._carry = decoder.getstate()[0]  # a character that goes on in the next block
             mended, changes = re.subn("[\udc80-\udcff]+", _NOT_UTF8, text)
             self.was_mended = self.was_mended or changes > 0
-            return mended.encode()
+            data = mended.encode()
+        if b"\0" in data:
+            self.has_nul = True
+            data = data.replace(b"\0", _NUL.encode())
         return data
 
 
@@ -180,6 +186,11 @@ def _header(path: str, form: Format) -> list[str]:
     if any(_NOT_UTF8 in name for name in names):
         raise BadInput(
             f"the header of {path} is no UTF-8 text; convert the file first (iconv -t UTF-8)"
+        )
+    if any(_NUL in name for name in names):
+        raise BadInput(
+            f"the header of {path} holds NUL bytes, as UTF-16 text does; convert the file first "
+            "(iconv -f UTF-16 -t UTF-8)"
         )
     unique_names(names, path)
     return names
@@ -229,13 +240,18 @@ def _rows(
     columns: Sequence[Column],
     numbers: list[int],
     ragged: list[tuple[int, str, str]],
-    was_mended: bool,
+    text: _Utf8,
 ) -> Rows:
     names = [column.name for column in columns]
-    arrays = [*(batch[name] for name in names), pa.array(numbers, pa.int64())]
-    table = pa.table(arrays, names=[*names, ROW])
-    rejects = [(row, code, text.replace(_NOT_UTF8, "\ufffd")) for row, code, text in ragged]
-    if was_mended:
+    arrays: list[pa.Array] = [batch[name] for name in names]
+    if text.has_nul:
+        arrays = [pc.replace_substring(array, _NUL, "\0") for array in arrays]
+    table = pa.table([*arrays, pa.array(numbers, pa.int64())], names=[*names, ROW])
+    rejects = [
+        (row, code, excerpt.replace(_NOT_UTF8, "\ufffd").replace(_NUL, "\0"))
+        for row, code, excerpt in ragged
+    ]
+    if text.was_mended:
         for name in names:
             bad = pc.match_substring(table[name], _NOT_UTF8)
             for row in table.filter(bad).select([ROW, name]).to_pylist():
