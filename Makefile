@@ -1,6 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PURE := transforms/built_in.py transforms/chat.py transforms/chat_fields.py transforms/chunked_file.py \
+	transforms/code_points.py \
 	transforms/concatenation.py transforms/control_tokens.py transforms/conversation.py \
 	transforms/errors.py transforms/fields.py transforms/jinja_rows.py transforms/layout.py \
 	transforms/local_folder.py transforms/manifest.py transforms/mappings.py \

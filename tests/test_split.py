@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
-from transforms.split import SPLITS, VERSION, SplitRule, hash64, normalise_keys
+from transforms.split import SPLITS, STABLE, VERSION, SplitRule, hash64, normalise_keys
 
 # Text in which white space, composed and decomposed letters are common.
 TRICKY = " \t\n\r\x0b\x0c\x1c\x1f\x85\u00a0\u2003\u2028\u3000ab.\0"
@@ -64,6 +64,33 @@ def test_hashing_a_slice_of_a_batch_equals_hashing_one_by_one(
 
 @given(values=st.lists(texts))
 def test_normalised_keys_are_composed_trimmed_and_folded(values: list[str]) -> None:
+    expected = [" ".join(unicodedata.normalize("NFC", value).split()) for value in values]
+    assert normalise_keys(strings(values)).to_pylist() == expected
+
+
+def stable_characters() -> list[str]:
+    return [
+        chr(code) for a, b in zip(STABLE[::2], STABLE[1::2], strict=True) for code in range(a, b)
+    ]
+
+
+def test_what_is_called_stable_is_composed_alone_and_with_others() -> None:
+    second = {
+        chr(int(parts[1], 16))
+        for code in range(0x110000)
+        if len(parts := unicodedata.decomposition(chr(code)).split()) == 2 and parts[0][0] != "<"
+    }
+    # Korean syllables are composed by arithmetic.
+    second |= {chr(code) for code in (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))}
+    for character in stable_characters():
+        assert unicodedata.is_normalized("NFC", character), hex(ord(character))
+        assert not unicodedata.combining(character), hex(ord(character))
+        assert not character.isspace(), hex(ord(character))
+        assert character not in second, hex(ord(character))
+
+
+@given(st.lists(st.text(st.sampled_from([*stable_characters(), *"aé \t\n\u00a0\u0301\u3000ᄀ각ᆨ"]))))
+def test_what_is_called_stable_takes_the_fast_way_to_the_same_keys(values: list[str]) -> None:
     expected = [" ".join(unicodedata.normalize("NFC", value).split()) for value in values]
     assert normalise_keys(strings(values)).to_pylist() == expected
 

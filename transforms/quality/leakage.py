@@ -23,13 +23,12 @@ import pyarrow.compute as pc
 
 from transforms.quality.rules import SHINGLE_WORDS, SIMILAR
 from transforms.quality.validation_prompts import Prompts
-from transforms.quality.words import Hashed, distinct, n_grams, numbers_of, words
+from transforms.quality.words import Hashed, Known, distinct, n_grams, words
 
 _SHOWN_CHARS = 300
 _MOST_EXAMPLES = 20
 _SHARED = 12  # indexed 3-grams that a row must share with a prompt to be compared with it
 _MOST_COMPARED = 32
-_MOST_FILTER_BITS = 23  # 8 MB
 _MOST_AT_ONCE = 2**21  # 3-grams that are looked up in one go
 
 
@@ -61,24 +60,21 @@ class Finder:
     """Looks for known validation prompts among the prompts of training rows."""
 
     def __init__(self, known: Prompts) -> None:
-        self._known = known
+        self._known, self._ids = known, Known(known.ids)
         counts = known.shingles.counts.astype(np.int64)
         # Of two prompts as alike as that so many 3-grams are the same.
         enough = np.ceil(SIMILAR * counts).astype(np.int64)
         self._shared = np.minimum(_SHARED, enough)
         indexed, self._rows = _rarest(known.shingles, counts - enough + self._shared)
-        self._distinct, self._begins, self._often = np.unique(
-            indexed, return_index=True, return_counts=True
+        each, self._begins, self._often = np.unique(indexed, return_index=True, return_counts=True)
+        self._indexed = Known(each)
+        # The fewest 3-grams that a row must have, and share, to be like any of a 3-gram's prompts.
+        self._least, self._needs = (
+            np.minimum.reduceat(of[self._rows], self._begins) if len(each) else of
+            for of in (enough, self._shared)
         )
-        # The fewest 3-grams that a row must share with any of a 3-gram's prompts.
-        none = np.empty(0, np.int64)
-        shared = self._shared[self._rows]
-        self._needs = np.minimum.reduceat(shared, self._begins) if len(indexed) else none
-        self._bits = min((16 * len(indexed)).bit_length(), _MOST_FILTER_BITS)
-        self._filter = np.zeros(2**self._bits, bool)
-        self._filter[self._slots(indexed)] = True
         owners = np.repeat(np.arange(len(counts)), counts)
-        self._members = np.sort(known.shingles.hashes ^ _salt(owners))
+        self._members = Known(np.unique(known.shingles.hashes ^ _salt(owners)))
 
     def look(self, prompts: pa.StringArray, keys: np.ndarray, validation: np.ndarray) -> Seen:
         """What rows with these prompts tell; one key (see ``keys_of``) and mark for each."""
@@ -90,7 +86,7 @@ class Finder:
 
     def _seen(self, prompts: pa.StringArray, keys: np.ndarray) -> dict[int, tuple[int, str]]:
         rows: dict[int, tuple[int, str]] = {}
-        for row in np.flatnonzero(numbers_of(keys, self._known.ids) >= 0).tolist():
+        for row in self._ids.find(keys)[0].tolist():
             key = int(keys[row])
             text = shown(prompts[row].as_py())
             before, other = rows.get(key, (0, text))
@@ -98,8 +94,7 @@ class Finder:
         return rows
 
     def _leaks(self, prompts: pa.StringArray, keys: np.ndarray) -> dict[int, Leak]:
-        same = numbers_of(keys, self._known.ids)
-        equal = np.flatnonzero(same >= 0)
+        equal, same = self._ids.find(keys)
         # Rows with one prompt say one thing.
         _, first = np.unique(keys, return_index=True)
         found = n_grams(words(prompts.take(pa.array(first))), SHINGLE_WORDS)
@@ -107,7 +102,7 @@ class Finder:
         similarity = self._similarities(found, places, numbers)
         near = similarity >= SIMILAR
         rows = np.concatenate([equal, first[places[near]]])
-        numbers = np.concatenate([same[equal], numbers[near]])
+        numbers = np.concatenate([same, numbers[near]])
         similarity = np.concatenate([np.ones(len(equal)), similarity[near]])
         exact = np.arange(len(rows)) < len(equal)
         order = np.lexsort((keys[rows], exact, similarity, numbers))
@@ -124,13 +119,14 @@ class Finder:
 
     def _candidates(self, found: Hashed, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(rows, numbers of known prompts) that may be alike, sorted."""
-        at = np.flatnonzero(self._filter[self._slots(found.hashes)])
-        index = numbers_of(found.hashes[at], self._distinct)
-        at, index = at[index >= 0], index[index >= 0]
-        rows = np.searchsorted(found.offsets.astype(np.int64), at, "right") - 1
-        # What many prompts begin with leads to none of them by itself.
-        enough = self._needs[index] <= np.bincount(rows, minlength=1)[rows]
-        rows, index = rows[enough], index[enough]
+        at, index = self._indexed.find(found.hashes)
+        counts = found.counts.astype(np.int64)
+        rows = np.repeat(np.arange(len(found)), counts)[at]
+        # A row that is like a prompt has most of its 3-grams; and what many prompts begin with
+        # leads to none of them by itself.
+        shared = np.bincount(rows, minlength=len(found))
+        likely = (self._least[index] <= counts[rows]) & (self._needs[index] <= shared[rows])
+        rows, index = rows[likely], index[likely]
         often = self._often[index]
         taken = np.minimum(often, _MOST_COMPARED)
         ends = np.cumsum(taken)
@@ -158,15 +154,10 @@ class Finder:
             picked = own.select(which[some])
             pair = np.repeat(np.arange(len(some)), counts[some])
             wanted = picked.hashes ^ _salt(numbers[some])[pair]
-            member = numbers_of(wanted, self._members) >= 0
+            member, _ = self._members.find(wanted)
             both[some] = np.bincount(pair[member], minlength=len(some))
         shares: np.ndarray = both / np.maximum(counts + theirs - both, 1)
         return shares
-
-    def _slots(self, hashes: np.ndarray) -> np.ndarray:
-        """The filter's place of each hash: most that are not known are told by it alone."""
-        slots: np.ndarray = (hashes >> np.uint64(64 - self._bits)).astype(np.int64)
-        return slots
 
 
 def _salt(numbers: np.ndarray) -> np.ndarray:

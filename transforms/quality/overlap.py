@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from transforms.quality.figures import OVERLAP
 from transforms.quality.rules import OVERLAP_WORDS
-from transforms.quality.words import Hashed, n_grams, numbers_of, word_places, words
+from transforms.quality.words import Hashed, Known, n_grams, word_places, words
 from transforms.records import ROW, TURNS, one_array, rejects_table
 from transforms.turns import Turns
 
@@ -86,16 +86,13 @@ class Finder:
     """Looks for the pieces of several benchmarks, by their names."""
 
     benchmarks: Mapping[str, Pieces]
-    _sieve: np.ndarray = field(init=False, repr=False)
+    _every: Known = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         every = [array for pieces in self.benchmarks.values() for array in pieces.values()]
-        # Few of a row's runs pass it, so that most are never searched for.
-        size = max(2**16, 2 ** (4 + sum(map(len, every)).bit_length()))
-        sieve = np.zeros(min(size, 2**26), bool)
-        for array in every:
-            sieve[array & np.uint64(len(sieve) - 1)] = True
-        object.__setattr__(self, "_sieve", sieve)
+        # Few of a row's runs are among them: only those are looked for in each by itself.
+        known = Known(np.unique(np.concatenate([np.empty(0, np.uint64), *every])))
+        object.__setattr__(self, "_every", known)
 
     def find(self, texts: pa.StringArray) -> dict[str, Places]:
         """For each benchmark where the texts (none null) hold its pieces."""
@@ -106,7 +103,7 @@ class Finder:
             if not wanted:
                 continue
             runs = n_grams(found, length, short=False)
-            passed = np.flatnonzero(self._sieve[runs.hashes & np.uint64(len(self._sieve) - 1)])
+            passed, _ = self._every.find(runs.hashes)
             for name, pieces in wanted.items():
                 hits[name].append(_places(runs, passed, pieces, length))
         return {name: _ordered(parts) for name, parts in hits.items()}
@@ -114,7 +111,7 @@ class Finder:
 
 def _places(runs: Hashed, passed: np.ndarray, pieces: np.ndarray, length: int) -> np.ndarray:
     """[text, first word, length] of each of these runs that is a piece."""
-    own = passed[numbers_of(runs.hashes[passed], pieces) >= 0]
+    own = passed[np.isin(runs.hashes[passed], pieces)]
     texts = np.searchsorted(runs.offsets, own, side="right") - 1
     firsts = own - runs.offsets[texts].astype(np.int64)
     return np.stack([texts, firsts, np.full(len(own), length)], axis=1)

@@ -97,13 +97,13 @@ class _SurveyUnitFn(beam.DoFn):
 
     def _prompts(self, rows: pa.Table) -> Prompts:
         """The validation prompts among some rows that are to be looked for."""
-        share = self._looks.quality.looked_at
+        share, split = self._looks.quality.looked_at, self._looks.split
+        rows = rows.select(["instruction", *(["key"] if split.key else [])])
         if 0 < share < 1:
             chances = chances_of(one_array(rows["instruction"]))
             rows = rows.filter(pa.array(is_looked_at(chances, share)))
         if not share or not rows.num_rows:
             return NONE
-        split = self._looks.split
         asked = normalise_keys(one_array(rows["instruction"]))
         marks = split.is_validation(one_array(rows["key"]) if split.key else asked)
         asked = asked.filter(marks)

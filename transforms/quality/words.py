@@ -16,28 +16,25 @@ import numpy as np
 import pyarrow as pa
 from xxhash import xxh3_64_intdigest
 
+from transforms.code_points import beyond_ascii, bounds, within
+
 _NO_WORD = 32
 
 
-def _plain(byte: int) -> int:
+def _plain_byte(byte: int) -> int:
     if byte >= 128:
         return byte
     return ord(chr(byte).lower()) if chr(byte).isalnum() else _NO_WORD
 
 
-_PLAIN = bytes(_plain(byte) for byte in range(256))
-# UTF-8's first byte of U+3000 to U+DFFF (CJK, kana, Hangul).
-_IDEOGRAPH = range(0xE3, 0xEE)
-# How UTF-8 begins U+0080 to U+00BF, U+2000 to U+2FFF and U+3000 to U+303F: spaces, punctuation and
-# symbols, but for a few.
-_LEADS = (b"\xc2", b"\xe2", b"\xe3\x80")
-# Other characters that are words by themselves, and others that are no part of a word.  UTF-8 gives
-# each three bytes, and all of one range the same first one.
-_UNSPACED = (range(0x0E00, 0x0F00), range(0x1000, 0x10A0), range(0x1780, 0x1800))
-_FULL_WIDTH = (
-    *(range(0xFF01, 0xFF10), range(0xFF1A, 0xFF21)),
-    *(range(0xFF3B, 0xFF41), range(0xFF5B, 0xFF66)),
+_PLAIN = bytes(_plain_byte(byte) for byte in range(256))
+# Beyond ASCII: no part of a word, and words by themselves.  UTF-8 gives three bytes to each of
+# them, but for U+0080 to U+00BF, which have two.
+_SYMBOLS = bounds(
+    *((0x80, 0xBF), (0x2000, 0x2FFF), (0x3000, 0x303F)),
+    *((0xFF01, 0xFF0F), (0xFF1A, 0xFF20), (0xFF3B, 0xFF40), (0xFF5B, 0xFF65)),
 )
+_UNSPACED = bounds((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0xDFFF))
 _WORD_BYTES = 8
 _LONG_WORD = 64
 
@@ -79,90 +76,57 @@ def words(values: pa.StringArray) -> Hashed:
 
     A hash is of all bytes of a word.
     """
-    raw, edges = _plain_bytes(values)
-    starts, stops = _places(raw, edges)
+    text, edges, alone = _plain(values)
+    starts, stops = _places(text, edges, alone)
     return Hashed(
-        _word_hashes(raw, starts, stops), np.searchsorted(starts, edges).astype(np.uint64)
+        _word_hashes(text, starts, stops), np.searchsorted(starts, edges).astype(np.uint64)
     )
 
 
 def word_places(text: str) -> tuple[np.ndarray, np.ndarray]:
     """Where the words of one text begin and end, as places in its UTF-8."""
-    return _places(*_plain_bytes(pa.array([text], pa.string())))
+    return _places(*_plain(pa.array([text], pa.string())))
 
 
-def _places(raw: bytes, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Begin and end of every word in plain bytes; no word goes over an edge."""
-    text = np.frombuffer(raw, np.uint8)[: len(raw) - _WORD_BYTES]
-    inside = text != _NO_WORD
-    begins, ends = inside.copy(), inside.copy()
-    begins[1:] &= ~inside[:-1]
-    ends[:-1] &= ~inside[1:]
-    filled = edges[1:] > edges[:-1]
-    first, last = edges[:-1][filled], edges[1:][filled] - 1
-    begins[first] = inside[first]
-    ends[last] = inside[last]
-    alone = np.flatnonzero((text >= _IDEOGRAPH.start) & (text < _IDEOGRAPH.stop))
-    unspaced = _found(raw, text, _UNSPACED)
-    if len(unspaced):
-        alone = np.concatenate((alone, unspaced))
-    if len(alone):
-        begins[alone] = True
-        after = alone + 3  # UTF-8 gives each of them three bytes
-        after = after[after < len(text)]
-        begins[after] |= inside[after]
-        starts = np.flatnonzero(begins)
-        # A word now also ends where the next one begins at once.
-        ends[starts[1:] - 1] |= inside[starts[1:] - 1]
-    return np.flatnonzero(begins), np.flatnonzero(ends) + 1
+def _plain(values: pa.StringArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(bytes, edges, where characters begin that are words by themselves) of all values together.
 
-
-def _plain_bytes(values: pa.StringArray) -> tuple[bytes, np.ndarray]:
-    """All values with a space for what is no part of a word, and eight bytes more; their edges."""
+    A space stands for each byte of what is no part of a word; eight more bytes follow.
+    """
     if not len(values):  # Arrow may then have no offsets at all
-        return bytes(_WORD_BYTES), np.zeros(1, np.int64)
+        return np.zeros(_WORD_BYTES, np.uint8), np.zeros(1, np.int64), np.empty(0, np.int64)
     _, offsets, data = values.buffers()
     edges = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
     start, stop = int(edges[0]), int(edges[-1])
     raw = bytes(memoryview(data)[start:stop]).translate(_PLAIN) if stop > start else b""
-    if any(lead in raw for lead in _LEADS) or _lead(_FULL_WIDTH[0]) in raw:
-        raw = _without_symbols(raw)
-    return raw + bytes(_WORD_BYTES), edges.astype(np.int64) - start
+    text = np.zeros(len(raw) + _WORD_BYTES, np.uint8)
+    text[: len(raw)] = np.frombuffer(raw, np.uint8)
+    alone = np.empty(0, np.int64)
+    if not raw.isascii():
+        at, codes = beyond_ascii(text)
+        alone = at[within(codes, _UNSPACED)]
+        symbols = within(codes, _SYMBOLS)
+        at, wide = at[symbols], codes[symbols] >= 0x800
+        text[at] = text[at + 1] = text[at[wide] + 2] = _NO_WORD
+    return text, edges.astype(np.int64) - start, alone
 
 
-def _without_symbols(raw: bytes) -> bytes:
-    """The same with spaces for characters beyond ASCII that are no part of a word."""
-    text = np.frombuffer(raw, np.uint8).copy()
-    for lead in _LEADS:
-        symbols = np.flatnonzero(text == lead[0])
-        if len(lead) > 1:
-            symbols = symbols[text[symbols + 1] == lead[1]]
-        for byte in range(2 if lead[0] < 0xE0 else 3):
-            text[symbols + byte] = _NO_WORD
-    symbols = _found(raw, text, _FULL_WIDTH)
-    for byte in range(3):
-        text[symbols + byte] = _NO_WORD
-    return text.tobytes()
-
-
-def _lead(codes: range) -> int:
-    """The first of the three bytes that UTF-8 gives these characters."""
-    return 0xE0 | codes.start >> 12
-
-
-def _found(raw: bytes, text: np.ndarray, ranges: tuple[range, ...]) -> np.ndarray:
-    """Where the characters of these ranges begin, in no order; ``text`` is ``raw`` as an array."""
-    # Most texts have none: looking for a byte in bytes costs next to nothing.
-    leads = {lead for lead in map(_lead, ranges) if lead in raw}
-    if not leads:
-        return np.empty(0, np.int64)
-    places = np.concatenate([np.flatnonzero(text == lead) for lead in leads])
-    first, second, third = (text[places + byte].astype(np.int32) for byte in range(3))
-    codes = (first & 0x0F) << 12 | (second & 0x3F) << 6 | third & 0x3F
-    wanted = np.zeros(len(places), bool)
-    for part in ranges:
-        wanted |= (codes >= part.start) & (codes < part.stop)
-    return places[wanted]
+def _places(
+    text: np.ndarray, edges: np.ndarray, alone: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Begin and end of every word in plain bytes; no word goes over an edge."""
+    inside = np.zeros(len(text) - _WORD_BYTES + 2, bool)  # with what is no word at both ends
+    np.not_equal(text[:-_WORD_BYTES], _NO_WORD, out=inside[1:-1])
+    # Where bytes of words begin, they end next, in turns.
+    changes = np.flatnonzero(inside[1:] != inside[:-1])
+    cuts = np.unique(np.concatenate((edges, alone, alone + 3)))
+    cuts = cuts[inside[cuts] & inside[cuts + 1]]
+    starts, stops = changes[::2], changes[1::2]
+    if len(cuts):
+        starts, stops = (
+            np.sort(np.concatenate((places, cuts)), kind="stable") for places in (starts, stops)
+        )
+    return starts, stops
 
 
 _KEPT = np.array([2 ** (8 * n) - 1 for n in range(_WORD_BYTES + 1)], np.uint64)
@@ -172,14 +136,14 @@ _HEAD, _PIECE = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 _LENGTH = np.uint64(0x165667B19E3779F9)
 
 
-def _word_hashes(raw: bytes, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
+def _word_hashes(text: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
     """A hash for each word from all its bytes.
 
     Eight bytes at a time: the first, the last, then those between.  Words of more than 64 bytes are
     hashed one by one, so that a single giant one costs no more than its bytes.
     """
     # Eight bytes at any place as one number: UTF-8 text is not aligned.
-    eight = np.ndarray(len(raw) - _WORD_BYTES + 1, np.dtype("<u8"), raw, strides=(1,))
+    eight = np.ndarray(len(text) - _WORD_BYTES + 1, np.dtype("<u8"), text, strides=(1,))
     lengths = stops - starts
     mixed = eight[starts] & _KEPT[np.minimum(lengths, _WORD_BYTES)]
     mixed *= _HEAD
@@ -196,7 +160,7 @@ def _word_hashes(raw: bytes, starts: np.ndarray, stops: np.ndarray) -> np.ndarra
         pieces = starts[longer] + place
     mixed = scattered(mixed)
     for word in np.flatnonzero(lengths > _LONG_WORD).tolist():
-        mixed[word] = xxh3_64_intdigest(raw[starts[word] : stops[word]])
+        mixed[word] = xxh3_64_intdigest(text[starts[word] : stops[word]].tobytes())
     return mixed
 
 
@@ -245,12 +209,46 @@ def _padded(found: Hashed, rows: np.ndarray, length: int) -> np.ndarray:
     return runs
 
 
-def numbers_of(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """The place of each hash among ``known`` ones, sorted; -1 where it is not there."""
-    if not len(known):
-        return np.full(len(hashes), -1)
-    at = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
-    return np.where(known[at] == hashes, at, -1)
+_MOST_BITS = 24
+
+
+class Known:
+    """Hashes (uint64, sorted, each once) that others are looked for among.
+
+    A table leads from a hash's leading bits to the first one that has them or comes after them, and
+    is two to four times as long as they are: mostly one look tells.
+    """
+
+    def __init__(self, hashes: np.ndarray) -> None:
+        self.hashes = hashes
+        bits = min((2 * len(hashes)).bit_length(), _MOST_BITS)
+        self._shift = np.uint64(64 - bits)
+        counts = np.bincount(self._slots(hashes), minlength=2**bits)
+        starts = np.cumsum(counts) - counts
+        self._starts = np.minimum(starts, len(hashes) - 1).astype(np.int32)
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def _slots(self, hashes: np.ndarray) -> np.ndarray:
+        return (hashes >> self._shift).view(np.int64)
+
+    def find(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(places, numbers) of those of ``hashes`` that are known: which, in order, and as what."""
+        if not len(self):
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        numbers = self._starts[self._slots(hashes)].astype(np.int64)
+        met = self.hashes[numbers]
+        same = met == hashes
+        before = np.flatnonzero(met < hashes)
+        while len(before):
+            before = before[numbers[before] + 1 < len(self)]
+            numbers[before] += 1
+            met = self.hashes[numbers[before]]
+            same[before] = met == hashes[before]
+            before = before[met < hashes[before]]
+        places = np.flatnonzero(same)
+        return places, numbers[places]
 
 
 def distinct(found: Hashed) -> Hashed:
