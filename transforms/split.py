@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_64_digest
 
 from transforms.code_points import TAIL, beyond_ascii, bounds, within
 
@@ -41,8 +41,9 @@ STABLE = bounds(
     *((0x1D400, 0x1D7FF), (0x1F300, 0x1FAFF)),  # mathematical letters, emoji
 )
 
-# Each byte of ASCII white space, as str.split takes it, becomes a space.
-_SPACES = bytes(32 if chr(byte).isspace() and byte < 128 else byte for byte in range(256))
+_SPACE = 32
+# ASCII's other white space, as str.split takes it: first and number.
+_SPACES = ((9, 5), (28, 4))
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,9 @@ def hash64(seed: int, keys: pa.StringArray) -> np.ndarray:
         keys.offset : keys.offset + len(keys) + 1
     ].tolist()
     view = memoryview(data) if data is not None else memoryview(b"")
-    return np.fromiter(
-        (xxh3_64_intdigest(view[a:b], seed) for a, b in zip(ends, ends[1:], strict=False)),
-        dtype=np.uint64,
-        count=len(keys),
-    )
+    # Python's own loop, and so the slowest part of a row: digests take less of it than numbers.
+    digests = [xxh3_64_digest(view[a:b], seed) for a, b in zip(ends, ends[1:], strict=False)]
+    return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
 
 
 def normalise_keys(values: pa.StringArray) -> pa.StringArray:
@@ -121,17 +120,22 @@ def _fold(
     edges = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
     start, end = (int(edges[0]), int(edges[-1])) if len(values) else (0, 0)
     edges = edges - start
-    text = bytes(memoryview(data)[start:end]).translate(_SPACES) if end > start else b""
+    size = end - start
+    text = np.zeros(size + TAIL, np.uint8)
+    text[:size] = np.frombuffer(data, np.uint8)[start:end] if size else 0
+    # Arithmetic on bytes runs outside the interpreter's lock, unlike bytes.translate.
+    for first, count in _SPACES:
+        np.copyto(text[:size], _SPACE, where=text[:size] - np.uint8(first) < count)
     folded = pa.StringArray.from_buffers(len(values), pa.py_buffer(edges), pa.py_buffer(text))
     uneven, unstable = np.zeros((2, len(values)), bool)
-    space = np.frombuffer(text, np.uint8) == ord(" ")
+    space = text[:size] == _SPACE
     if space.any():
         # A pair that crosses from one row to the next marks a row that ends with a space anyway.
         pairs = np.flatnonzero(space[1:] & space[:-1])
         uneven[np.searchsorted(edges, pairs, "right") - 1] = True
         filled = np.flatnonzero(edges[1:] > edges[:-1])
         uneven[filled] |= space[edges[filled]] | space[edges[filled + 1] - 1]
-    if not text.isascii():
-        at, codes = beyond_ascii(np.frombuffer(text + bytes(TAIL), np.uint8))
+    at, codes = beyond_ascii(text)
+    if len(at):
         unstable[np.searchsorted(edges, at[~within(codes, STABLE)], "right") - 1] = True
     return folded, pa.array(uneven), pa.array(unstable)

@@ -15,7 +15,12 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from transforms.quality.content import content_hashes, contents, first_of_each
+from transforms.quality.content import (
+    asked_hashes,
+    content_hashes,
+    contents,
+    first_of_each,
+)
 from transforms.quality.duplicates import Drop, buckets, fingerprints, place, repeated
 from transforms.quality.looks import Surveyed
 from transforms.quality.minhash import banded, linked, min_hashes
@@ -23,7 +28,6 @@ from transforms.quality.near import Near
 from transforms.quality.validation_prompts import (
     NONE,
     Prompts,
-    chances_of,
     is_looked_at,
     merged,
     prompts_of,
@@ -84,10 +88,11 @@ class _SurveyUnitFn(beam.DoFn):
     def process(self, unit: Unit) -> Iterator[tuple[str, Any]]:
         prompts, part = [NONE], _Part(unit.number, self._looks.quality.dedup, self._of)
         for piece, rows in self._looks.rows(unit):
-            part.add(rows, place(piece, rows[ROW].to_numpy()))
+            asked = asked_hashes(rows)
+            part.add(rows, asked, place(piece, rows[ROW].to_numpy()))
             if part.rows >= _ROWS_A_PART:
                 yield from part.taken()
-            prompts.append(self._prompts(rows))
+            prompts.append(self._prompts(rows, asked))
             if len(prompts) > _MOST_PROMPTS:
                 prompts = [merged(prompts)]
         yield from part.taken()
@@ -95,13 +100,12 @@ class _SurveyUnitFn(beam.DoFn):
         note_survey(self._folder, unit.number)
         pa.default_memory_pool().release_unused()  # what reading took is not needed for a while
 
-    def _prompts(self, rows: pa.Table) -> Prompts:
-        """The validation prompts among some rows that are to be looked for."""
+    def _prompts(self, rows: pa.Table, hashes: np.ndarray) -> Prompts:
+        """The validation prompts among some rows that are to be looked for, chosen by hash."""
         share, split = self._looks.quality.looked_at, self._looks.split
         rows = rows.select(["instruction", *(["key"] if split.key else [])])
         if 0 < share < 1:
-            chances = chances_of(one_array(rows["instruction"]))
-            rows = rows.filter(pa.array(is_looked_at(chances, share)))
+            rows = rows.filter(pa.array(is_looked_at(hashes, share)))
         if not share or not rows.num_rows:
             return NONE
         asked = normalise_keys(one_array(rows["instruction"]))
@@ -128,11 +132,11 @@ class _Part:
         self._hashed: list[tuple[np.ndarray, ...]] = []
         self._near: list[tuple[np.ndarray, ...]] = []
 
-    def add(self, rows: pa.Table, places: np.ndarray) -> None:
+    def add(self, rows: pa.Table, asked: np.ndarray, places: np.ndarray) -> None:
         self.rows += rows.num_rows
         if self._dedup == "off":
             return
-        hashes = content_hashes(rows)
+        hashes = content_hashes(rows, asked)
         self._hashed.append((*hashes, places))
         if self._dedup == "near":
             first = first_of_each(hashes)  # exact copies need no second look

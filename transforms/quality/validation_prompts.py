@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from transforms.quality.rules import SHINGLE_WORDS
 from transforms.quality.words import Hashed, distinct, n_grams, words
-from transforms.split import hash64
 
 MOST_LOOKED_AT = 10_000
 """With that many a share of 0.1 % is known to within 0.03 %."""
@@ -20,7 +19,6 @@ MOST_LOOKED_AT = 10_000
 MOST_SHINGLES = 4_000_000
 """3-grams that all of them together may have: 32 MB."""
 
-_SEED = 0x6C65_616B
 _BELOW = b"below"
 
 
@@ -77,14 +75,9 @@ NONE = Prompts(
 )
 
 
-def chances_of(prompts: pa.StringArray) -> np.ndarray:
-    """A number for each prompt as it is, by which some of them are chosen."""
-    return hash64(_SEED, prompts)
-
-
-def is_looked_at(chances: np.ndarray, share: float) -> np.ndarray:
-    """Which prompts belong to the given share of all, by their chances alone."""
-    return np.ones(len(chances), bool) if share >= 1 else chances < np.uint64(int(share * 2**64))
+def is_looked_at(hashes: np.ndarray, share: float) -> np.ndarray:
+    """Which prompts belong to the given share of all, by a hash of each, whatever the others."""
+    return np.ones(len(hashes), bool) if share >= 1 else hashes < np.uint64(int(share * 2**64))
 
 
 def prompts_of(texts: pa.StringArray, ids: np.ndarray) -> Prompts:

@@ -18,16 +18,6 @@ from xxhash import xxh3_64_intdigest
 
 from transforms.code_points import beyond_ascii, bounds, within
 
-_NO_WORD = 32
-
-
-def _plain_byte(byte: int) -> int:
-    if byte >= 128:
-        return byte
-    return ord(chr(byte).lower()) if chr(byte).isalnum() else _NO_WORD
-
-
-_PLAIN = bytes(_plain_byte(byte) for byte in range(256))
 # Beyond ASCII: no part of a word, and words by themselves.  UTF-8 gives three bytes to each of
 # them, but for U+0080 to U+00BF, which have two.
 _SYMBOLS = bounds(
@@ -76,8 +66,8 @@ def words(values: pa.StringArray) -> Hashed:
 
     A hash is of all bytes of a word.
     """
-    text, edges, alone = _plain(values)
-    starts, stops = _places(text, edges, alone)
+    text, edges = _lowered(values)
+    starts, stops = _places(text, edges)
     return Hashed(
         _word_hashes(text, starts, stops), np.searchsorted(starts, edges).astype(np.uint64)
     )
@@ -85,43 +75,48 @@ def words(values: pa.StringArray) -> Hashed:
 
 def word_places(text: str) -> tuple[np.ndarray, np.ndarray]:
     """Where the words of one text begin and end, as places in its UTF-8."""
-    return _places(*_plain(pa.array([text], pa.string())))
+    return _places(*_lowered(pa.array([text], pa.string())))
 
 
-def _plain(values: pa.StringArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(bytes, edges, where characters begin that are words by themselves) of all values together.
-
-    A space stands for each byte of what is no part of a word; eight more bytes follow.
-    """
+def _lowered(values: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes of all values together, ASCII in lower case, and eight more; their edges."""
     if not len(values):  # Arrow may then have no offsets at all
-        return np.zeros(_WORD_BYTES, np.uint8), np.zeros(1, np.int64), np.empty(0, np.int64)
+        return np.zeros(_WORD_BYTES, np.uint8), np.zeros(1, np.int64)
     _, offsets, data = values.buffers()
     edges = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
     start, stop = int(edges[0]), int(edges[-1])
-    raw = bytes(memoryview(data)[start:stop]).translate(_PLAIN) if stop > start else b""
-    text = np.zeros(len(raw) + _WORD_BYTES, np.uint8)
-    text[: len(raw)] = np.frombuffer(raw, np.uint8)
-    alone = np.empty(0, np.int64)
-    if not raw.isascii():
-        at, codes = beyond_ascii(text)
-        alone = at[within(codes, _UNSPACED)]
-        symbols = within(codes, _SYMBOLS)
-        at, wide = at[symbols], codes[symbols] >= 0x800
-        text[at] = text[at + 1] = text[at[wide] + 2] = _NO_WORD
-    return text, edges.astype(np.int64) - start, alone
+    text = np.zeros(stop - start + _WORD_BYTES, np.uint8)
+    if stop > start:
+        text[:-_WORD_BYTES] = np.frombuffer(data, np.uint8)[start:stop]
+    # Arithmetic on bytes runs outside the interpreter's lock, unlike bytes.translate.
+    text += _is_one_of(text, "AZ").view(np.uint8) << 5
+    return text, edges.astype(np.int64) - start
 
 
-def _places(
-    text: np.ndarray, edges: np.ndarray, alone: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Begin and end of every word in plain bytes; no word goes over an edge."""
+def _is_one_of(text: np.ndarray, ends: str) -> np.ndarray:
+    first, last = ends.encode()
+    found: np.ndarray = text - np.uint8(first) <= last - first
+    return found
+
+
+def _places(text: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Begin and end of every word in lowered bytes; no word goes over an edge."""
     inside = np.zeros(len(text) - _WORD_BYTES + 2, bool)  # with what is no word at both ends
-    np.not_equal(text[:-_WORD_BYTES], _NO_WORD, out=inside[1:-1])
+    letters = text[:-_WORD_BYTES]
+    inside[1:-1] = letters >= 0x80
+    for ends in ("az", "09"):
+        inside[1:-1] |= _is_one_of(letters, ends)
+    at, codes = beyond_ascii(text)
+    if len(at):
+        symbols = within(codes, _SYMBOLS)
+        none, wide = at[symbols] + 1, codes[symbols] >= 0x800
+        inside[none] = inside[none + 1] = inside[none[wide] + 2] = False
+        alone = at[within(codes, _UNSPACED)]
+        edges = np.unique(np.concatenate((edges, alone, alone + 3)))
     # Where bytes of words begin, they end next, in turns.
     changes = np.flatnonzero(inside[1:] != inside[:-1])
-    cuts = np.unique(np.concatenate((edges, alone, alone + 3)))
-    cuts = cuts[inside[cuts] & inside[cuts + 1]]
     starts, stops = changes[::2], changes[1::2]
+    cuts = np.unique(edges[inside[edges] & inside[edges + 1]])
     if len(cuts):
         starts, stops = (
             np.sort(np.concatenate((places, cuts)), kind="stable") for places in (starts, stops)
