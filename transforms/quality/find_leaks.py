@@ -10,6 +10,8 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.chat import ChatTemplate
 from transforms.errors import VerificationFailed
@@ -55,8 +57,13 @@ class FindLeaks(beam.PTransform):
         )
 
 
+_BYTES_AT_ONCE = 2**20
+"""Prompts that are looked at in one go: threads that do little at a time wait for each other more
+than they work, and a single batch has few of them."""
+
+
 class _LookFn(beam.DoFn):
-    """A batch -> what its rows tell."""
+    """Batches -> what the rows of several of them tell."""
 
     def __init__(
         self, folder: Folder, template: ChatTemplate, split: SplitRule, looks: bool
@@ -65,15 +72,31 @@ class _LookFn(beam.DoFn):
         self._split, self._looks = split, looks
         self._finder: Finder | None = None
 
+    def start_bundle(self) -> None:
+        self._waiting: list[tuple[pa.StringArray, np.ndarray, np.ndarray]] = []
+
     def process(self, batch: Batch) -> Iterator[Seen]:
         rows = batch.table
         if not rows.num_rows:
             return
+        prompts, keys = self._asked(rows)
+        self._waiting.append((prompts, keys, rows[VALIDATION].to_numpy()))
+        if sum(prompts.nbytes for prompts, _, _ in self._waiting) >= _BYTES_AT_ONCE:
+            yield self._look()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        if self._waiting:
+            window = GlobalWindow()
+            yield WindowedValue(self._look(), window.max_timestamp(), [window])
+
+    def _look(self) -> Seen:
         # Not in setup: a worker may be set up before the prompts are stored.
         self._finder = self._finder or self._find()
-        prompts, keys = self._asked(rows)
-        seen = self._finder.look(prompts, keys, rows[VALIDATION].to_numpy())
-        yield seen
+        prompts, keys, marks = zip(*self._waiting, strict=True)
+        self._waiting = []
+        return self._finder.look(
+            pa.concat_arrays(prompts), np.concatenate(keys), np.concatenate(marks)
+        )
 
     def _asked(self, rows: pa.Table) -> tuple[pa.StringArray, np.ndarray]:
         if ASKED in rows.column_names:

@@ -42,8 +42,8 @@ PROMPTS_FILE = "validation-prompts.ipc"
 _LINKS = "links"
 _ROWS_A_PART = 100_000
 """Rows after which a unit's hashes are handed on."""
-_MOST_PROMPTS = 100
-"""Batches whose prompts are held before those that are not looked at are left out."""
+_BYTES_AT_ONCE = 2**20
+"""Prompts that are looked at in one go, so that threads seldom wait for each other."""
 
 
 @dataclass
@@ -86,28 +86,32 @@ class _SurveyUnitFn(beam.DoFn):
         self._looks, self._folder, self._of = looks, folder, of
 
     def process(self, unit: Unit) -> Iterator[tuple[str, Any]]:
-        prompts, part = [NONE], _Part(unit.number, self._looks.quality.dedup, self._of)
+        part = _Part(unit.number, self._looks.quality.dedup, self._of)
+        prompts, chosen = NONE, []
         for piece, rows in self._looks.rows(unit):
             asked = asked_hashes(rows)
             part.add(rows, asked, place(piece, rows[ROW].to_numpy()))
             if part.rows >= _ROWS_A_PART:
                 yield from part.taken()
-            prompts.append(self._prompts(rows, asked))
-            if len(prompts) > _MOST_PROMPTS:
-                prompts = [merged(prompts)]
+            chosen.append(self._chosen(rows, asked))
+            if sum(some.nbytes for some in chosen) >= _BYTES_AT_ONCE:
+                prompts, chosen = merged([prompts, self._prompts(chosen)]), []
         yield from part.taken()
-        yield _Key.PROMPTS, merged(prompts).to_bytes()
+        yield _Key.PROMPTS, merged([prompts, self._prompts(chosen)]).to_bytes()
         note_survey(self._folder, unit.number)
         pa.default_memory_pool().release_unused()  # what reading took is not needed for a while
 
-    def _prompts(self, rows: pa.Table, hashes: np.ndarray) -> Prompts:
-        """The validation prompts among some rows that are to be looked for, chosen by hash."""
-        share, split = self._looks.quality.looked_at, self._looks.split
-        rows = rows.select(["instruction", *(["key"] if split.key else [])])
-        if 0 < share < 1:
-            rows = rows.filter(pa.array(is_looked_at(hashes, share)))
-        if not share or not rows.num_rows:
+    def _chosen(self, rows: pa.Table, hashes: np.ndarray) -> pa.Table:
+        """Instructions (and split keys) that are looked for if they are validation rows'."""
+        share = self._looks.quality.looked_at
+        rows = rows.select(["instruction", *(["key"] if self._looks.split.key else [])])
+        return rows if share >= 1 else rows.filter(pa.array(is_looked_at(hashes, share)))
+
+    def _prompts(self, chosen: list[pa.Table]) -> Prompts:
+        """The prompts of validation rows among them."""
+        if not any(some.num_rows for some in chosen):
             return NONE
+        rows, split = pa.concat_tables(chosen), self._looks.split
         asked = normalise_keys(one_array(rows["instruction"]))
         marks = split.is_validation(one_array(rows["key"]) if split.key else asked)
         asked = asked.filter(marks)
