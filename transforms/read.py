@@ -15,6 +15,7 @@ from transforms import (
     formats,
 )
 from transforms.quality.duplicates import Drop, rows_of_piece
+from transforms.quality.words import each_once
 from transforms.records import REJECTS, ROW, Batch, Piece, Unit
 from transforms.stored_units import StoredUnits
 
@@ -112,7 +113,7 @@ class _LeftOut:
 
     def __init__(self, drops: Sequence[Drop]) -> None:
         self._exact, near = (
-            np.unique(
+            each_once(
                 np.concatenate(
                     [np.empty(0, np.uint64), *(_places(d) for d in drops if d.near is kind)]
                 )

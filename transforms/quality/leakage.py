@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from transforms.quality.rules import SHINGLE_WORDS, SIMILAR
 from transforms.quality.validation_prompts import Prompts
-from transforms.quality.words import Hashed, Known, distinct, n_grams, words
+from transforms.quality.words import Hashed, Known, distinct, each_once, n_grams, words
 
 _SHOWN_CHARS = 300
 _MOST_EXAMPLES = 20
@@ -74,7 +74,7 @@ class Finder:
             for of in (enough, self._shared)
         )
         owners = np.repeat(np.arange(len(counts)), counts)
-        self._members = Known(np.unique(known.shingles.hashes ^ _salt(owners)))
+        self._members = Known(each_once(known.shingles.hashes ^ _salt(owners)))
 
     def look(self, prompts: pa.StringArray, keys: np.ndarray, validation: np.ndarray) -> Seen:
         """What rows with these prompts tell; one key (see ``keys_of``) and mark for each."""
@@ -177,12 +177,12 @@ def _rarest(shingles: Hashed, most: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     """(hashes, rows), sorted by hash: so many 3-grams of each row, those that fewest rows have."""
     rows = np.repeat(np.arange(len(shingles)), shingles.counts.astype(np.int64))
     _, which, often = np.unique(shingles.hashes, return_inverse=True, return_counts=True)
-    order = np.lexsort((shingles.hashes, often[which], rows))
+    order = np.lexsort((often[which], rows))  # stable: equals stay in the order of their hashes
     begins = shingles.offsets[:-1].astype(np.int64)
     rank = np.arange(len(order)) - begins[rows]  # the order keeps each row's together
     order = order[rank < most[rows]]
     hashes, rows = shingles.hashes[order], rows[order]
-    by_hash = np.lexsort((rows, hashes))
+    by_hash = np.argsort(hashes, kind="stable")
     return hashes[by_hash], rows[by_hash]
 
 

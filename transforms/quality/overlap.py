@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from transforms.quality.figures import OVERLAP
 from transforms.quality.rules import OVERLAP_WORDS
-from transforms.quality.words import Hashed, Known, n_grams, word_places, words
+from transforms.quality.words import Hashed, Known, each_once, n_grams, word_places, words
 from transforms.records import ROW, TURNS, one_array, rejects_table
 from transforms.turns import Turns
 
@@ -46,7 +46,7 @@ def together(parts: Sequence[Pieces]) -> Pieces:
     """The pieces of several runs of prompts."""
     empty = np.array([], np.uint64)
     return {
-        length: np.unique(np.concatenate([empty, *(part[length] for part in parts)]))
+        length: each_once(np.concatenate([empty, *(part[length] for part in parts)]))
         for length in LENGTHS
     }
 
@@ -91,7 +91,7 @@ class Finder:
     def __post_init__(self) -> None:
         every = [array for pieces in self.benchmarks.values() for array in pieces.values()]
         # Few of a row's runs are among them: only those are looked for in each by itself.
-        known = Known(np.unique(np.concatenate([np.empty(0, np.uint64), *every])))
+        known = Known(each_once(np.concatenate([np.empty(0, np.uint64), *every])))
         object.__setattr__(self, "_every", known)
 
     def find(self, texts: pa.StringArray) -> dict[str, Places]:

@@ -112,11 +112,11 @@ def _places(text: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray
         none, wide = at[symbols] + 1, codes[symbols] >= 0x800
         inside[none] = inside[none + 1] = inside[none[wide] + 2] = False
         alone = at[within(codes, _UNSPACED)]
-        edges = np.unique(np.concatenate((edges, alone, alone + 3)))
+        edges = np.concatenate((edges, alone, alone + 3))
     # Where bytes of words begin, they end next, in turns.
     changes = np.flatnonzero(inside[1:] != inside[:-1])
     starts, stops = changes[::2], changes[1::2]
-    cuts = np.unique(edges[inside[edges] & inside[edges + 1]])
+    cuts = each_once(edges[inside[edges] & inside[edges + 1]])
     if len(cuts):
         starts, stops = (
             np.sort(np.concatenate((places, cuts)), kind="stable") for places in (starts, stops)
@@ -244,6 +244,18 @@ class Known:
             before = before[met < hashes[before]]
         places = np.flatnonzero(same)
         return places, numbers[places]
+
+
+def each_once(values: np.ndarray) -> np.ndarray:
+    """The values, sorted, each once.
+
+    ``np.unique`` hashes them since NumPy 2.3 if nothing more is asked for, which takes fifty times
+    as long where most differ.
+    """
+    values = np.sort(values)
+    new = np.ones(len(values), bool)
+    new[1:] = values[1:] != values[:-1]
+    return values[new]
 
 
 def distinct(found: Hashed) -> Hashed:
