@@ -339,7 +339,7 @@ class TestPartition:
         assert asked == found.table["instruction"].to_pylist()
         keys = hash64(rule.seed, normalise_keys(pa.array(asked)))
         assert found.table[ASKED_KEY].to_pylist() == keys.tolist()
-        names = ["instruction", "response", ASKED, ASKED_KEY, VALIDATION]
+        names = ["instruction", "response", ASKED_KEY, VALIDATION, ASKED]
         assert found.table.column_names == names
         places = [int(response[1:]) for response in found.table["response"].to_pylist()]
         assert found.table["instruction"].to_pylist() == [self.PROMPTS[n] for n in places]

@@ -40,10 +40,10 @@ def partition(batch: Batch, rule: SplitRule) -> Batch:
     asked = hash64(rule.seed, normalise_keys(one_array(table["instruction"])))
     hashes = asked if rule.key is None else hash64(rule.seed, one_array(table["key"]))
     marks = rule.marks(hashes)
-    # Turns hold the instruction.
-    done = {"key", "instruction"} if TURNS in table.column_names else {"key"}
-    rows = table.select([name for name in table.column_names if name not in done])
-    rows = rows.append_column(ASKED, table["instruction"])
+    rows = table.select([name for name in table.column_names if name != "key"])
     rows = rows.append_column(ASKED_KEY, pa.array(asked)).append_column(VALIDATION, marks)
-    split = [rows.filter(pc.invert(marks)), rows.filter(marks)]
-    return replace(batch, table=pa.concat_tables(split))
+    split = pa.concat_tables([rows.filter(pc.invert(marks)), rows.filter(marks)])
+    split = split.append_column(ASKED, split["instruction"])  # the same memory
+    # Turns hold the instruction.
+    made = split.drop_columns(["instruction"]) if TURNS in split.column_names else split
+    return replace(batch, table=made)

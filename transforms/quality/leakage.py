@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from transforms.quality.rules import SHINGLE_WORDS, SIMILAR
 from transforms.quality.validation_prompts import Prompts
@@ -78,25 +77,26 @@ class Finder:
 
     def look(self, prompts: pa.StringArray, keys: np.ndarray, validation: np.ndarray) -> Seen:
         """What rows with these prompts tell; one key (see ``keys_of``) and mark for each."""
-        marks = pa.array(validation)
-        leaks: dict[int, Leak] = {}
-        if len(self._known.ids):
-            leaks = self._leaks(prompts.filter(pc.invert(marks)), keys[~validation])
-        return Seen(self._seen(prompts.filter(marks), keys[validation]), leaks)
+        if not len(self._known.ids):
+            return Seen({}, {})
+        at, numbers = self._ids.find(keys)
+        trained = ~validation[at]
+        return Seen(
+            _seen(prompts, keys, at[~trained]),
+            self._leaks(prompts, keys, np.flatnonzero(~validation), at[trained], numbers[trained]),
+        )
 
-    def _seen(self, prompts: pa.StringArray, keys: np.ndarray) -> dict[int, tuple[int, str]]:
-        rows: dict[int, tuple[int, str]] = {}
-        for row in self._ids.find(keys)[0].tolist():
-            key = int(keys[row])
-            text = shown(prompts[row].as_py())
-            before, other = rows.get(key, (0, text))
-            rows[key] = (before + 1, min(other, text))
-        return rows
-
-    def _leaks(self, prompts: pa.StringArray, keys: np.ndarray) -> dict[int, Leak]:
-        equal, same = self._ids.find(keys)
+    def _leaks(
+        self,
+        prompts: pa.StringArray,
+        keys: np.ndarray,
+        trained: np.ndarray,
+        equal: np.ndarray,
+        same: np.ndarray,
+    ) -> dict[int, Leak]:
+        """Leaks in the training rows; those ``equal`` to a known prompt have the ``same`` one's."""
         # Rows with one prompt say one thing.
-        _, first = np.unique(keys, return_index=True)
+        first = trained[np.unique(keys[trained], return_index=True)[1]]
         found = n_grams(words(prompts.take(pa.array(first))), SHINGLE_WORDS)
         places, numbers = self._candidates(found, keys[first])
         similarity = self._similarities(found, places, numbers)
@@ -158,6 +158,19 @@ class Finder:
             both[some] = np.bincount(pair[member], minlength=len(some))
         shares: np.ndarray = both / np.maximum(counts + theirs - both, 1)
         return shares
+
+
+def _seen(
+    prompts: pa.StringArray, keys: np.ndarray, found: np.ndarray
+) -> dict[int, tuple[int, str]]:
+    """Validation rows that are looked at, by number, by their keys."""
+    rows: dict[int, tuple[int, str]] = {}
+    for row in found.tolist():
+        key = int(keys[row])
+        text = shown(prompts[row].as_py())
+        before, other = rows.get(key, (0, text))
+        rows[key] = (before + 1, min(other, text))
+    return rows
 
 
 def _salt(numbers: np.ndarray) -> np.ndarray:
