@@ -22,6 +22,7 @@ PURE := transforms/built_in.py transforms/chat.py transforms/chat_fields.py tran
 	pipeline/template.py pipeline/tokenizer.py pipeline/training.py pipeline/upload.py \
 	pipeline/verify.py \
 	transforms/formats transforms/report
+TESTS_AT_ONCE ?= 2
 SAMPLE := pipeline/sample/reasoning.jsonl
 OUTPUT := data_cache/processed_reasoning
 
@@ -43,7 +44,7 @@ run: install  ## Prepare the data set that ships with the project, then load it
 	$(BIN)/python -c "from datasets import load_from_disk; print(load_from_disk('$(OUTPUT)'))"
 
 test: install  ## Run all tests; those on real clusters with CI=true only
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadfile
 ifeq ($(CI),true)
 	$(BIN)/python -m pytest -m clusters
 endif

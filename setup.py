@@ -50,6 +50,7 @@ setup(
             "kubernetes-validate>=1.37,<1.38",  # carries Kubernetes' schemas up to that release
             "mypy>=2,<3",  # types of the pure modules
             "pytest>=9,<10",
+            "pytest-xdist>=3.8,<4",  # tests of different files at the same time
             "ruff>=0.17,<0.18",  # format and lint; its rules change with minor versions
             "selenium>=4.30,<5",  # looks at the report in Chromium, whose driver is a W3C standard
         ],
