@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
-from transforms.quality.words import Hashed, n_grams, word_places, words
+from transforms.quality.words import Hashed, Known, each_once, n_grams, word_places, words
 
 _ALL = 2**64 - 1
 
@@ -203,3 +203,22 @@ def test_hashes_stay_what_they_are() -> None:
     found = words(strings("The quick brown fox"))
     assert by_row(found)[0][0] == slow_hash("the") == 0x873F4F6544132C36
     assert by_row(n_grams(found, 4)) == [[0xFA066288B3554A09]]
+
+
+# Close together, so that several have the same leading bits; and the ends of the range.
+NUMBERS = st.integers(0, 2**64 - 1) | st.integers(2**64 - 9, 2**64 - 1) | st.integers(0, 9)
+
+
+@given(st.lists(NUMBERS), st.lists(NUMBERS))
+def test_known_hashes_are_found_and_no_others(known: list[int], others: list[int]) -> None:
+    hashes = np.array(sorted(set(known)), np.uint64)
+    wanted = np.array([*others, *known], np.uint64)
+    places, numbers = Known(hashes).find(wanted)
+    expected = [place for place, number in enumerate([*others, *known]) if number in set(known)]
+    assert places.tolist() == expected
+    assert hashes[numbers].tolist() == wanted[places].tolist()
+
+
+@given(st.lists(NUMBERS))
+def test_each_value_is_there_once_in_order(values: list[int]) -> None:
+    assert each_once(np.array(values, np.uint64)).tolist() == sorted(set(values))

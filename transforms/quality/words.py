@@ -21,7 +21,7 @@ from transforms.code_points import beyond_ascii, bounds, within
 # Beyond ASCII: no part of a word, and words by themselves.  UTF-8 gives three bytes to each of
 # them, but for U+0080 to U+00BF, which have two.
 _SYMBOLS = bounds(
-    *((0x80, 0xBF), (0x2000, 0x2FFF), (0x3000, 0x303F)),
+    *((0x80, 0xBF), (0x2000, 0x303F)),
     *((0xFF01, 0xFF0F), (0xFF1A, 0xFF20), (0xFF3B, 0xFF40), (0xFF5B, 0xFF65)),
 )
 _UNSPACED = bounds((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0xDFFF))
