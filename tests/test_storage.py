@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ from transforms.errors import AccessDenied, OutputTaken, StorageError
 from transforms.local_folder import LocalFolder
 from transforms.records import Shard
 from transforms.shards import Written
-from transforms.storage import SPLITS_RECORD, record
+from transforms.storage import SPLITS_RECORD, note_survey, record
 
 HOLD = """
 import sys
@@ -334,6 +335,20 @@ class TestReports:
             folder.finish("plan-one")
             assert folder.reports() == []
         assert not Path(folder.path, ".work").exists()
+
+    def test_of_the_first_pass_only_this_run_s_notes_count(self, folder: LocalFolder) -> None:
+        with folder.claimed():
+            note_survey(folder, 0)
+            note_survey(folder, 1)
+            folder.reports()
+            assert folder.surveyed() == 2
+            going_on = LocalFolder(folder.path)
+            going_on.reports()
+            assert going_on.surveyed() == 0  # else it would seem to stand still, and be given up
+            on_a_worker: LocalFolder = pickle.loads(pickle.dumps(going_on))
+            note_survey(on_a_worker, 0)
+            going_on.reports()
+            assert going_on.surveyed() == 1
 
     def test_there_are_none_before_a_run(self, folder: LocalFolder) -> None:
         assert folder.reports() == []

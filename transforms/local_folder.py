@@ -70,6 +70,11 @@ class LocalFolder:
         target = Path(self.path)
         return target.with_name(f".{target.name}.{what}")
 
+    @property
+    def run(self) -> str:
+        """Names this run, on all its machines, among those that worked here before."""
+        return self._seen.run
+
     # ---- the launcher's side
 
     def manifest(self) -> dict[str, Any] | None:

@@ -57,6 +57,11 @@ class S3Folder:
         """The bucket that holds it."""
         return Bucket(self.place.bucket, self.options)
 
+    @property
+    def run(self) -> str:
+        """Names this run, on all its machines, among those that worked here before."""
+        return self._seen.run
+
     # ---- the launcher's side
 
     def manifest(self) -> dict[str, Any] | None:

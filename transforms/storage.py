@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -56,6 +57,10 @@ class Folder(Protocol):
     @property
     def path(self) -> str:
         """What a user would call it: a path or an address."""
+
+    @property
+    def run(self) -> str:
+        """Names this run, on all its machines, among those that worked here before."""
 
     # ---- the launcher's side
 
@@ -150,8 +155,8 @@ def checked_work(folder: Folder, name: str, sha256: str) -> bytes:
 
 
 def note_survey(folder: Folder, unit: int) -> None:
-    """Notes at the output that the first pass has seen a unit: for progress alone."""
-    folder.put_work(f"{unit:05d}{_SURVEY}", b"{}")
+    """Notes at the output that this run's first pass has seen a unit: for progress alone."""
+    folder.put_work(f"{unit:05d}-{folder.run}{_SURVEY}", b"{}")
 
 
 def recall(folder: Folder, unit: int) -> list[Shard] | None:
@@ -177,16 +182,21 @@ def report(shards: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 class Seen:
-    """The reports of finished units, for those who ask often: no record is read twice."""
+    """The reports of finished units, for those who ask often: no record is read twice.
 
-    def __init__(self) -> None:
+    A run that goes on with an earlier one's units makes the first pass anew: the earlier one's
+    notes must not stand for its own, or it would seem to stand still.
+    """
+
+    def __init__(self, run: str | None = None) -> None:
+        self.run = run or uuid.uuid4().hex[:8]
         self._reports: dict[str, dict[str, Any]] = {}
         self._looked = 0.0
         self.surveyed = 0
         self._looking = Lock()
 
-    def __reduce__(self) -> tuple[type[Seen], tuple[()]]:
-        return Seen, ()  # a folder travels to the workers without what the launcher saw
+    def __reduce__(self) -> tuple[type[Seen], tuple[str]]:
+        return Seen, (self.run,)  # a folder travels to the workers without what the launcher saw
 
     def __len__(self) -> int:
         return len(self._reports)
@@ -199,7 +209,8 @@ class Seen:
             if time.monotonic() - self._looked < seconds:
                 return
             self._looked = time.monotonic()
-            every = [name for name in names if name.endswith((_SURVEY, _SPLITS))]
+            own = f"-{self.run}{_SURVEY}"
+            every = [name for name in names if name.endswith((own, _SPLITS))]
             listed = {name for name in every if name.endswith(_SPLITS)}
             self.surveyed = len(every) - len(listed)
             for name in listed - self._reports.keys():
