@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import NoReturn
 
 from pipeline.quality_flags import gate_flags, quality_flags
+from pipeline.repeated_flag import Repeated
 from pipeline.request import (
     CHOICES,
     DEFAULT_BUCKET,
@@ -168,7 +169,7 @@ def _text_and_split(parser: Parser) -> None:
     chat = parser.add_argument_group("conversations")
     chat.add_argument(
         "--role",
-        action="append",
+        action=Repeated,
         default=[],
         metavar="NAME=ROLE",
         help="a further name of system, user, assistant, tool or function_call; may be repeated",

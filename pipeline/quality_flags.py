@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from pipeline.repeated_flag import Repeated
 from pipeline.request import CHOICES
 
 
@@ -19,7 +20,7 @@ def quality_flags(parser: argparse.ArgumentParser) -> None:
     )
     quality.add_argument(
         "--decontaminate",
-        action="append",
+        action=Repeated,
         default=[],
         metavar="NAME|PATH",
         help="look in the rows for 13 words in a row of this benchmark's prompts, or a whole short "
@@ -48,7 +49,7 @@ def quality_flags(parser: argparse.ArgumentParser) -> None:
     )
     quality.add_argument(
         "--balance",
-        action="append",
+        action=Repeated,
         default=[],
         metavar="COLUMN",
         help="compare this column's values between train and validation; may be repeated",

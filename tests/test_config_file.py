@@ -165,6 +165,16 @@ def test_the_command_line_goes_before_the_file(source: Path, tmp_path: Path) -> 
     assert (read.val_size, read.seed, read.tools, read.dataset) == (1.0, 5, True, str(source))
 
 
+def test_lists_of_the_command_line_replace_those_of_the_file(source: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "run.toml"
+    kept.write_text(f'dataset = "{source}"\nrole = ["a=user"]\nbalance = ["one"]\n')
+    words = ["--config-file", str(kept), "--balance", "two", "--balance", "three"]
+    _, _, read = parse(words)
+    assert (read.balance, read.roles) == (("two", "three"), ("a=user",))
+    _, _, again = parse(words)  # nothing of it stays in the parser
+    assert again.balance == ("two", "three")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
