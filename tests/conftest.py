@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -18,6 +19,12 @@ pytest_plugins = ["s3_servers", "s3_runs", "clusters", "flink_page", "prism"]
 # No deadline: the machine is shared.  In CI the same examples are tried every time.
 settings.register_profile("shared-machine", deadline=None, derandomize=ON_CI)
 settings.load_profile("shared-machine")
+
+
+def pytest_runtest_setup() -> None:
+    # s3fs keeps one file system for all who ask alike, with the login of another test's user.
+    if "s3fs" in sys.modules:
+        sys.modules["s3fs"].S3FileSystem.clear_instance_cache()
 
 
 def absent(reason: str) -> NoReturn:

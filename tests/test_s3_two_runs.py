@@ -17,7 +17,6 @@ from datasets import load_from_disk
 from made_sets import use_server
 from s3_runs import SMALL, Forks, stored, without_run
 from s3_servers import S3Server
-from s3fs import S3FileSystem
 
 import pipeline.output
 from pipeline.cli import main
@@ -79,7 +78,6 @@ def aws(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     """Makes this process the root of the server, in a folder of its own; options for `datasets`."""
     use_server(monkeypatch, s3_server)
     monkeypatch.chdir(tmp_path)
-    S3FileSystem.clear_instance_cache()  # one of another test may be another user's
     return {"storage_options": {"endpoint_url": s3_server.endpoint}}
 
 
