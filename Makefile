@@ -1,8 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PURE := transforms/built_in.py transforms/chat.py transforms/chat_fields.py transforms/chunked_file.py \
-	transforms/code_points.py \
-	transforms/concatenation.py transforms/control_tokens.py transforms/conversation.py \
+	transforms/code_points.py transforms/concatenation.py transforms/control_tokens.py \
+	transforms/conversation.py \
 	transforms/errors.py transforms/fields.py transforms/jinja_rows.py transforms/layout.py \
 	transforms/local_folder.py transforms/manifest.py transforms/mappings.py \
 	transforms/pair_turns.py transforms/pairs.py transforms/reasoning.py transforms/records.py \
@@ -18,7 +18,8 @@ PURE := transforms/built_in.py transforms/chat.py transforms/chat_fields.py tran
 	transforms/quality/validation_prompts.py transforms/quality/words.py \
 	pipeline/benchmarks.py pipeline/catalog.py pipeline/download.py pipeline/explain.py \
 	pipeline/flags.py pipeline/on_worker.py pipeline/output.py pipeline/own_package.py \
-	pipeline/plan.py pipeline/quality_flags.py pipeline/repeated_flag.py pipeline/report.py pipeline/request.py pipeline/set_flags.py pipeline/source.py \
+	pipeline/plan.py pipeline/quality_flags.py pipeline/repeated_flag.py pipeline/report.py \
+	pipeline/request.py pipeline/set_flags.py pipeline/source.py \
 	pipeline/template.py pipeline/tokenizer.py pipeline/training.py pipeline/upload.py \
 	pipeline/verify.py \
 	transforms/formats transforms/report

@@ -949,7 +949,7 @@ print(code, round(peak() - before))
         small = put(tmp_path / "small.jsonl", GOOD)
         done = subprocess.run(
             [sys.executable, "-c", script, str(small), str(path), str(tmp_path)],
-            capture_output=True, text=True, timeout=600, check=False,
+            capture_output=True, text=True, timeout=180, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         code, grown = map(int, done.stdout.split())

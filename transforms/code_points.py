@@ -1,11 +1,28 @@
-"""Where characters beyond ASCII stand in UTF-8, and of which ranges they are; for whole batches."""
+"""A batch's texts as bytes, and where characters beyond ASCII stand in them, by their ranges."""
 
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 
-TAIL = 3
-"""Bytes that must follow the text: a character has up to four."""
+TAIL = 8
+"""Zeros behind the bytes: a character has up to four, and ``words`` looks at eight at a time."""
+
+
+def padded(values: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
+    """(bytes, edges) of all values together (none null): a copy with ``TAIL`` zeros behind it.
+
+    Value ``i`` is ``bytes[edges[i]:edges[i + 1]]``; uint8 and int32.
+    """
+    if not len(values):  # Arrow may then have no offsets at all
+        return np.zeros(TAIL, np.uint8), np.zeros(1, np.int32)
+    _, offsets, data = values.buffers()
+    edges = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
+    start, stop = int(edges[0]), int(edges[-1])
+    text = np.zeros(stop - start + TAIL, np.uint8)
+    if stop > start:
+        text[:-TAIL] = np.frombuffer(data, np.uint8)[start:stop]
+    return text, edges - edges[0]
 
 
 def bounds(*ranges: tuple[int, int]) -> np.ndarray:
@@ -22,7 +39,7 @@ def within(codes: np.ndarray, ranges: np.ndarray) -> np.ndarray:
 def beyond_ascii(text: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(places, code points) of all such characters in valid UTF-8 (uint8), in order.
 
-    At least ``TAIL`` ASCII bytes must stand at its end.
+    At least three ASCII bytes must stand at its end, as those that ``padded`` adds.
     """
     at = np.flatnonzero(text >= 0xC0)
     first, second, third, fourth = (text[at + byte].astype(np.int32) for byte in range(4))

@@ -131,10 +131,10 @@ def _without(
     table: pa.Table, exact: np.ndarray, near: np.ndarray
 ) -> tuple[pa.Table, tuple[int, int]]:
     """A batch's rows without those numbers, and how many of each kind were among them."""
-    if not len(exact) and not len(near):
-        return table, (0, 0)
     rows = table[ROW].to_numpy()
     exact, near = _among(rows, exact), _among(rows, near)
+    if not len(exact) and not len(near):
+        return table, (0, 0)
     kept = np.ones(len(rows), bool)
     kept[exact] = kept[near] = False
     return table.filter(pa.array(kept)), (len(exact), len(near))

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from xxhash import xxh3_64_digest
 
-from transforms.code_points import TAIL, beyond_ascii, bounds, within
+from transforms.code_points import TAIL, beyond_ascii, bounds, padded, within
 
 VERSION = 1
 SPLITS = ("train", "validation")
@@ -116,19 +116,13 @@ def _fold(
     still hold spaces at an end or next to each other, and which hold characters that are not
     ``STABLE``.
     """
-    _, offsets, data = values.buffers()
-    edges = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
-    start, end = (int(edges[0]), int(edges[-1])) if len(values) else (0, 0)
-    edges = edges - start
-    size = end - start
-    text = np.zeros(size + TAIL, np.uint8)
-    text[:size] = np.frombuffer(data, np.uint8)[start:end] if size else 0
+    text, edges = padded(values)
     # Arithmetic on bytes runs outside the interpreter's lock, unlike bytes.translate.
     for first, count in _SPACES:
-        np.copyto(text[:size], _SPACE, where=text[:size] - np.uint8(first) < count)
+        np.copyto(text, _SPACE, where=text - np.uint8(first) < count)
     folded = pa.StringArray.from_buffers(len(values), pa.py_buffer(edges), pa.py_buffer(text))
     uneven, unstable = np.zeros((2, len(values)), bool)
-    space = text[:size] == _SPACE
+    space = text[:-TAIL] == _SPACE
     if space.any():
         # A pair that crosses from one row to the next marks a row that ends with a space anyway.
         pairs = np.flatnonzero(space[1:] & space[:-1])

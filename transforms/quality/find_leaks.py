@@ -19,7 +19,7 @@ from transforms.partition import ASKED, ASKED_KEY, VALIDATION
 from transforms.quality.asked import asked
 from transforms.quality.leakage import Finder, Seen, leakage, together
 from transforms.quality.survey import PROMPTS_FILE
-from transforms.quality.validation_prompts import NONE, Prompts
+from transforms.quality.validation_prompts import BYTES_AT_ONCE, NONE, Prompts
 from transforms.records import Batch, one_array
 from transforms.split import SplitRule, hash64, normalise_keys
 from transforms.storage import Folder, required_work
@@ -57,11 +57,6 @@ class FindLeaks(beam.PTransform):
         )
 
 
-_BYTES_AT_ONCE = 2**20
-"""Prompts that are looked at in one go: threads that do little at a time wait for each other more
-than they work, and a single batch has few of them."""
-
-
 class _LookFn(beam.DoFn):
     """Batches -> what the rows of several of them tell."""
 
@@ -74,6 +69,7 @@ class _LookFn(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._waiting: list[tuple[pa.StringArray, np.ndarray, np.ndarray]] = []
+        self._bytes = 0
 
     def process(self, batch: Batch) -> Iterator[Seen]:
         rows = batch.table
@@ -81,7 +77,8 @@ class _LookFn(beam.DoFn):
             return
         prompts, keys = self._asked(rows)
         self._waiting.append((prompts, keys, rows[VALIDATION].to_numpy()))
-        if sum(prompts.nbytes for prompts, _, _ in self._waiting) >= _BYTES_AT_ONCE:
+        self._bytes += prompts.nbytes
+        if self._bytes >= BYTES_AT_ONCE:
             yield self._look()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
@@ -93,7 +90,7 @@ class _LookFn(beam.DoFn):
         # Not in setup: a worker may be set up before the prompts are stored.
         self._finder = self._finder or self._find()
         prompts, keys, marks = zip(*self._waiting, strict=True)
-        self._waiting = []
+        self._waiting, self._bytes = [], 0
         return self._finder.look(
             pa.concat_arrays(prompts), np.concatenate(keys), np.concatenate(marks)
         )

@@ -59,8 +59,8 @@ class Finder:
     """Looks for known validation prompts among the prompts of training rows."""
 
     def __init__(self, known: Prompts) -> None:
-        self._known, self._ids = known, Known(known.ids)
-        counts = known.shingles.counts.astype(np.int64)
+        self._ids = Known(known.ids)
+        self._counts = counts = known.shingles.counts.astype(np.int64)
         # Of two prompts as alike as that so many 3-grams are the same.
         enough = np.ceil(SIMILAR * counts).astype(np.int64)
         self._shared = np.minimum(_SHARED, enough)
@@ -76,8 +76,8 @@ class Finder:
         self._members = Known(each_once(known.shingles.hashes ^ _salt(owners)))
 
     def look(self, prompts: pa.StringArray, keys: np.ndarray, validation: np.ndarray) -> Seen:
-        """What rows with these prompts tell; one key (see ``keys_of``) and mark for each."""
-        if not len(self._known.ids):
+        """What rows with these prompts tell; one key (``ASKED_KEY``) and mark for each."""
+        if not len(self._ids):
             return Seen({}, {})
         at, numbers = self._ids.find(keys)
         trained = ~validation[at]
@@ -108,7 +108,7 @@ class Finder:
         order = np.lexsort((keys[rows], exact, similarity, numbers))
         last = order[np.diff(numbers[order], append=-1) != 0]  # the nearest of each prompt
         return {
-            int(self._known.ids[numbers[at]]): Leak(
+            int(self._ids.hashes[numbers[at]]): Leak(
                 float(similarity[at]),
                 bool(exact[at]),
                 int(keys[rows[at]]),
@@ -135,9 +135,9 @@ class Finder:
         start = np.where(often > taken, keys[rows] % often.astype(np.uint64), 0).astype(np.int64)
         inside = (np.repeat(start, taken) + step) % np.repeat(often, taken)
         prompts = self._rows[np.repeat(self._begins[index], taken) + inside]
-        pairs = np.repeat(rows, taken) * max(len(self._known.ids), 1) + prompts
+        pairs = np.repeat(rows, taken) * len(self._ids) + prompts
         pairs, shared = np.unique(pairs, return_counts=True)
-        rows, numbers = np.divmod(pairs, max(len(self._known.ids), 1))
+        rows, numbers = np.divmod(pairs, len(self._ids))
         likely = shared >= self._shared[numbers]
         return rows[likely], numbers[likely]
 
@@ -146,7 +146,7 @@ class Finder:
         each, which = np.unique(rows, return_inverse=True)
         own = distinct(found.select(each))
         counts = own.counts.astype(np.int64)[which]
-        theirs = self._known.shingles.counts.astype(np.int64)[numbers]
+        theirs = self._counts[numbers]
         both = np.zeros(len(rows), np.int64)
         # A long prompt may hold all of a short one without being like it.
         likely = np.flatnonzero(SIMILAR * counts <= theirs)

@@ -86,20 +86,26 @@ class Finder:
     """Looks for the pieces of several benchmarks, by their names."""
 
     benchmarks: Mapping[str, Pieces]
+    _known: Mapping[str, Mapping[int, Known]] = field(init=False, repr=False)
     _every: Known = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        known = {
+            name: {length: Known(array) for length, array in pieces.items()}
+            for name, pieces in self.benchmarks.items()
+        }
+        object.__setattr__(self, "_known", known)
         every = [array for pieces in self.benchmarks.values() for array in pieces.values()]
         # Few of a row's runs are among them: only those are looked for in each by itself.
-        known = Known(each_once(np.concatenate([np.empty(0, np.uint64), *every])))
-        object.__setattr__(self, "_every", known)
+        all_known = Known(each_once(np.concatenate([np.empty(0, np.uint64), *every])))
+        object.__setattr__(self, "_every", all_known)
 
     def find(self, texts: pa.StringArray) -> dict[str, Places]:
         """For each benchmark where the texts (none null) hold its pieces."""
         found = words(texts)
         hits: dict[str, list[np.ndarray]] = {name: [] for name in self.benchmarks}
         for length in LENGTHS:
-            wanted = {n: p[length] for n, p in self.benchmarks.items() if len(p[length])}
+            wanted = {n: k[length] for n, k in self._known.items() if len(k[length])}
             if not wanted:
                 continue
             runs = n_grams(found, length, short=False)
@@ -109,9 +115,9 @@ class Finder:
         return {name: _ordered(parts) for name, parts in hits.items()}
 
 
-def _places(runs: Hashed, passed: np.ndarray, pieces: np.ndarray, length: int) -> np.ndarray:
+def _places(runs: Hashed, passed: np.ndarray, pieces: Known, length: int) -> np.ndarray:
     """[text, first word, length] of each of these runs that is a piece."""
-    own = passed[np.isin(runs.hashes[passed], pieces)]
+    own = passed[pieces.find(runs.hashes[passed])[0]]
     texts = np.searchsorted(runs.offsets, own, side="right") - 1
     firsts = own - runs.offsets[texts].astype(np.int64)
     return np.stack([texts, firsts, np.full(len(own), length)], axis=1)

@@ -15,17 +15,13 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from transforms.quality.content import (
-    asked_hashes,
-    content_hashes,
-    contents,
-    first_of_each,
-)
+from transforms.quality.content import asked_hashes, content_hashes, contents, first_of_each
 from transforms.quality.duplicates import Drop, buckets, fingerprints, place, repeated
 from transforms.quality.looks import Surveyed
 from transforms.quality.minhash import banded, linked, min_hashes
 from transforms.quality.near import Near
 from transforms.quality.validation_prompts import (
+    BYTES_AT_ONCE,
     NONE,
     Prompts,
     is_looked_at,
@@ -42,8 +38,6 @@ PROMPTS_FILE = "validation-prompts.ipc"
 _LINKS = "links"
 _ROWS_A_PART = 100_000
 """Rows after which a unit's hashes are handed on."""
-_BYTES_AT_ONCE = 2**20
-"""Prompts that are looked at in one go, so that threads seldom wait for each other."""
 
 
 @dataclass
@@ -87,15 +81,16 @@ class _SurveyUnitFn(beam.DoFn):
 
     def process(self, unit: Unit) -> Iterator[tuple[str, Any]]:
         part = _Part(unit.number, self._looks.quality.dedup, self._of)
-        prompts, chosen = NONE, []
+        prompts, chosen, size = NONE, [], 0
         for piece, rows in self._looks.rows(unit):
             asked = asked_hashes(rows)
             part.add(rows, asked, place(piece, rows[ROW].to_numpy()))
             if part.rows >= _ROWS_A_PART:
                 yield from part.taken()
             chosen.append(self._chosen(rows, asked))
-            if sum(some.nbytes for some in chosen) >= _BYTES_AT_ONCE:
-                prompts, chosen = merged([prompts, self._prompts(chosen)]), []
+            size += chosen[-1].nbytes
+            if size >= BYTES_AT_ONCE:
+                prompts, chosen, size = merged([prompts, self._prompts(chosen)]), [], 0
         yield from part.taken()
         yield _Key.PROMPTS, merged([prompts, self._prompts(chosen)]).to_bytes()
         note_survey(self._folder, unit.number)
@@ -103,9 +98,8 @@ class _SurveyUnitFn(beam.DoFn):
 
     def _chosen(self, rows: pa.Table, hashes: np.ndarray) -> pa.Table:
         """Instructions (and split keys) that are looked for if they are validation rows'."""
-        share = self._looks.quality.looked_at
         rows = rows.select(["instruction", *(["key"] if self._looks.split.key else [])])
-        return rows if share >= 1 else rows.filter(pa.array(is_looked_at(hashes, share)))
+        return rows.filter(pa.array(is_looked_at(hashes, self._looks.quality.looked_at)))
 
     def _prompts(self, chosen: list[pa.Table]) -> Prompts:
         """The prompts of validation rows among them."""

@@ -19,6 +19,10 @@ MOST_LOOKED_AT = 10_000
 MOST_SHINGLES = 4_000_000
 """3-grams that all of them together may have: 32 MB."""
 
+BYTES_AT_ONCE = 2**20
+"""Prompts that are looked at in one go: threads that do little at a time wait for each other more
+than they work, and a single batch has few of them."""
+
 _BELOW = b"below"
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from xxhash import xxh3_64_intdigest
 
-from transforms.code_points import beyond_ascii, bounds, within
+from transforms.code_points import TAIL, beyond_ascii, bounds, padded, within
 
 # Beyond ASCII: no part of a word, and words by themselves.  UTF-8 gives three bytes to each of
 # them, but for U+0080 to U+00BF, which have two.
@@ -25,7 +25,7 @@ _SYMBOLS = bounds(
     *((0xFF01, 0xFF0F), (0xFF1A, 0xFF20), (0xFF3B, 0xFF40), (0xFF5B, 0xFF65)),
 )
 _UNSPACED = bounds((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0xDFFF))
-_WORD_BYTES = 8
+_WORD_BYTES = 8  # as many as TAIL has
 _LONG_WORD = 64
 
 
@@ -79,18 +79,11 @@ def word_places(text: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lowered(values: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
-    """The bytes of all values together, ASCII in lower case, and eight more; their edges."""
-    if not len(values):  # Arrow may then have no offsets at all
-        return np.zeros(_WORD_BYTES, np.uint8), np.zeros(1, np.int64)
-    _, offsets, data = values.buffers()
-    edges = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
-    start, stop = int(edges[0]), int(edges[-1])
-    text = np.zeros(stop - start + _WORD_BYTES, np.uint8)
-    if stop > start:
-        text[:-_WORD_BYTES] = np.frombuffer(data, np.uint8)[start:stop]
+    """What ``padded`` makes of the values, with ASCII in lower case."""
+    text, edges = padded(values)
     # Arithmetic on bytes runs outside the interpreter's lock, unlike bytes.translate.
     text += _is_one_of(text, "AZ").view(np.uint8) << 5
-    return text, edges.astype(np.int64) - start
+    return text, edges
 
 
 def _is_one_of(text: np.ndarray, ends: str) -> np.ndarray:
@@ -101,8 +94,8 @@ def _is_one_of(text: np.ndarray, ends: str) -> np.ndarray:
 
 def _places(text: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Begin and end of every word in lowered bytes; no word goes over an edge."""
-    inside = np.zeros(len(text) - _WORD_BYTES + 2, bool)  # with what is no word at both ends
-    letters = text[:-_WORD_BYTES]
+    letters = text[:-TAIL]
+    inside = np.zeros(len(letters) + 2, bool)  # with what is no word at both ends
     inside[1:-1] = letters >= 0x80
     for ends in ("az", "09"):
         inside[1:-1] |= _is_one_of(letters, ends)
@@ -125,8 +118,6 @@ def _places(text: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 _KEPT = np.array([2 ** (8 * n) - 1 for n in range(_WORD_BYTES + 1)], np.uint64)
-
-
 _HEAD, _PIECE = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 _LENGTH = np.uint64(0x165667B19E3779F9)
 
