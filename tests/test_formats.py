@@ -509,3 +509,38 @@ def test_a_limit_takes_the_first_rows_rejects_among_them(tmp_path: Path, limit: 
     found = read(path, Format("json_lines"), [Piece("", 0, path.stat().st_size, limit)], 1000)
     everything = {1: "1", 2: ("not-text",), 4: "4", 5: ("broken-json",), 6: "6"}
     assert found == dict(list(everything.items())[:limit])
+
+
+def test_no_thread_of_arrows_reads_a_delimited_file_that_was_left(tmp_path: Path) -> None:
+    """One that did while the interpreter ends would abort the process."""
+    code = """
+import sys, time
+from transforms import formats
+from transforms.formats import Format, delimited
+from transforms.records import Column, Piece
+
+class Slow(delimited._Lent):
+    def read(self, size=-1):
+        data = super().read(size)
+        time.sleep(0.05)
+        return data
+
+delimited._BLOCK, delimited._Lent = 4000, Slow
+form, path = Format("delimited"), sys.argv[1]
+rows = formats.read(path, form, Piece("", 0, 0), [Column("q", "string")], 50)
+try:
+    print(next(rows).table.num_rows)
+    rows.close()
+    print(formats.peek(path, form).columns)
+except Exception as error:
+    print(error)
+"""
+    rows, straddling = tmp_path / "rows.csv", tmp_path / "straddling.csv"
+    rows.write_text("q\n" + "an answer\n" * 10_000)
+    straddling.write_text("q\n" + "an answer\n" * 100 + "x" * 100_000)
+    for path, printed in ((rows, "Column(name='q'"), (straddling, "longer than")):
+        ended = subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert printed in ended.stdout

@@ -11,10 +11,12 @@ import codecs
 import io
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from threading import Lock
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from threading import Event, Lock
+from types import TracebackType
 from typing import BinaryIO
+from weakref import finalize
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,6 +40,9 @@ from transforms.units import Cut
 
 _BLOCK = BATCH_BYTES
 """Bytes that Arrow parses at a time, always: a row that passes over a whole block is an error."""
+
+_PATIENCE = 60.0
+"""Seconds for Arrow to end a read that is under way."""
 
 # Noncharacters, which no text holds.
 _NOT_UTF8 = "\ufdd0\ufdd1\ufdd2"
@@ -87,8 +92,9 @@ def read(
         open_binary(path, form.compression) as file,
         _Utf8(file, end) as text,
         _explained(path),
+        closing(_open(text, form, header, columns, skip)) as batches,
     ):
-        for batch in _without_end(_open(text, form, header, columns, skip), path):
+        for batch in _without_end(batches, path):
             # The parser reads ahead: take only the ragged rows that stand before this batch's end.
             numbers, passed = [], []
             for _ in range(batch.num_rows):
@@ -110,29 +116,48 @@ def rows_before(path: str, piece: Piece) -> int:
     return 0
 
 
-class _Utf8(io.RawIOBase):
+class _Utf8:
     """The bytes of a file, and ``end`` behind them, with ``_NOT_UTF8`` for bytes that are not.
 
     So one bad cell is one bad row: Arrow would give up at such bytes in a ragged row.  For NUL
     stands ``_NUL``: Arrow 25 looks at eight bytes at a time, with an instruction that takes NUL for
     the end of a string, and so overlooks delimiters and line ends shortly after one.
 
-    Arrow reads ahead in a thread of its own.  Once closed there is nothing more to read, and no
-    thread is reading: one that did while the interpreter ends would abort the process.
+    Arrow reads ahead in a thread of its own, and goes on with it when its reader is gone or has
+    failed.  A thread that asks for a block while the interpreter ends aborts the process, so this
+    is left only when Arrow has given back what it reads from.
     """
 
     def __init__(self, file: BinaryIO, end: str) -> None:
-        super().__init__()
         self._file, self._end = file, end.encode()
         self._ready = self._carry = b""
         self._ended = False
-        self._lock = Lock()
+        self._lock, self._given_back = Lock(), Event()
+        self._given_back.set()
         self.was_mended = self.has_nul = False
 
-    def readable(self) -> bool:
-        return True
+    def __enter__(self) -> _Utf8:
+        return self
 
-    def read(self, size: int = -1, /) -> bytes:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            self._ended, self._ready = True, b""  # so that reading ahead ends soon
+        self._given_back.wait(_PATIENCE)
+
+    def lend(self) -> _Lent:
+        """A file for Arrow, once; whoever asks keeps no reference to it."""
+        self._given_back.clear()
+        lent = _Lent(self)
+        finalize(lent, self._given_back.set)
+        return lent
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, as many as asked for until the end is near; all of them if negative."""
         with self._lock:
             # Filled up, for Arrow expects a whole line in its first block.
             while len(self._ready) < max(size, 1) and not self._ended:
@@ -142,11 +167,6 @@ class _Utf8(io.RawIOBase):
             taken = self._ready if size < 0 else self._ready[:size]
             self._ready = self._ready[len(taken) :]
             return taken
-
-    def close(self) -> None:
-        with self._lock:
-            self._ended, self._ready = True, b""
-        super().close()
 
     def _valid(self, data: bytes) -> bytes:
         self._carry = b""
@@ -165,6 +185,20 @@ class _Utf8(io.RawIOBase):
         return data
 
 
+class _Lent(io.RawIOBase):
+    """``_Utf8`` as Arrow wants it, held by Arrow alone."""
+
+    def __init__(self, text: _Utf8) -> None:
+        super().__init__()
+        self._text = text
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self._text.read(size)
+
+
 @contextmanager
 def _explained(path: str) -> Iterator[None]:
     try:
@@ -181,8 +215,8 @@ def _explained(path: str) -> Iterator[None]:
 def _header(path: str, form: Format) -> list[str]:
     with open_binary(path, form.compression) as file, _Utf8(file, "\n") as text, _explained(path):
         options = pcsv.ReadOptions(use_threads=False, block_size=_BLOCK)
-        reader = pcsv.open_csv(text, options, _parsing(form, lambda row: "skip"))
-        names: list[str] = reader.schema.names
+        parsing = _parsing(form, lambda row: "skip")
+        names: list[str] = pcsv.open_csv(text.lend(), options, parsing).schema.names
     if any(_NOT_UTF8 in name for name in names):
         raise BadInput(
             f"the header of {path} is no UTF-8 text; convert the file first (iconv -t UTF-8)"
@@ -197,12 +231,12 @@ def _header(path: str, form: Format) -> list[str]:
 
 
 def _open(
-    file: _Utf8,
+    text: _Utf8,
     form: Format,
     header: Sequence[str],
     columns: Sequence[Column],
     skip: Callable[[pcsv.InvalidRow], str],
-) -> Iterator[pa.RecordBatch]:
+) -> Generator[pa.RecordBatch, None, None]:
     conversion = pcsv.ConvertOptions(
         column_types=dict.fromkeys(header, pa.string()),
         include_columns=[column.name for column in columns],
@@ -210,7 +244,7 @@ def _open(
         check_utf8=False,  # ``_Utf8`` did
     )
     options = pcsv.ReadOptions(use_threads=False, block_size=_BLOCK)
-    yield from pcsv.open_csv(file, options, _parsing(form, skip), conversion)
+    yield from pcsv.open_csv(text.lend(), options, _parsing(form, skip), conversion)
 
 
 def _parsing(form: Format, skip: Callable[[pcsv.InvalidRow], str]) -> pcsv.ParseOptions:
