@@ -34,15 +34,34 @@ _NEVER_MS = 10**9  # eleven days
 _LONGEST_JOB_SECONDS = 30 * 24 * 3600
 
 
+class _Options(PipelineOptions):
+    """Beam's options, each view of which is made once.
+
+    Beam asks for some 300 views while a job is put together and run, and builds a parser for each:
+    a quarter of a second, which is a quarter of a small job.  All views share their values.
+    """
+
+    def view_as(self, cls: type[Any]) -> Any:
+        """These options as those of ``cls``."""
+        views = self.__dict__.setdefault("_views", {})
+        if cls not in views:
+            views[cls] = super().view_as(cls)
+        return views[cls]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_views"}
+
+
 def options_for(request: Request, units: int) -> PipelineOptions:
     """Beam's options of a request that has so many units to do.
 
     Asks a Flink cluster for its version and its slots; ``RunnerFailed`` where it does not answer.
     """
-    options = PipelineOptions(list(request.beam_args))
+    options = _Options(list(request.beam_args))
     asked = {word.split("=")[0] for word in request.beam_args}
     if runner_name(options).lower() not in _HERE:
-        return PipelineOptions([*request.beam_args, *_portable_defaults(options, asked)])
+        return _Options([*request.beam_args, *_portable_defaults(options, asked)])
     direct = options.view_as(DirectOptions)
     if "--direct_num_workers" not in asked:
         # in_memory has one worker by definition, and a single unit has nothing to share.

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 
+import numpy as np
+
 from transforms.errors import UsageError
 from transforms.formats.rows import BATCH_BYTES, Format, Peek, Rows, reading
 from transforms.records import Column, Piece
@@ -34,6 +36,7 @@ __all__ = [
     "cuts",
     "first_row",
     "format_of_name",
+    "is_columnar",
     "peek",
     "read",
 ]
@@ -112,17 +115,31 @@ def read(
     piece: Piece,
     columns: Sequence[Column],
     batch_bytes: int = BATCH_BYTES,
+    wanted: np.ndarray | None = None,
 ) -> Iterator[Rows]:
-    """The rows of one piece in order, with a ``ROW`` column, stopping at the piece's limit."""
+    """The rows of one piece in order, with a ``ROW`` column, stopping at the piece's limit.
+
+    ``wanted``, row numbers in ascending order, are all that is needed: of a file whose parts can be
+    told apart those without any of them are passed over.
+    """
     left = piece.limit
+    args = (piece, columns, batch_bytes, *((wanted,) if is_columnar(form) else ()))
     with reading(path):
-        for rows in _module(form).read(path, form, piece, columns, batch_bytes):
+        for rows in _module(form).read(path, form, *args):
             if left is not None:
                 rows = rows.head(left)
                 left -= rows.read
             yield rows
             if left == 0:
                 return
+
+
+def is_columnar(form: Format) -> bool:
+    """Is a column read without the others, and a row group without its neighbours?
+
+    An Arrow file is neither from the hub, where it is one stream, and from a disk it costs little.
+    """
+    return form.name == "parquet"
 
 
 def count_rows(path: str, form: Format, cut: Cut, at_most: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -60,28 +61,56 @@ def cuts(
 
 
 def read(
-    path: str, form: Format, piece: Piece, columns: Sequence[Column], batch_bytes: int
+    path: str,
+    form: Format,
+    piece: Piece,
+    columns: Sequence[Column],
+    batch_bytes: int,
+    wanted: np.ndarray | None = None,
 ) -> Iterator[Rows]:
-    """Batches of about ``batch_bytes``, numbered within the piece."""
+    """Batches of about ``batch_bytes``, numbered within the piece.
+
+    Row groups without any of the ``wanted`` row numbers, which ascend, are passed over.
+    """
     with _open(path) as file:
         check_schema(file.schema_arrow, columns, path)
         groups = range(piece.start, min(piece.stop, file.num_row_groups))
         names = [column.name for column in columns]
-        batches = file.iter_batches(
-            batch_size=_rows_per_batch(file.metadata, groups, names, batch_bytes),
-            row_groups=list(groups),
-            columns=names,
-            use_threads=False,
-        )
-        first = 1
-        for batch in batches:
-            table = as_text(pa.table(batch), columns)
-            yield Rows(numbered(table, first))
-            first += batch.num_rows
+        for first, some in _runs(file.metadata, groups, wanted):
+            batches = file.iter_batches(
+                batch_size=_rows_per_batch(file.metadata, some, names, batch_bytes),
+                row_groups=some,
+                columns=names,
+                use_threads=False,
+            )
+            for batch in batches:
+                table = as_text(pa.table(batch), columns)
+                yield Rows(numbered(table, first))
+                first += batch.num_rows
+
+
+def _runs(
+    metadata: pq.FileMetaData, groups: range, wanted: np.ndarray | None
+) -> Iterator[tuple[int, list[int]]]:
+    """(number of the first row, groups that follow each other): those with wanted rows, or all."""
+    if wanted is None:
+        yield 1, list(groups)
+        return
+    first, begin, run = 1, 1, list[int]()
+    for group in groups:
+        end = first + metadata.row_group(group).num_rows
+        if np.searchsorted(wanted, first) < np.searchsorted(wanted, end):
+            begin, run = (begin, [*run, group]) if run else (first, [group])
+        elif run:
+            yield begin, run
+            run = []
+        first = end
+    if run:
+        yield begin, run
 
 
 def _rows_per_batch(
-    metadata: pq.FileMetaData, groups: range, names: Sequence[str], batch_bytes: int
+    metadata: pq.FileMetaData, groups: Sequence[int], names: Sequence[str], batch_bytes: int
 ) -> int:
     rows = sum(metadata.row_group(g).num_rows for g in groups)
     size = sum(

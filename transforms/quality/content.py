@@ -32,6 +32,11 @@ def asked_hashes(rows: pa.Table) -> np.ndarray:
     return hash64(SEEDS[0], one_array(rows["instruction"]))
 
 
+def both_halves(hashes: np.ndarray) -> Halves:
+    """Hashes of 64 bits as if they had 128: they are as good as they were."""
+    return hashes, scattered(hashes)
+
+
 def content_hashes(rows: pa.Table, asked: np.ndarray | None = None) -> Halves:
     """The hashes of rows that ``Normalize`` made; ``asked``: their ``asked_hashes``, if known."""
     if TURNS not in rows.column_names:

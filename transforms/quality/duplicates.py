@@ -69,6 +69,13 @@ class Drop:
     near: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Rows of a unit whose hash others have, too: ``places``, bytes of uint64."""
+
+    places: bytes
+
+
 def fingerprints(
     unit: int, hashes: Halves, places: np.ndarray, of: int
 ) -> Iterator[tuple[int, Fingerprints]]:
@@ -89,6 +96,25 @@ def fingerprints(
 
 def repeated(group: Iterable[Fingerprints]) -> Iterator[tuple[int, Drop]]:
     """(unit, rows that stand earlier in the source already), from all that a bucket holds."""
+    units, places, order, begins = _by_hash(group)
+    for unit, own in _by_unit(units, places, order[~begins]):
+        yield unit, Drop(own)
+
+
+def alike(group: Iterable[Fingerprints]) -> Iterator[tuple[int, Alike]]:
+    """(unit, rows that are not the only one with their hash), from all that a bucket holds."""
+    units, places, order, begins = _by_hash(group)
+    alone = begins & np.append(begins[1:], True)
+    for unit, own in _by_unit(units, places, order[~alone]):
+        yield unit, Alike(own)
+
+
+def _by_hash(
+    group: Iterable[Fingerprints],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(units, places, order, begins): of each row, and the rows' order by hash, equal ones in
+    source order, with marks where a hash begins.
+    """
     ordered = sorted(group, key=lambda part: (part.unit, part.start))
     first = np.frombuffer(b"".join(part.first for part in ordered), np.uint64)
     second = np.frombuffer(b"".join(part.second for part in ordered), np.uint32).astype(np.uint64)
@@ -100,7 +126,13 @@ def repeated(group: Iterable[Fingerprints]) -> Iterator[tuple[int, Drop]]:
     first, second = first[order], second[order]
     begins = np.ones(len(order), bool)
     begins[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
-    again = np.sort(order[~begins])
-    for unit in np.unique(units[again]).tolist():
-        own = again[units[again] == unit]
-        yield unit, Drop(places[own].tobytes())
+    return units, places, order, begins
+
+
+def _by_unit(
+    units: np.ndarray, places: np.ndarray, rows: np.ndarray
+) -> Iterator[tuple[int, bytes]]:
+    """(unit, the places of those rows that are its own), in source order."""
+    rows = np.sort(rows)
+    for unit in np.unique(units[rows]).tolist():
+        yield unit, places[rows[units[rows] == unit]].tobytes()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
 
+import numpy as np
 import pyarrow as pa
 
 from transforms import formats
 from transforms.conversation import ConversationRules
-from transforms.mappings import AnyMapping
+from transforms.mappings import AnyMapping, FieldMapping
 from transforms.normalize import rows_of
+from transforms.quality.duplicates import rows_of_piece
 from transforms.quality.rules import QualityRules
-from transforms.records import Unit
+from transforms.records import Column, Unit
 from transforms.split import SplitRule
 
 
@@ -31,11 +34,51 @@ class Surveyed:
         """Is there anything to be known beforehand?"""
         return self.quality.dedup != "off" or self.quality.looked_at > 0
 
-    def rows(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
-        """(number of the piece, rows as Normalize makes them) of a unit, in order."""
+    @property
+    def can_ask_alone(self) -> bool:
+        """Can instructions be read alone, and are they enough to begin with?
+
+        Rows that are the same to the byte ask the same; near copies need not.
+        """
+        pairs = isinstance(self.mapping, FieldMapping) and not self.mapping.makes_turns
+        return pairs and formats.is_columnar(self.source.form) and self.quality.dedup != "near"
+
+    def rows(
+        self, unit: Unit, wanted: np.ndarray | None = None
+    ) -> Iterator[tuple[int, pa.Table]]:
+        """(number of the piece, rows as Normalize makes them) of a unit, in order.
+
+        With ``wanted``, sorted places (see ``duplicates.place``), others may be missing.
+        """
+        return self._read(unit, self.source.columns, self.mapping, wanted)
+
+    def asked(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
+        """The same, where ``can_ask_alone``, without the responses: nothing but ``instruction``,
+        ``key`` and ``ROW`` is to be used, and rows are among them whose response is no good.
+        """
+        mapping = cast(FieldMapping, self.mapping)
+        mapping = replace(
+            mapping,
+            response=mapping.instruction,
+            response_separator=mapping.instruction_separator,
+        )
+        needed = {*mapping.columns, self.split.key}
+        columns = [column for column in self.source.columns if column.name in needed]
+        return self._read(unit, columns, mapping)
+
+    def _read(
+        self,
+        unit: Unit,
+        columns: Sequence[Column],
+        mapping: AnyMapping,
+        wanted: np.ndarray | None = None,
+    ) -> Iterator[tuple[int, pa.Table]]:
+        form, size, own = self.source.form, formats.BATCH_BYTES, None
         for number, piece in enumerate(unit.pieces):
+            if wanted is not None:
+                own = rows_of_piece(wanted, number)
+                if not len(own):
+                    continue
             path = self.source.path(piece.file)
-            for batch in formats.read(
-                path, self.source.form, piece, self.source.columns, formats.BATCH_BYTES
-            ):
-                yield number, rows_of(batch.table, self.mapping, self.split.key, self.rules)[0]
+            for batch in formats.read(path, form, piece, columns, size, own):
+                yield number, rows_of(batch.table, mapping, self.split.key, self.rules)[0]

@@ -23,16 +23,15 @@ _Row = tuple[int, int]
 
 @dataclass
 class Near(beam.PTransform):
-    """(``Links``, ``Unit``) ``-> (unit number, Drop)``."""
+    """(``Links``, (unit number, ``Unit``)) ``-> (unit number, Drop)``."""
 
     looks: Surveyed
 
     def expand(
-        self, inputs: tuple[beam.PCollection[Links], beam.PCollection[Unit]]
+        self, inputs: tuple[beam.PCollection[Links], beam.PCollection[tuple[int, Any]]]
     ) -> beam.PCollection[tuple[int, Drop]]:
-        links, units = inputs
+        links, keyed = inputs
         asked = links | "Wanted" >> beam.FlatMap(wanted).with_output_types(tuple[int, Any])
-        keyed = units | "ByNumber" >> beam.Map(_numbered).with_output_types(tuple[int, Any])
         read = beam.ParDo(_ReadAgainFn(self.looks)).with_output_types(tuple[_Row, Said])
         return (
             (asked, keyed)
@@ -44,10 +43,6 @@ class Near(beam.PTransform):
             | "AllLinks" >> beam.GroupByKey()
             | "LeftOut" >> beam.FlatMapTuple(_left_out).with_output_types(tuple[int, Drop])
         )
-
-
-def _numbered(unit: Unit) -> tuple[int, Unit]:
-    return unit.number, unit
 
 
 class _ReadAgainFn(beam.DoFn):
@@ -67,7 +62,7 @@ class _ReadAgainFn(beam.DoFn):
             return
         places, units, firsts = np.unique(np.concatenate(asked, axis=1), axis=1)
         (unit,) = (part for part in parts if isinstance(part, Unit))
-        for piece, rows in self._looks.rows(unit):
+        for piece, rows in self._looks.rows(unit, places):
             at = place(piece, rows[ROW].to_numpy())
             begins, ends = (np.searchsorted(places, at, side) for side in ("left", "right"))
             own = np.flatnonzero(ends > begins)

@@ -3,6 +3,8 @@
 Which rows are duplicates can be told only when all were seen, and so can what a training row must
 not be like.  The source is read twice for that: hashing takes a small part of the time that
 rendering and writing take, and nothing but hashes is held or crosses a shuffle.
+
+Of a large columnar source only the instructions are read at first (see ``asked_again``).
 """
 
 from __future__ import annotations
@@ -15,8 +17,24 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from transforms.quality.content import asked_hashes, content_hashes, contents, first_of_each
-from transforms.quality.duplicates import Drop, buckets, fingerprints, place, repeated
+from transforms.quality.asked_again import AskedAgain
+from transforms.quality.content import (
+    Halves,
+    asked_hashes,
+    both_halves,
+    content_hashes,
+    contents,
+    first_of_each,
+)
+from transforms.quality.duplicates import (
+    Alike,
+    Drop,
+    alike,
+    buckets,
+    fingerprints,
+    place,
+    repeated,
+)
 from transforms.quality.looks import Surveyed
 from transforms.quality.minhash import banded, linked, min_hashes
 from transforms.quality.near import Near
@@ -36,6 +54,9 @@ PROMPTS_FILE = "validation-prompts.ipc"
 """Work file of the validation prompts to look for: hashes, no text."""
 
 _LINKS = "links"
+MANY_ROWS = 50_000
+"""Rows from which on it pays to read instructions alone, and to have two more shuffles for it."""
+
 _ROWS_A_PART = 100_000
 """Rows after which a unit's hashes are handed on."""
 
@@ -57,34 +78,50 @@ class Survey(beam.PTransform):
             nothing = beam.FlatMap(lambda unit: []).with_output_types(tuple[int, Drop])
             return units | "Nothing" >> nothing
         of = buckets(self.rows)
-        look = beam.ParDo(_SurveyUnitFn(self.looks, self.folder, of))
+        alone = self.looks.can_ask_alone and self.rows >= MANY_ROWS
+        look = beam.ParDo(_SurveyUnitFn(self.looks, self.folder, of, alone))
+        keyed = units | "ByNumber" >> beam.Map(_numbered).with_output_types(tuple[int, Any])
         found = (
-            units
-            | "Spread" >> beam.Reshuffle()
+            keyed
+            | "Spread" >> beam.GroupByKey()
             | "SurveyUnit" >> look.with_output_types(tuple[str, Any])
             | "SameKey" >> beam.GroupByKey()
         )
-        resolve = beam.ParDo(_ResolveFn(self.folder))
+        resolve = beam.ParDo(_ResolveFn(self.folder, alone))
+        if alone:
+            asked = found | "Resolve" >> resolve.with_output_types(tuple[int, Alike])
+            return (asked, keyed) | "AskedAgain" >> AskedAgain(self.looks, of)
         if self.looks.quality.dedup != "near":
             return found | "Resolve" >> resolve.with_output_types(tuple[int, Drop])
         resolved = found | "Resolve" >> resolve.with_outputs(_LINKS, main="drops")
 
-        near = (resolved[_LINKS], units) | "Near" >> Near(self.looks)
+        near = (resolved[_LINKS], keyed) | "Near" >> Near(self.looks)
         return (resolved.drops, near) | beam.Flatten()
 
 
+def _numbered(unit: Unit) -> tuple[int, Unit]:
+    return unit.number, unit
+
+
 class _SurveyUnitFn(beam.DoFn):
-    """Unit -> (key, Fingerprints, Banded or bytes of Prompts); those of one key belong together."""
+    """(number, [Unit]) -> (key, Fingerprints, Banded or bytes of Prompts).
 
-    def __init__(self, looks: Surveyed, folder: Folder, of: int) -> None:
+    Those of one key belong together.
+    """
+
+    def __init__(self, looks: Surveyed, folder: Folder, of: int, alone: bool) -> None:
         self._looks, self._folder, self._of = looks, folder, of
+        self._alone = alone
 
-    def process(self, unit: Unit) -> Iterator[tuple[str, Any]]:
+    def process(self, element: tuple[int, Iterable[Unit]]) -> Iterator[tuple[str, Any]]:
+        (unit,) = element[1]
         part = _Part(unit.number, self._looks.quality.dedup, self._of)
         prompts, chosen, size = NONE, [], 0
-        for piece, rows in self._looks.rows(unit):
+        read = self._looks.asked if self._alone else self._looks.rows
+        for piece, rows in read(unit):
             asked = asked_hashes(rows)
-            part.add(rows, asked, place(piece, rows[ROW].to_numpy()))
+            hashes = both_halves(asked) if self._alone else content_hashes(rows, asked)
+            part.add(rows, hashes, place(piece, rows[ROW].to_numpy()))
             if part.rows >= _ROWS_A_PART:
                 yield from part.taken()
             chosen.append(self._chosen(rows, asked))
@@ -130,11 +167,10 @@ class _Part:
         self._hashed: list[tuple[np.ndarray, ...]] = []
         self._near: list[tuple[np.ndarray, ...]] = []
 
-    def add(self, rows: pa.Table, asked: np.ndarray, places: np.ndarray) -> None:
+    def add(self, rows: pa.Table, hashes: Halves, places: np.ndarray) -> None:
         self.rows += rows.num_rows
         if self._dedup == "off":
             return
-        hashes = content_hashes(rows, asked)
         self._hashed.append((*hashes, places))
         if self._dedup == "near":
             first = first_of_each(hashes)  # exact copies need no second look
@@ -155,16 +191,19 @@ class _Part:
 
 
 class _ResolveFn(beam.DoFn):
-    """(key, all that has it) -> (unit number, Drop), and links of near copies beside them."""
+    """(key, all that has it) -> (unit number, Drop), and links of near copies beside them.
 
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
+    Where instructions were read ``alone`` it is (unit number, Alike).
+    """
+
+    def __init__(self, folder: Folder, alone: bool) -> None:
+        self._folder, self._alone = folder, alone
 
     def process(self, element: tuple[str, Iterable[Any]]) -> Iterator[Any]:
         key, group = element
         kind = key.partition("/")[0]
         if kind == _Key.HASHES:
-            yield from repeated(group)
+            yield from alike(group) if self._alone else repeated(group)
         elif kind == _Key.BAND:
             for links in linked(group):
                 yield beam.pvalue.TaggedOutput(_LINKS, links)

@@ -1,0 +1,80 @@
+"""AskedAgain: rows whose instruction occurs more than once are read once more, with their answers.
+
+Two rows can be the same only if they ask the same.  Most sets ask most things once, and answers are
+most of their text, so that of a columnar source much the smaller part is read for its duplicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from transforms.quality.content import content_hashes
+from transforms.quality.duplicates import (
+    Alike,
+    Drop,
+    Fingerprints,
+    fingerprints,
+    place,
+    repeated,
+)
+from transforms.quality.looks import Surveyed
+from transforms.quality.words import each_once
+from transforms.records import ROW, Unit
+
+
+@dataclass
+class AskedAgain(beam.PTransform):
+    """((unit number, ``Alike``), (unit number, ``Unit``)) ``-> (unit number, Drop)``.
+
+    The rows that are alike have an instruction that others have, too.  Their hashes are compared in
+    ``of`` groups.
+    """
+
+    looks: Surveyed
+    of: int
+
+    def expand(
+        self, inputs: tuple[beam.PCollection[tuple[int, Any]], ...]
+    ) -> beam.PCollection[tuple[int, Drop]]:
+        read = beam.ParDo(_ReadAgainFn(self.looks, self.of))
+        return (
+            inputs
+            | beam.Flatten()
+            | "ByUnit" >> beam.GroupByKey()
+            | "ReadAgain" >> read.with_output_types(tuple[int, Fingerprints])
+            | "SameBucket" >> beam.GroupByKey()
+            | "Repeated" >> beam.FlatMapTuple(_repeated).with_output_types(tuple[int, Drop])
+        )
+
+
+class _ReadAgainFn(beam.DoFn):
+    """A unit and which of its rows are asked elsewhere, too -> (bucket, their hashes)."""
+
+    def __init__(self, looks: Surveyed, of: int) -> None:
+        self._looks, self._of = looks, of
+
+    def process(
+        self, element: tuple[int, Iterable[Unit | Alike]]
+    ) -> Iterator[tuple[int, Fingerprints]]:
+        parts = list(element[1])
+        asked = [np.frombuffer(part.places, np.uint64) for part in parts if isinstance(part, Alike)]
+        if not asked:
+            return
+        wanted = each_once(np.concatenate(asked))
+        (unit,) = (part for part in parts if isinstance(part, Unit))
+        for piece, rows in self._looks.rows(unit, wanted):
+            places = place(piece, rows[ROW].to_numpy())
+            own = np.flatnonzero(np.isin(places, wanted, assume_unique=True))
+            if len(own):
+                hashes = content_hashes(rows.take(pa.array(own)))
+                yield from fingerprints(unit.number, hashes, places[own], self._of)
+
+
+def _repeated(bucket: int, group: Iterable[Fingerprints]) -> Iterator[tuple[int, Drop]]:
+    return repeated(group)
