@@ -27,10 +27,10 @@ def _pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
 
 
 @cache
-def _in_bytes(tokens: tuple[str, ...]) -> tuple[frozenset[bytes], re.Pattern[bytes]]:
+def _in_bytes(tokens: tuple[str, ...]) -> tuple[frozenset[int], re.Pattern[bytes]]:
     """The first bytes of the tokens, and a pattern that finds any of them in UTF-8."""
     raw = [token.encode() for token in tokens]
-    return frozenset(token[:1] for token in raw), re.compile(b"|".join(map(re.escape, raw)))
+    return frozenset(token[0] for token in raw), re.compile(b"|".join(map(re.escape, raw)))
 
 
 def holding(texts: pa.StringArray, tokens: tuple[str, ...]) -> np.ndarray | None:
@@ -51,10 +51,14 @@ def may_hold(texts: pa.StringArray, tokens: tuple[str, ...]) -> bool:
         return False
     edges = np.frombuffer(offsets, np.int32)
     start, stop = int(edges[texts.offset]), int(edges[texts.offset + len(texts)])
-    raw = data.slice(start, stop - start).to_pybytes()
+    if start == stop:
+        return False
+    raw = data.slice(start, stop - start)
     firsts, pattern = _in_bytes(tokens)
-    # One byte is found many times faster than a token, and most texts hold none of these.
-    return any(first in raw for first in firsts) and pattern.search(raw) is not None
+    # One byte is found many times faster than a token, and most texts hold none of these; this
+    # comparison runs outside the interpreter's lock.
+    found = np.frombuffer(raw, np.uint8)
+    return any((found == first).any() for first in firsts) and pattern.search(raw) is not None
 
 
 def escape(text: str, tokens: tuple[str, ...]) -> str:

@@ -121,7 +121,7 @@ class Finder:
         """(rows, numbers of known prompts) that may be alike, sorted."""
         at, index = self._indexed.find(found.hashes)
         counts = found.counts.astype(np.int64)
-        rows = np.repeat(np.arange(len(found)), counts)[at]
+        rows = np.searchsorted(found.offsets, at.astype(np.uint64), "right") - 1
         # A row that is like a prompt has most of its 3-grams; and what many prompts begin with
         # leads to none of them by itself.
         shared = np.bincount(rows, minlength=len(found))

@@ -168,20 +168,22 @@ def n_grams(found: Hashed, length: int, short: bool = True) -> Hashed:
     """
     counts = found.counts.astype(np.int64)
     made = np.maximum(counts - length + 1, np.minimum(counts, 1) if short else 0)
-    offsets = np.concatenate(([0], np.cumsum(made)))
+    offsets = np.concatenate(([0], np.cumsum(made))).astype(np.uint64)
     # All runs of the batch, also those that go over the end of a row, are made at a stroke.
     following = np.concatenate((found.hashes, np.zeros(length, np.uint64)))
     runs = following[: len(found.hashes)].copy()
     for step in range(1, length):
         runs *= _FACTOR
         runs += following[step : step + len(runs)]
-    firsts = found.offsets[:-1].astype(np.int64)
     if short:
         few = np.flatnonzero((counts > 0) & (counts < length))
-        runs[firsts[few]] = _padded(found, few, length)
-    # The place of each run's first word: its place among the runs, moved by its row.
-    places = np.arange(offsets[-1]) + np.repeat(firsts - offsets[:-1], made)
-    return Hashed(scattered(runs[places]), offsets.astype(np.uint64))
+        runs[found.offsets[:-1][few].astype(np.int64)] = _padded(found, few, length)
+    # Of each row all but the last runs are its own.
+    own = np.ones(len(runs), bool)
+    ends = found.offsets[1:].astype(np.int64)
+    for step in range(1, length):
+        own[(ends - step)[counts - made >= step]] = False
+    return Hashed(scattered(runs[own]), offsets)
 
 
 def _padded(found: Hashed, rows: np.ndarray, length: int) -> np.ndarray:
