@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, TextIO
 
-from pipeline import signals
+from pipeline import allocators, signals
 from pipeline.flags import MOVING, PREPARING, preparing, s3_options
 from pipeline.request import DEFAULT_OUTPUT, Request
 from pipeline.set_flags import moving
@@ -165,6 +165,7 @@ def _import_the_job() -> None:
     """
     if "pipeline.story" in sys.modules:
         return  # another program's process, which has objects of its own
+    allocators.settle()
     gc.disable()
     try:
         import pipeline.story  # noqa: F401

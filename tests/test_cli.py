@@ -296,3 +296,21 @@ def test_a_request_that_can_never_work_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError):
             Request(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [{}, {"MIMALLOC_PURGE_DELAY": "10", "MALLOC_ARENA_MAX": "4"}])
+def test_what_the_user_has_set_of_the_allocators_stays(given: dict[str, str]) -> None:
+    code = "import os; from pipeline import allocators; allocators.settle(); print(os.environ)"
+    env = {name: value for name, value in os.environ.items() if not name.endswith(_SETTINGS)}
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**env, **given},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name, value in (given or {"MIMALLOC_PURGE_DELAY": "-1"}).items():
+        assert f"'{name}': '{value}'" in ended.stdout
+
+
+_SETTINGS = ("MIMALLOC_PURGE_DELAY", "MALLOC_ARENA_MAX")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -544,3 +545,28 @@ except Exception as error:
         )
         assert (ended.returncode, ended.stderr) == (0, "")
         assert printed in ended.stdout
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=6), st.data())
+def test_row_groups_without_a_wanted_row_are_passed_over(
+    sizes: list[int], data: st.DataObject
+) -> None:
+    total = sum(sizes)
+    wanted = sorted(data.draw(st.sets(st.integers(1, total))))
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/a.parquet"
+        texts = [f"row {n}" for n in range(1, total + 1)]
+        table = pa.table({"q": texts})
+        with pq.ParquetWriter(path, table.schema) as writer:
+            for end, size in zip(np.cumsum(sizes).tolist(), sizes, strict=True):
+                writer.write_table(table.slice(end - size, size))
+        piece = Piece("a.parquet", 0, len(sizes))
+        found: dict[int, str] = {}
+        numbers = np.array(wanted, np.int64)
+        for rows in formats.read(path, Format("parquet"), piece, COLUMNS, 40, numbers):
+            found.update(zip(rows.table[ROW].to_pylist(), rows.table["q"].to_pylist(), strict=True))
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    needed = {int(groups[row - 1]) for row in wanted}
+    assert found == {
+        row: f"row {row}" for row in range(1, total + 1) if int(groups[row - 1]) in needed
+    }

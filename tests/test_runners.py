@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import threading
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import apache_beam as beam
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.worker.data_plane import PeriodicThread
 from flink_page import FlinkPage
 
@@ -26,6 +27,16 @@ from transforms.errors import RunnerFailed, UsageError
 
 FLUSHERS: list[float] = []
 """Seconds between flushes of each thread that flushes what others write, while a worker works."""
+
+
+def test_beams_options_are_parsed_once_and_their_views_share_values() -> None:
+    options = options_for(request("out", "--direct_num_workers=3"), 3)
+    view = options.view_as(DirectOptions)
+    assert options.view_as(DirectOptions) is view and view.direct_num_workers == 3
+    view.direct_num_workers = 5
+    assert options.view_as(StandardOptions).view_as(DirectOptions).direct_num_workers == 5
+    copy = pickle.loads(pickle.dumps(options))
+    assert copy.view_as(DirectOptions).direct_num_workers == 5
 
 
 def _note_flushers(element: int) -> int:

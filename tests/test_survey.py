@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,14 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from planted import in_validation
 from test_transforms import error_of, run
 
+from transforms import formats
 from transforms.built_in import chatml
 from transforms.conversation import ConversationRules
 from transforms.errors import StorageError, VerificationFailed
@@ -108,6 +113,103 @@ class TestSurvey:
         survey(looks(tmp_path, [ROWS] * 3), folder, 3)
         assert folder.reports() == []
         assert folder.surveyed() == 3
+
+
+TEXTS = st.sampled_from(["one", "two", "three", "", " ", None])
+FILES = st.lists(st.tuples(TEXTS, TEXTS), min_size=3, max_size=9)
+
+
+class TestAskedAlone:
+    """Of a large Parquet source the instructions are read first, and few answers at all."""
+
+    @staticmethod
+    def surveyed(folder: Path, looks: Surveyed, made: list[Unit], many_rows: int) -> list[Any]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("transforms.quality.survey.MANY_ROWS", many_rows)
+            target = LocalFolder(str(folder / f"out-{many_rows}"))
+            with target.claimed():
+                step = Survey(looks, target, rows=500_000)  # several buckets
+                found = run(lambda p: {"drops": p | beam.Create(made) | step})["drops"]
+                stored = Prompts.from_bytes(target.get_work(PROMPTS_FILE) or b"")
+        drops: dict[int, np.ndarray] = {}
+        for unit, drop in found:
+            places = np.frombuffer(drop.places, np.uint64)
+            drops[unit] = np.sort(np.concatenate([drops.get(unit, places[:0]), places]))
+        return [{unit: places.tolist() for unit, places in drops.items()}, stored.ids.tolist()]
+
+    @staticmethod
+    def looks(folder: Path, files: Sequence[list[tuple[Any, Any]]], **rules: Any) -> Surveyed:
+        schema = pa.schema([("q", pa.string()), ("a", pa.string())])
+        for number, rows in enumerate(files):
+            table = pa.Table.from_pylist([{"q": q, "a": a} for q, a in rows], schema)
+            pq.write_table(table, folder / f"{number}.parquet", row_group_size=2)
+        return Surveyed(
+            Source(f"{folder}/", Format("parquet"), (Column("q", "string"), Column("a", "string"))),
+            FieldMapping(("q",), ("a",)),
+            ConversationRules(),
+            SplitRule(0.5, 42),
+            QualityRules(**rules),
+        )
+
+    @staticmethod
+    def units(files: Sequence[list[tuple[Any, Any]]]) -> list[Unit]:
+        """Two units; the first row group of a file belongs to another piece than the rest."""
+        pieces = [
+            Piece(f"{number}.parquet", *place)
+            for number, rows in enumerate(files)
+            for place in ((0, 1), (1, (len(rows) + 1) // 2))
+        ]
+        return [
+            Unit(0, tuple(pieces[: len(pieces) // 2])),
+            Unit(1, tuple(pieces[len(pieces) // 2 :])),
+        ]
+
+    @settings(max_examples=15, deadline=None)
+    @given(
+        st.lists(st.lists(st.tuples(TEXTS, TEXTS), min_size=3, max_size=9), min_size=1, max_size=3)
+    )
+    def test_it_finds_what_reading_all_at_once_finds(
+        self, files: list[list[tuple[str | None, str | None]]]
+    ) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            looks, made = self.looks(folder, files), self.units(files)
+            drops, prompts = self.surveyed(folder, looks, made, many_rows=10**9)
+            again, more = self.surveyed(folder, looks, made, many_rows=0)
+        assert again == drops
+        # Prompts of rows whose answer is no good are looked for, too, and no row has them.
+        assert set(prompts) <= set(more)
+
+    def test_answers_are_read_only_where_a_prompt_is_asked_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        files = [[(f"asked once {n}", "a") for n in range(8)] for _ in range(2)]
+        files[1] = [(f"asked here {n}", "a") for n in range(8)]
+        files[1][5] = files[0][3]
+        read: list[int] = []
+        original = formats.read
+
+        def reading(path: str, form: Format, piece: Piece, columns: Sequence[Column], *more: Any):
+            for rows in original(path, form, piece, columns, *more):
+                if len(columns) > 1:
+                    read.append(rows.table.num_rows)
+                yield rows
+
+        monkeypatch.setattr(formats, "read", reading)
+        looks = self.looks(tmp_path, files)
+        drops, _ = self.surveyed(tmp_path, looks, self.units(files), many_rows=0)
+        assert drops == {1: [(1 << 40) + 4]}  # row 4 of the second piece
+        assert sum(read) == 4  # two row groups
+
+    def test_near_copies_turns_and_other_formats_need_all_that_a_row_says(
+        self, tmp_path: Path
+    ) -> None:
+        looks = self.looks(tmp_path, [])
+        assert looks.can_ask_alone
+        assert not replace(looks, quality=QualityRules(dedup="near")).can_ask_alone
+        assert not replace(looks, mapping=replace(looks.mapping, inline=True)).can_ask_alone
+        source = replace(looks.source, form=Format("json_lines"))
+        assert not replace(looks, source=source).can_ask_alone
 
 
 def kept(prompts: Sequence[str], validation: Sequence[bool], unit: int = 0) -> Batch:

@@ -12,8 +12,8 @@ import numpy as np
 
 from transforms.quality.content import Halves
 
-ROWS_A_BUCKET = 500_000
-"""Rows whose hashes one group holds, about: 8 MB, and some times that to sort them."""
+ROWS_A_BUCKET = 200_000
+"""Rows whose hashes one group holds, about: 3 MB, and some times that to sort them."""
 
 _ROW_BITS = 40
 

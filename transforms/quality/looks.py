@@ -43,9 +43,7 @@ class Surveyed:
         pairs = isinstance(self.mapping, FieldMapping) and not self.mapping.makes_turns
         return pairs and formats.is_columnar(self.source.form) and self.quality.dedup != "near"
 
-    def rows(
-        self, unit: Unit, wanted: np.ndarray | None = None
-    ) -> Iterator[tuple[int, pa.Table]]:
+    def rows(self, unit: Unit, wanted: np.ndarray | None = None) -> Iterator[tuple[int, pa.Table]]:
         """(number of the piece, rows as Normalize makes them) of a unit, in order.
 
         With ``wanted``, sorted places (see ``duplicates.place``), others may be missing.
