@@ -16,7 +16,8 @@ PURE := transforms/built_in.py transforms/chat.py transforms/chat_fields.py tran
 	transforms/quality/measured.py transforms/quality/minhash.py transforms/quality/overlap.py \
 	transforms/quality/rules.py transforms/quality/tokens.py \
 	transforms/quality/validation_prompts.py transforms/quality/words.py \
-	pipeline/allocators.py pipeline/benchmarks.py pipeline/catalog.py pipeline/download.py pipeline/explain.py \
+	pipeline/allocators.py pipeline/benchmarks.py pipeline/catalog.py pipeline/download.py \
+	pipeline/explain.py \
 	pipeline/flags.py pipeline/on_worker.py pipeline/output.py pipeline/own_package.py \
 	pipeline/plan.py pipeline/quality_flags.py pipeline/repeated_flag.py pipeline/report.py \
 	pipeline/request.py pipeline/set_flags.py pipeline/source.py \
