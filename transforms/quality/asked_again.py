@@ -23,14 +23,14 @@ from transforms.quality.duplicates import (
     place,
     repeated,
 )
-from transforms.quality.looks import Surveyed
+from transforms.quality.looks import Surveyed, numbered
 from transforms.quality.words import each_once
 from transforms.records import ROW, Unit
 
 
 @dataclass
 class AskedAgain(beam.PTransform):
-    """((unit number, ``Alike``), (unit number, ``Unit``)) ``-> (unit number, Drop)``.
+    """((unit number, ``Alike``), ``Unit``) ``-> (unit number, Drop)``.
 
     The rows that are alike have an instruction that others have, too.  Their hashes are compared in
     ``of`` groups.
@@ -40,11 +40,15 @@ class AskedAgain(beam.PTransform):
     of: int
 
     def expand(
-        self, inputs: tuple[beam.PCollection[tuple[int, Any]], ...]
+        self, inputs: tuple[beam.PCollection[tuple[int, Alike]], beam.PCollection[Unit]]
     ) -> beam.PCollection[tuple[int, Drop]]:
+        asked, units = inputs
+        # Used here alone: Flink and Spark refuse a graph in which what is flattened has other
+        # readers (Beam 2.70: "should have exactly one producing PTransformNode").
+        keyed = units | "ByNumber" >> beam.Map(numbered).with_output_types(tuple[int, Any])
         read = beam.ParDo(_ReadAgainFn(self.looks, self.of))
         return (
-            inputs
+            (asked, keyed)
             | beam.Flatten()
             | "ByUnit" >> beam.GroupByKey()
             | "ReadAgain" >> read.with_output_types(tuple[int, Fingerprints])

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from transforms.quality.content import contents
 from transforms.quality.duplicates import Drop, place
-from transforms.quality.looks import Surveyed
+from transforms.quality.looks import Surveyed, numbered
 from transforms.quality.minhash import Links, Said, Wanted, left_out, verified, wanted
 from transforms.quality.rules import SHINGLE_WORDS
 from transforms.quality.words import distinct, n_grams, words
@@ -23,15 +23,17 @@ _Row = tuple[int, int]
 
 @dataclass
 class Near(beam.PTransform):
-    """(``Links``, (unit number, ``Unit``)) ``-> (unit number, Drop)``."""
+    """(``Links``, ``Unit``) ``-> (unit number, Drop)``."""
 
     looks: Surveyed
 
     def expand(
-        self, inputs: tuple[beam.PCollection[Links], beam.PCollection[tuple[int, Any]]]
+        self, inputs: tuple[beam.PCollection[Links], beam.PCollection[Unit]]
     ) -> beam.PCollection[tuple[int, Drop]]:
-        links, keyed = inputs
+        links, units = inputs
         asked = links | "Wanted" >> beam.FlatMap(wanted).with_output_types(tuple[int, Any])
+        # Used here alone, see ``asked_again``.
+        keyed = units | "ByNumber" >> beam.Map(numbered).with_output_types(tuple[int, Any])
         read = beam.ParDo(_ReadAgainFn(self.looks)).with_output_types(tuple[_Row, Said])
         return (
             (asked, keyed)

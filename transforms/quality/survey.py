@@ -35,7 +35,7 @@ from transforms.quality.duplicates import (
     place,
     repeated,
 )
-from transforms.quality.looks import Surveyed
+from transforms.quality.looks import Surveyed, numbered
 from transforms.quality.minhash import banded, linked, min_hashes
 from transforms.quality.near import Near
 from transforms.quality.validation_prompts import (
@@ -80,9 +80,9 @@ class Survey(beam.PTransform):
         of = buckets(self.rows)
         alone = self.looks.can_ask_alone and self.rows >= MANY_ROWS
         look = beam.ParDo(_SurveyUnitFn(self.looks, self.folder, of, alone))
-        keyed = units | "ByNumber" >> beam.Map(_numbered).with_output_types(tuple[int, Any])
         found = (
-            keyed
+            units
+            | "ByNumber" >> beam.Map(numbered).with_output_types(tuple[int, Any])
             | "Spread" >> beam.GroupByKey()
             | "SurveyUnit" >> look.with_output_types(tuple[str, Any])
             | "SameKey" >> beam.GroupByKey()
@@ -90,17 +90,13 @@ class Survey(beam.PTransform):
         resolve = beam.ParDo(_ResolveFn(self.folder, alone))
         if alone:
             asked = found | "Resolve" >> resolve.with_output_types(tuple[int, Alike])
-            return (asked, keyed) | "AskedAgain" >> AskedAgain(self.looks, of)
+            return (asked, units) | "AskedAgain" >> AskedAgain(self.looks, of)
         if self.looks.quality.dedup != "near":
             return found | "Resolve" >> resolve.with_output_types(tuple[int, Drop])
         resolved = found | "Resolve" >> resolve.with_outputs(_LINKS, main="drops")
 
-        near = (resolved[_LINKS], keyed) | "Near" >> Near(self.looks)
+        near = (resolved[_LINKS], units) | "Near" >> Near(self.looks)
         return (resolved.drops, near) | beam.Flatten()
-
-
-def _numbered(unit: Unit) -> tuple[int, Unit]:
-    return unit.number, unit
 
 
 class _SurveyUnitFn(beam.DoFn):
