@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -200,6 +201,22 @@ class TestAskedAlone:
         drops, _ = self.surveyed(tmp_path, looks, self.units(files), many_rows=0)
         assert drops == {1: [(1 << 40) + 4]}  # row 4 of the second piece
         assert sum(read) == 4  # two row groups
+
+    @pytest.mark.parametrize("dedup", ["exact", "near"])
+    def test_what_is_flattened_has_no_other_readers(
+        self, tmp_path: Path, folder: LocalFolder, dedup: str
+    ) -> None:
+        """Flink and Spark refuse a graph in which it has (Beam 2.70)."""
+        pipeline = beam.Pipeline()
+        step = Survey(self.looks(tmp_path, [], dedup=dedup), folder, rows=500_000)
+        _ = pipeline | beam.Create([Unit(0, ())]) | step
+        graph = pipeline.to_runner_api().components.transforms.values()
+        steps = [step for step in graph if not step.subtransforms]
+        readers = Counter(source for step in steps for source in step.inputs.values())
+        flattens = [step for step in steps if step.spec.urn == "beam:transform:flatten:v1"]
+        assert flattens
+        for step in flattens:
+            assert {readers[source] for source in step.inputs.values()} == {1}, step.unique_name
 
     def test_near_copies_turns_and_other_formats_need_all_that_a_row_says(
         self, tmp_path: Path
