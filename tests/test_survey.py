@@ -160,15 +160,11 @@ class TestAskedAlone:
             for number, rows in enumerate(files)
             for place in ((0, 1), (1, (len(rows) + 1) // 2))
         ]
-        return [
-            Unit(0, tuple(pieces[: len(pieces) // 2])),
-            Unit(1, tuple(pieces[len(pieces) // 2 :])),
-        ]
+        half = len(pieces) // 2
+        return [Unit(0, tuple(pieces[:half])), Unit(1, tuple(pieces[half:]))]
 
     @settings(max_examples=15, deadline=None)
-    @given(
-        st.lists(st.lists(st.tuples(TEXTS, TEXTS), min_size=3, max_size=9), min_size=1, max_size=3)
-    )
+    @given(st.lists(FILES, min_size=1, max_size=3))
     def test_it_finds_what_reading_all_at_once_finds(
         self, files: list[list[tuple[str | None, str | None]]]
     ) -> None:
@@ -184,8 +180,7 @@ class TestAskedAlone:
     def test_answers_are_read_only_where_a_prompt_is_asked_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        files = [[(f"asked once {n}", "a") for n in range(8)] for _ in range(2)]
-        files[1] = [(f"asked here {n}", "a") for n in range(8)]
+        files = [[(f"asked {where} {n}", "a") for n in range(8)] for where in ("once", "here")]
         files[1][5] = files[0][3]
         read: list[int] = []
         original = formats.read

@@ -14,7 +14,7 @@ from transforms import (
     coders,  # noqa: F401 (registers the coder of Batch)
     formats,
 )
-from transforms.quality.duplicates import Drop, rows_of_piece
+from transforms.quality.duplicates import Drop, among, rows_of_piece
 from transforms.quality.words import each_once
 from transforms.records import REJECTS, ROW, Batch, Piece, Unit
 from transforms.stored_units import StoredUnits
@@ -132,22 +132,12 @@ def _without(
 ) -> tuple[pa.Table, tuple[int, int]]:
     """A batch's rows without those numbers, and how many of each kind were among them."""
     rows = table[ROW].to_numpy()
-    exact, near = _among(rows, exact), _among(rows, near)
+    exact, near = among(rows, exact), among(rows, near)
     if not len(exact) and not len(near):
         return table, (0, 0)
     kept = np.ones(len(rows), bool)
     kept[exact] = kept[near] = False
     return table.filter(pa.array(kept)), (len(exact), len(near))
-
-
-def _among(rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """The places of these numbers among a batch's rows; both are sorted."""
-    if not len(rows):
-        return np.empty(0, np.int64)
-    own = numbers[np.searchsorted(numbers, rows[0]) : np.searchsorted(numbers, rows[-1], "right")]
-    places = np.searchsorted(rows, own)
-    found: np.ndarray = places[rows[places] == own]  # a row that Read could not take is not there
-    return found
 
 
 def _places(drop: Drop) -> np.ndarray:

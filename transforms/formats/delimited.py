@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from threading import Event, Lock
-from types import TracebackType
 from typing import BinaryIO
 from weakref import finalize
 
@@ -90,7 +89,7 @@ def read(
     end = "\n" + form.delimiter.join([_END] * len(header)) + "\n"
     with (
         open_binary(path, form.compression) as file,
-        _Utf8(file, end) as text,
+        closing(_Utf8(file, end)) as text,
         _explained(path),
         closing(_open(text, form, header, columns, skip)) as batches,
     ):
@@ -125,7 +124,7 @@ class _Utf8:
 
     Arrow reads ahead in a thread of its own, and goes on with it when its reader is gone or has
     failed.  A thread that asks for a block while the interpreter ends aborts the process, so this
-    is left only when Arrow has given back what it reads from.
+    is closed only when Arrow has given back what it reads from.
     """
 
     def __init__(self, file: BinaryIO, end: str) -> None:
@@ -136,15 +135,8 @@ class _Utf8:
         self._given_back.set()
         self.was_mended = self.has_nul = False
 
-    def __enter__(self) -> _Utf8:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Waits until no thread of Arrow's reads."""
         with self._lock:
             self._ended, self._ready = True, b""  # so that reading ahead ends soon
         self._given_back.wait(_PATIENCE)
@@ -213,7 +205,11 @@ def _explained(path: str) -> Iterator[None]:
 
 
 def _header(path: str, form: Format) -> list[str]:
-    with open_binary(path, form.compression) as file, _Utf8(file, "\n") as text, _explained(path):
+    with (
+        open_binary(path, form.compression) as file,
+        closing(_Utf8(file, "\n")) as text,
+        _explained(path),
+    ):
         options = pcsv.ReadOptions(use_threads=False, block_size=_BLOCK)
         parsing = _parsing(form, lambda row: "skip")
         names: list[str] = pcsv.open_csv(text.lend(), options, parsing).schema.names

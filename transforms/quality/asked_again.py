@@ -8,23 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from transforms.quality.by_unit import ByUnit, parted
 from transforms.quality.content import content_hashes
 from transforms.quality.duplicates import (
     Alike,
     Drop,
     Fingerprints,
+    among,
     fingerprints,
     place,
     repeated,
 )
-from transforms.quality.looks import Surveyed, numbered
-from transforms.quality.words import each_once
+from transforms.quality.looks import Surveyed
 from transforms.records import ROW, Unit
 
 
@@ -42,15 +42,10 @@ class AskedAgain(beam.PTransform):
     def expand(
         self, inputs: tuple[beam.PCollection[tuple[int, Alike]], beam.PCollection[Unit]]
     ) -> beam.PCollection[tuple[int, Drop]]:
-        asked, units = inputs
-        # Used here alone: Flink and Spark refuse a graph in which what is flattened has other
-        # readers (Beam 2.70: "should have exactly one producing PTransformNode").
-        keyed = units | "ByNumber" >> beam.Map(numbered).with_output_types(tuple[int, Any])
         read = beam.ParDo(_ReadAgainFn(self.looks, self.of))
         return (
-            (asked, keyed)
-            | beam.Flatten()
-            | "ByUnit" >> beam.GroupByKey()
+            inputs
+            | ByUnit()
             | "ReadAgain" >> read.with_output_types(tuple[int, Fingerprints])
             | "SameBucket" >> beam.GroupByKey()
             | "Repeated" >> beam.FlatMapTuple(_repeated).with_output_types(tuple[int, Drop])
@@ -66,15 +61,13 @@ class _ReadAgainFn(beam.DoFn):
     def process(
         self, element: tuple[int, Iterable[Unit | Alike]]
     ) -> Iterator[tuple[int, Fingerprints]]:
-        parts = list(element[1])
-        asked = [np.frombuffer(part.places, np.uint64) for part in parts if isinstance(part, Alike)]
+        unit, asked = parted(element[1])
         if not asked:
             return
-        wanted = each_once(np.concatenate(asked))
-        (unit,) = (part for part in parts if isinstance(part, Unit))
+        wanted = np.sort(np.concatenate([np.frombuffer(one.places, np.uint64) for one in asked]))
         for piece, rows in self._looks.rows(unit, wanted):
             places = place(piece, rows[ROW].to_numpy())
-            own = np.flatnonzero(np.isin(places, wanted, assume_unique=True))
+            own = among(places, wanted)
             if len(own):
                 hashes = content_hashes(rows.take(pa.array(own)))
                 yield from fingerprints(unit.number, hashes, places[own], self._of)

@@ -34,6 +34,16 @@ def rows_of_piece(places: np.ndarray, piece: int) -> np.ndarray:
     return rows
 
 
+def among(rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """The indexes in ``rows`` of those ``numbers`` that are there; both are sorted."""
+    if not len(rows):
+        return np.empty(0, np.int64)
+    own = numbers[np.searchsorted(numbers, rows[0]) : np.searchsorted(numbers, rows[-1], "right")]
+    places = np.searchsorted(rows, own)
+    found: np.ndarray = places[rows[places] == own]  # a row that Read could not take is not there
+    return found
+
+
 def buckets(rows: int) -> int:
     """In how many groups the hashes of so many rows are compared."""
     return 1 + rows // ROWS_A_BUCKET

@@ -19,11 +19,6 @@ from transforms.records import Column, Unit
 from transforms.split import SplitRule
 
 
-def numbered(unit: Unit) -> tuple[int, Unit]:
-    """The unit by its number, to be grouped with what is known of it."""
-    return unit.number, unit
-
-
 @dataclass(frozen=True)
 class Surveyed:
     """The rules by which a unit is read and its rows are taken."""

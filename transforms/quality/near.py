@@ -10,9 +10,10 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from transforms.quality.by_unit import ByUnit, parted
 from transforms.quality.content import contents
 from transforms.quality.duplicates import Drop, place
-from transforms.quality.looks import Surveyed, numbered
+from transforms.quality.looks import Surveyed
 from transforms.quality.minhash import Links, Said, Wanted, left_out, verified, wanted
 from transforms.quality.rules import SHINGLE_WORDS
 from transforms.quality.words import distinct, n_grams, words
@@ -32,13 +33,10 @@ class Near(beam.PTransform):
     ) -> beam.PCollection[tuple[int, Drop]]:
         links, units = inputs
         asked = links | "Wanted" >> beam.FlatMap(wanted).with_output_types(tuple[int, Any])
-        # Used here alone, see ``asked_again``.
-        keyed = units | "ByNumber" >> beam.Map(numbered).with_output_types(tuple[int, Any])
         read = beam.ParDo(_ReadAgainFn(self.looks)).with_output_types(tuple[_Row, Said])
         return (
-            (asked, keyed)
-            | beam.Flatten()
-            | "ByUnit" >> beam.GroupByKey()
+            (asked, units)
+            | ByUnit()
             | "ReadAgain" >> read
             | "ByEarlier" >> beam.GroupByKey()
             | "Verified" >> beam.FlatMapTuple(_verified).with_output_types(tuple[int, Links])
@@ -54,23 +52,18 @@ class _ReadAgainFn(beam.DoFn):
         self._looks = looks
 
     def process(self, element: tuple[int, Iterable[Unit | Wanted]]) -> Iterator[tuple[_Row, Said]]:
-        parts = list(element[1])
-        asked = [
-            np.frombuffer(part.rows, np.uint64).reshape(3, -1)
-            for part in parts
-            if isinstance(part, Wanted)
-        ]
+        unit, asked = parted(element[1])
         if not asked:
             return
-        places, units, firsts = np.unique(np.concatenate(asked, axis=1), axis=1)
-        (unit,) = (part for part in parts if isinstance(part, Unit))
-        for piece, rows in self._looks.rows(unit, places):
-            at = place(piece, rows[ROW].to_numpy())
+        rows = [np.frombuffer(one.rows, np.uint64).reshape(3, -1) for one in asked]
+        places, units, firsts = np.unique(np.concatenate(rows, axis=1), axis=1)
+        for piece, read in self._looks.rows(unit, places):
+            at = place(piece, read[ROW].to_numpy())
             begins, ends = (np.searchsorted(places, at, side) for side in ("left", "right"))
             own = np.flatnonzero(ends > begins)
             if not len(own):
                 continue
-            said = contents(rows.take(pa.array(own)))
+            said = contents(read.take(pa.array(own)))
             shingles = distinct(n_grams(words(said), SHINGLE_WORDS))
             for number, row in enumerate(own.tolist()):
                 what = Said(unit.number, int(at[row]), shingles.row(number).tobytes())

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.quality.asked_again import AskedAgain
+from transforms.quality.by_unit import numbered
 from transforms.quality.content import (
-    Halves,
     asked_hashes,
     both_halves,
     content_hashes,
@@ -35,7 +35,7 @@ from transforms.quality.duplicates import (
     place,
     repeated,
 )
-from transforms.quality.looks import Surveyed, numbered
+from transforms.quality.looks import Surveyed
 from transforms.quality.minhash import banded, linked, min_hashes
 from transforms.quality.near import Near
 from transforms.quality.validation_prompts import (
@@ -54,6 +54,7 @@ PROMPTS_FILE = "validation-prompts.ipc"
 """Work file of the validation prompts to look for: hashes, no text."""
 
 _LINKS = "links"
+
 MANY_ROWS = 50_000
 """Rows from which on it pays to read instructions alone, and to have two more shuffles for it."""
 
@@ -88,7 +89,7 @@ class Survey(beam.PTransform):
             | "SameKey" >> beam.GroupByKey()
         )
         resolve = beam.ParDo(_ResolveFn(self.folder, alone))
-        if alone:
+        if alone and self.looks.quality.dedup == "exact":
             asked = found | "Resolve" >> resolve.with_output_types(tuple[int, Alike])
             return (asked, units) | "AskedAgain" >> AskedAgain(self.looks, of)
         if self.looks.quality.dedup != "near":
@@ -111,13 +112,12 @@ class _SurveyUnitFn(beam.DoFn):
 
     def process(self, element: tuple[int, Iterable[Unit]]) -> Iterator[tuple[str, Any]]:
         (unit,) = element[1]
-        part = _Part(unit.number, self._looks.quality.dedup, self._of)
+        part = _Part(unit.number, self._looks.quality.dedup, self._of, self._alone)
         prompts, chosen, size = NONE, [], 0
         read = self._looks.asked if self._alone else self._looks.rows
         for piece, rows in read(unit):
             asked = asked_hashes(rows)
-            hashes = both_halves(asked) if self._alone else content_hashes(rows, asked)
-            part.add(rows, hashes, place(piece, rows[ROW].to_numpy()))
+            part.add(rows, asked, place(piece, rows[ROW].to_numpy()))
             if part.rows >= _ROWS_A_PART:
                 yield from part.taken()
             chosen.append(self._chosen(rows, asked))
@@ -154,8 +154,8 @@ class _Key:
 class _Part:
     """Hashes of some rows of a unit, until they are taken."""
 
-    def __init__(self, unit: int, dedup: str, of: int) -> None:
-        self._unit, self._dedup, self._of = unit, dedup, of
+    def __init__(self, unit: int, dedup: str, of: int, alone: bool) -> None:
+        self._unit, self._dedup, self._of, self._alone = unit, dedup, of, alone
         self._clear()
 
     def _clear(self) -> None:
@@ -163,10 +163,11 @@ class _Part:
         self._hashed: list[tuple[np.ndarray, ...]] = []
         self._near: list[tuple[np.ndarray, ...]] = []
 
-    def add(self, rows: pa.Table, hashes: Halves, places: np.ndarray) -> None:
+    def add(self, rows: pa.Table, asked: np.ndarray, places: np.ndarray) -> None:
         self.rows += rows.num_rows
         if self._dedup == "off":
             return
+        hashes = both_halves(asked) if self._alone else content_hashes(rows, asked)
         self._hashed.append((*hashes, places))
         if self._dedup == "near":
             first = first_of_each(hashes)  # exact copies need no second look
