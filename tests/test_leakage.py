@@ -97,6 +97,20 @@ class TestFinder:
     def test_a_row_that_repeats_itself_is_taken_for_what_it_says(self) -> None:
         assert look(["a b c d e f g h i j k l"], ["a b c d e f g h i j k l " * 30])["rows"] == 1
 
+    @pytest.mark.parametrize("size", [4, 8, 12, 16, 40, 400])
+    def test_as_many_words_that_no_prompt_has_as_there_may_be(self, size: int) -> None:
+        prompt = [f"w{n}" for n in range(size + 2)]
+        longer = [*prompt, *(f"x{n}" for n in range(size // 4))]
+        assert jaccard(" ".join(prompt), " ".join(longer)) == 0.8
+        assert look([" ".join(prompt)], [" ".join(longer)])["rows"] == 1
+        assert look([" ".join(prompt)], [" ".join([*longer, "y"])])["rows"] == 0
+
+    def test_what_a_row_repeats_counts_once(self) -> None:
+        prompt = " ".join(f"w{n}" for n in range(42))
+        longer = prompt + " x y z" * 30
+        assert jaccard(prompt, longer) >= 0.8
+        assert look([prompt], [longer])["rows"] == 1
+
     def test_a_prompt_that_stands_often_counts_each_time(self) -> None:
         found = look(["a b c d"] * 3, ["A b, c d!"])
         assert (found["checked"], found["rows"], found["exact"]) == (3, 3, 0)

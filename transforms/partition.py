@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from transforms.records import TURNS, Batch, one_array
 from transforms.split import SplitRule, hash64, normalise_keys
@@ -35,14 +35,15 @@ class Partition(beam.PTransform):
 
 
 def partition(batch: Batch, rule: SplitRule) -> Batch:
-    """The batch with its rows marked; a chunk for each split, so that neither is copied again."""
+    """The batch with its rows marked; each column in one piece, so that nothing is copied again."""
     table = batch.table
     asked = hash64(rule.seed, normalise_keys(one_array(table["instruction"])))
     hashes = asked if rule.key is None else hash64(rule.seed, one_array(table["key"]))
     marks = rule.marks(hashes)
     rows = table.select([name for name in table.column_names if name != "key"])
-    rows = rows.append_column(ASKED_KEY, pa.array(asked)).append_column(VALIDATION, marks)
-    split = pa.concat_tables([rows.filter(pc.invert(marks)), rows.filter(marks)])
+    rows = rows.append_column(ASKED_KEY, pa.array(asked)).append_column(VALIDATION, pa.array(marks))
+    # One take instead of two filters, which take three times as long.
+    split = rows.take(pa.array(np.argsort(marks, kind="stable")))
     split = split.append_column(ASKED, split["instruction"])  # the same memory
     # Turns hold the instruction.
     made = split.drop_columns(["instruction"]) if TURNS in split.column_names else split

@@ -22,12 +22,13 @@ import pyarrow as pa
 
 from transforms.quality.rules import SHINGLE_WORDS, SIMILAR
 from transforms.quality.validation_prompts import Prompts
-from transforms.quality.words import Hashed, Known, distinct, each_once, n_grams, words
+from transforms.quality.words import Hashed, Known, Sieve, distinct, each_once, n_grams, words
 
 _SHOWN_CHARS = 300
 _MOST_EXAMPLES = 20
 _SHARED = 12  # indexed 3-grams that a row must share with a prompt to be compared with it
 _MOST_COMPARED = 32
+_ROUNDING = 1e-6  # of a share that cannot be a float: an exact equal must not be missed
 _MOST_AT_ONCE = 2**21  # 3-grams that are looked up in one go
 
 
@@ -72,6 +73,7 @@ class Finder:
             np.minimum.reduceat(of[self._rows], self._begins) if len(each) else of
             for of in (enough, self._shared)
         )
+        self._sieve = Sieve(known.shingles.hashes)
         owners = np.repeat(np.arange(len(counts)), counts)
         self._members = Known(each_once(known.shingles.hashes ^ _salt(owners)))
 
@@ -98,6 +100,8 @@ class Finder:
         # Rows with one prompt say one thing.
         first = trained[np.unique(keys[trained], return_index=True)[1]]
         found = n_grams(words(prompts.take(pa.array(first))), SHINGLE_WORDS)
+        familiar = self._familiar(found)
+        first, found = first[familiar], found.select(familiar)
         places, numbers = self._candidates(found, keys[first])
         similarity = self._similarities(found, places, numbers)
         near = similarity >= SIMILAR
@@ -117,11 +121,30 @@ class Finder:
             for at in last.tolist()
         }
 
+    def _familiar(self, found: Hashed) -> np.ndarray:
+        """The rows that may be like a prompt at all; most have too many 3-grams that none has.
+
+        A row and a prompt share at least ``SIMILAR`` of what either has, so of the row's distinct
+        3-grams at most (1 - ``SIMILAR``) / ``SIMILAR`` times as many are strange as are known.
+        Counted are bits that strange ones set in a mask, never more than there are distinct ones.
+        """
+        rows = np.flatnonzero(found.counts)
+        if not len(rows):
+            return rows
+        known = self._sieve.passes(found.hashes)
+        begins = found.offsets[:-1][rows].astype(np.int64)
+        strange = np.uint64(1) << (found.hashes & np.uint64(63))
+        strange *= ~known
+        most = np.add.reduceat(known, begins, dtype=np.int64) * (1 - SIMILAR) / SIMILAR
+        least = np.bitwise_count(np.bitwise_or.reduceat(strange, begins))
+        familiar: np.ndarray = rows[least <= most + _ROUNDING]
+        return familiar
+
     def _candidates(self, found: Hashed, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(rows, numbers of known prompts) that may be alike, sorted."""
         at, index = self._indexed.find(found.hashes)
         counts = found.counts.astype(np.int64)
-        rows = np.searchsorted(found.offsets, at.astype(np.uint64), "right") - 1
+        rows = np.repeat(np.arange(len(found)), counts)[at]
         # A row that is like a prompt has most of its 3-grams; and what many prompts begin with
         # leads to none of them by itself.
         shared = np.bincount(rows, minlength=len(found))
