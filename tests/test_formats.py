@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -545,6 +546,21 @@ except Exception as error:
         )
         assert (ended.returncode, ended.stderr) == (0, "")
         assert printed in ended.stdout
+
+
+@pytest.mark.parametrize("kept", ["file", "block"])
+def test_a_delimited_file_is_left_when_arrow_has_given_all_of_it_back(kept: str) -> None:
+    text = delimited._Utf8(io.BytesIO(b"q\nan answer\n"), "\n")
+    file = text.lend()
+    held = {"file": file, "block": file.read(4)}
+    del file
+    held = {kept: held[kept]}
+    leaving = threading.Thread(target=text.close)
+    leaving.start()
+    leaving.join(0.05)
+    assert leaving.is_alive()
+    held.clear()
+    leaving.join()
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=6), st.data())

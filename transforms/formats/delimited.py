@@ -13,35 +13,27 @@ import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from threading import Event, Lock
-from typing import BinaryIO
-from weakref import finalize
+from threading import Lock
+from time import monotonic, sleep
+from typing import Any, BinaryIO
+from weakref import ref
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
 from transforms.errors import BadInput
-from transforms.formats.rows import (
-    BATCH_BYTES,
-    SAMPLE_ROWS,
-    Format,
-    Peek,
-    Rows,
-    check_schema,
-    open_binary,
-    text_rows,
-    unique_names,
-    whole_file,
-)
+from transforms.formats.columns import check_schema, text_rows, unique_names
+from transforms.formats.files import open_binary
+from transforms.formats.rows import BATCH_BYTES, SAMPLE_ROWS, Format, Peek, Rows, whole_file
 from transforms.records import EXCERPT_CHARS, ROW, Column, Piece, rejects_table
 from transforms.units import Cut
 
 _BLOCK = BATCH_BYTES
 """Bytes that Arrow parses at a time, always: a row that passes over a whole block is an error."""
 
-_PATIENCE = 60.0
-"""Seconds for Arrow to end a read that is under way."""
+_PATIENCE, _PAUSE = 60.0, 0.001
+"""Seconds for Arrow to end a read that is under way, and between two looks whether it has."""
 
 # Noncharacters, which no text holds.
 _NOT_UTF8 = "\ufdd0\ufdd1\ufdd2"
@@ -123,32 +115,35 @@ class _Utf8:
     the end of a string, and so overlooks delimiters and line ends shortly after one.
 
     Arrow reads ahead in a thread of its own, and goes on with it when its reader is gone or has
-    failed.  A thread that asks for a block while the interpreter ends aborts the process, so this
-    is closed only when Arrow has given back what it reads from.
+    failed.  A thread that asks for a block, or gives one back, while the interpreter ends aborts
+    the process, so this is closed only when Arrow has given back the file and all blocks.
     """
 
     def __init__(self, file: BinaryIO, end: str) -> None:
         self._file, self._end = file, end.encode()
         self._ready = self._carry = b""
         self._ended = False
-        self._lock, self._given_back = Lock(), Event()
-        self._given_back.set()
+        self._lock = Lock()
+        self._lent: list[ref[Any]] = []
         self.was_mended = self.has_nul = False
 
     def close(self) -> None:
-        """Waits until no thread of Arrow's reads."""
+        """Waits until no thread of Arrow's has anything of it."""
         with self._lock:
             self._ended, self._ready = True, b""  # so that reading ahead ends soon
-        self._given_back.wait(_PATIENCE)
+        # Looked at, not called back: a callback would run in Arrow's thread, and have it go on in
+        # the interpreter when nobody waits for it any more.
+        end = monotonic() + _PATIENCE
+        while any(lent() is not None for lent in self._lent) and monotonic() < end:
+            sleep(_PAUSE)
 
     def lend(self) -> _Lent:
         """A file for Arrow, once; whoever asks keeps no reference to it."""
-        self._given_back.clear()
         lent = _Lent(self)
-        finalize(lent, self._given_back.set)
+        self._lent.append(ref(lent))
         return lent
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int) -> memoryview:
         """The next bytes, as many as asked for until the end is near; all of them if negative."""
         with self._lock:
             # Filled up, for Arrow expects a whole line in its first block.
@@ -158,7 +153,9 @@ class _Utf8:
                 self._ready += self._valid(self._carry + data) + (self._end if self._ended else b"")
             taken = self._ready if size < 0 else self._ready[:size]
             self._ready = self._ready[len(taken) :]
-            return taken
+            block = memoryview(taken)  # which can be referred to weakly
+            self._lent = [*(lent for lent in self._lent if lent() is not None), ref(block)]
+            return block
 
     def _valid(self, data: bytes) -> bytes:
         self._carry = b""
@@ -187,7 +184,7 @@ class _Lent(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int = -1, /) -> memoryview:
         return self._text.read(size)
 
 
