@@ -32,7 +32,7 @@ from pipeline.plan import Plan
 from pipeline.request import Request
 from transforms import formats
 from transforms.errors import DataPrepError, RunnerFailed, of_name
-from transforms.formats.rows import open_binary
+from transforms.formats.files import open_binary
 from transforms.local_folder import LocalFolder
 from transforms.storage import Folder
 from transforms.units import DEFAULT_UNIT_BYTES

@@ -34,7 +34,8 @@ from transforms.chat import ChatFormat
 from transforms.commit import fingerprint, put_file
 from transforms.errors import BadInput, UsageError
 from transforms.fields import detect
-from transforms.formats.rows import numbered, text_rows, typed_columns
+from transforms.formats.columns import text_rows, typed_columns
+from transforms.formats.rows import numbered
 from transforms.local_folder import LocalFolder
 from transforms.mappings import AnyMapping, FieldMapping, TurnMapping
 from transforms.normalize import rows_of

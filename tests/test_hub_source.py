@@ -21,7 +21,7 @@ import pytest
 from hub import Hub, Request, hub_environment, hub_fixture  # noqa: F401 - pytest finds the fixture
 
 from transforms.errors import StorageError
-from transforms.formats.rows import open_binary
+from transforms.formats.files import open_binary
 
 NAME = "user/name"
 ROWS = [

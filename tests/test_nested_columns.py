@@ -17,7 +17,7 @@ from pipeline.plan import Plan, make_plan
 from pipeline.request import Request
 from transforms import formats
 from transforms.formats import Format, json_lines
-from transforms.formats.rows import as_bytes, text_rows
+from transforms.formats.columns import as_bytes, text_rows
 from transforms.mappings import TurnMapping
 from transforms.normalize import rows_of
 from transforms.records import ROW, Column, Piece

@@ -21,7 +21,8 @@ from types import ModuleType
 import numpy as np
 
 from transforms.errors import UsageError
-from transforms.formats.rows import BATCH_BYTES, Format, Peek, Rows, reading
+from transforms.formats.files import reading
+from transforms.formats.rows import BATCH_BYTES, Format, Peek, Rows
 from transforms.records import Column, Piece
 from transforms.units import Cut
 

@@ -12,22 +12,16 @@ from itertools import islice
 import pyarrow as pa
 
 from transforms.errors import BadInput
-from transforms.formats.rows import (
-    SAMPLE_ROWS,
-    Format,
-    Peek,
-    Rows,
+from transforms.formats.columns import (
     as_bytes,
     as_text,
     check_schema,
-    is_remote,
-    numbered,
-    open_binary,
     sampled,
     text_rows,
     typed_columns,
-    whole_file,
 )
+from transforms.formats.files import is_remote, open_binary
+from transforms.formats.rows import SAMPLE_ROWS, Format, Peek, Rows, numbered, whole_file
 from transforms.records import Column, Piece
 from transforms.units import Cut
 

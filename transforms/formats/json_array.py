@@ -15,6 +15,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from transforms.errors import BadInput
+from transforms.formats.files import open_binary
 from transforms.formats.json_objects import (
     DECODER,
     TOO_LARGE,
@@ -24,15 +25,7 @@ from transforms.formats.json_objects import (
     columns_of,
     to_rows,
 )
-from transforms.formats.rows import (
-    MAX_ROW_BYTES,
-    SAMPLE_ROWS,
-    Format,
-    Peek,
-    Rows,
-    open_binary,
-    whole_file,
-)
+from transforms.formats.rows import MAX_ROW_BYTES, SAMPLE_ROWS, Format, Peek, Rows, whole_file
 from transforms.records import EXCERPT_CHARS, Column, Piece
 from transforms.units import Cut
 

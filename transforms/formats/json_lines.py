@@ -18,6 +18,7 @@ import pyarrow.json as pj
 
 from transforms.errors import BadInput
 from transforms.formats import json_array
+from transforms.formats.files import is_remote, open_binary
 from transforms.formats.json_objects import (
     BROKEN_JSON,
     TOO_LARGE,
@@ -34,9 +35,7 @@ from transforms.formats.rows import (
     Format,
     Peek,
     Rows,
-    is_remote,
     numbered,
-    open_binary,
     whole_file,
 )
 from transforms.records import EXCERPT_CHARS, Column, Piece

@@ -9,20 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.formats.rows import (
-    SAMPLE_ROWS,
-    Format,
-    Peek,
-    Rows,
-    as_text,
-    check_schema,
-    is_remote,
-    numbered,
-    open_binary,
-    sampled,
-    text_rows,
-    typed_columns,
-)
+from transforms.formats.columns import as_text, check_schema, sampled, text_rows, typed_columns
+from transforms.formats.files import is_remote, open_binary
+from transforms.formats.rows import SAMPLE_ROWS, Format, Peek, Rows, numbered
 from transforms.records import Column, Piece
 from transforms.units import Cut
 

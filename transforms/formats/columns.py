@@ -1,0 +1,196 @@
+"""What a source's Arrow columns are to us: text, numbers, lists and structs of them, or neither."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pyarrow as pa
+
+from transforms.errors import BadInput
+from transforms.records import Column, one_array
+
+
+def type_name(kind: pa.DataType) -> str:
+    """The name of an Arrow type in a ``Column``: every text type is ``string``."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return type_name(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return type_name(kind.value_type)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return "string"
+    if pa.types.is_integer(kind):
+        return "int64"
+    if pa.types.is_floating(kind):
+        return "double"
+    if _is_list(kind):
+        return "list"
+    if pa.types.is_struct(kind) or pa.types.is_map(kind):
+        return "struct"
+    return re.sub(r"(?s)(.{60}).+", r"\1…", str(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    views = pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind)
+    plain = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return bool(views or plain or pa.types.is_fixed_size_list(kind))
+
+
+def sampled(schema: pa.Schema) -> list[str]:
+    """The columns that could become text: text, numbers, and lists that hold no media."""
+    return [field.name for field in schema if _could_be_text(field.type)]
+
+
+def _could_be_text(kind: pa.DataType) -> bool:
+    name = type_name(kind)
+    if name == "list":
+        return _could_be_text(kind.value_type)
+    if name == "struct" and pa.types.is_struct(kind):
+        return all(_could_be_text(field.type) for field in kind)
+    return name in ("string", "int64", "double", "bool", "null")
+
+
+def typed_columns(schema: pa.Schema, path: str) -> tuple[Column, ...]:
+    """The columns of a file that declares its types; ``BadInput`` if a name stands twice."""
+    unique_names(schema.names, path)
+    return tuple(Column(field.name, type_name(field.type)) for field in schema)
+
+
+def unique_names(names: Sequence[str], path: str) -> None:
+    """``BadInput`` if a column name stands twice: which one was meant cannot be told."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BadInput(
+            f"{path} has more than one column named {', '.join(map(repr, twice))}; rename them"
+        )
+
+
+def check_schema(schema: pa.Schema, columns: Sequence[Column], path: str) -> None:
+    """``BadInput`` unless the file has the plan's columns with the plan's types, in any order."""
+    found = {column.name: column.type for column in typed_columns(schema, path)}
+    for column in columns:
+        if column.name not in found:
+            raise BadInput(
+                f"{path} has no column {column.name!r}, which the first file has; found "
+                f"{', '.join(found) or 'none'}. Leave the file out, or prepare it by itself"
+            )
+        if found[column.name] != column.type:
+            raise BadInput(
+                f"column {column.name!r} is {found[column.name]} in {path}, but {column.type} in "
+                "the first file; make the types equal, or prepare the files separately"
+            )
+
+
+def as_text(table: pa.Table, columns: Sequence[Column]) -> pa.Table:
+    """The asked columns in the asked order; text of any Arrow kind as plain ``string``."""
+    arrays = [
+        table[c.name].cast(pa.string()) if c.type == "string" else _storage(table[c.name])
+        for c in columns
+    ]
+    return pa.table(arrays, names=[c.name for c in columns]) if arrays else table.select([])
+
+
+def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if _holds_json(column.type):
+        cells = [_json_cell(cell, column.type) for cell in as_bytes(one_array(column)).to_pylist()]
+        return pa.chunked_array([pa.array(cells, pa.binary()).view(pa.string())])
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _holds_json(kind: pa.DataType) -> bool:
+    """Are there values that are stored as JSON text each, as ``datasets`` does with what has no
+    one type?"""
+    if isinstance(kind, pa.JsonType):
+        return True
+    if pa.types.is_struct(kind):
+        return any(_holds_json(field.type) for field in kind)
+    return _is_list(kind) and _holds_json(kind.value_type)
+
+
+def _json_cell(cell: object, kind: pa.DataType) -> bytes | None:
+    """A cell of such lists as JSON text; what cannot be that is a bad cell of its row alone."""
+    if cell is None:
+        return None
+    try:
+        return json.dumps(_opened(cell, kind), ensure_ascii=False).encode()
+    except UnicodeError:
+        return b"\xff"
+    except (ValueError, RecursionError):
+        return b""
+
+
+def _opened(value: Any, kind: pa.DataType) -> Any:
+    if value is None:
+        return None
+    if isinstance(kind, pa.JsonType):
+        return json.loads(value.decode())
+    if pa.types.is_struct(kind):
+        # Arrow gives each object the keys of all the others.
+        kept = {name: item for name, item in value.items() if item is not None}
+        return {name: _opened(item, kind.field(name).type) for name, item in kept.items()}
+    if _is_list(kind):
+        return [_opened(item, kind.value_type) for item in value]
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def text_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """Sample rows: text as text, numbers and lists as they are, other columns left out."""
+    kinds = {field.name: type_name(field.type) for field in table.schema}
+    text = as_text(table, [Column(name, kinds[name]) for name in sampled(table.schema)])
+    try:
+        return cast(list[dict[str, Any]], text.to_pylist())
+    except UnicodeDecodeError:  # a bad cell is a bad row of the job; the sample shows it mended
+        raw = [as_bytes(one_array(column)) for column in text.columns]
+        rows = pa.table(raw, names=text.column_names).to_pylist()
+        return [{name: _mended(cell) for name, cell in row.items()} for row in rows]
+
+
+def _mended(cell: object) -> object:
+    if isinstance(cell, list):
+        return [_mended(item) for item in cell]
+    if isinstance(cell, dict):
+        return {key: _mended(value) for key, value in cell.items()}
+    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell
+
+
+def as_bytes(array: pa.Array) -> pa.Array:
+    """The array with text, at any depth, as bytes: text that is no UTF-8 is a bad row, not a bad
+    file."""
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return as_bytes(array.storage)
+    if pa.types.is_dictionary(kind):
+        return pa.DictionaryArray.from_arrays(array.indices, as_bytes(array.dictionary))
+    raw = _bytes_type(kind)
+    return array if raw == kind else array.view(raw)
+
+
+def _bytes_type(kind: pa.DataType) -> pa.DataType:
+    raw = {
+        pa.string(): pa.binary(),
+        pa.large_string(): pa.large_binary(),
+        pa.string_view(): pa.binary_view(),
+    }
+    if isinstance(kind, pa.BaseExtensionType):
+        return _bytes_type(kind.storage_type)
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_bytes_type(field.type)) for field in kind])
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _bytes_type(kind.value_type), kind.ordered)
+    if not _is_list(kind):
+        return raw.get(kind, kind)
+    inner = kind.value_field.with_type(_bytes_type(kind.value_type))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(inner, kind.list_size)
+    made = next(make for test, make in _LISTS if test(kind))
+    return made(inner)
+
+
+_LISTS = (
+    (pa.types.is_list, pa.list_),
+    (pa.types.is_large_list, pa.large_list),
+    (pa.types.is_list_view, pa.list_view),
+    (pa.types.is_large_list_view, pa.large_list_view),
+)
