@@ -5,8 +5,9 @@ PURE := transforms/built_in.py transforms/chat.py transforms/chat_fields.py tran
 	transforms/conversation.py \
 	transforms/errors.py transforms/fields.py transforms/jinja_rows.py transforms/layout.py \
 	transforms/local_folder.py transforms/manifest.py transforms/mappings.py \
-	transforms/pair_turns.py transforms/pairs.py transforms/reasoning.py transforms/records.py \
-	transforms/rendering.py transforms/roles.py transforms/s3.py transforms/s3_claim.py \
+	transforms/pair_turns.py transforms/pairs.py transforms/reading_turns.py \
+	transforms/reasoning.py transforms/records.py \
+	transforms/rendering.py transforms/roles.py transforms/s3.py transforms/s3_claim.py transforms/s3_client.py \
 	transforms/s3_errors.py transforms/s3_folder.py transforms/s3_retries.py transforms/sandbox.py \
 	transforms/sandbox_child.py transforms/shapes.py transforms/shards.py transforms/split.py \
 	transforms/storage.py transforms/text_parts.py transforms/turns.py transforms/units.py \

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from s3_servers import ROOT_ACCESS, ROOT_SECRET, S3Server
 
-from transforms import s3
+from transforms import s3_client
 from transforms.commit import Contents, commit
 from transforms.layout import SCHEMA, shard_path
 from transforms.local_folder import LocalFolder
@@ -51,7 +51,9 @@ def use_server(
         monkeypatch.delenv(name, raising=False)
     for name, value in server.environment({}, access, secret).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(s3, "_clients", _clients_of.setdefault((server.endpoint, access), {}))
+    monkeypatch.setattr(
+        s3_client, "_clients", _clients_of.setdefault((server.endpoint, access), {})
+    )
 
 
 def make_set(folder: Folder, dataset: str = "some/set") -> None:

@@ -29,14 +29,14 @@ from made_sets import make_set
 from s3_servers import ROOT_ACCESS, ROOT_SECRET, Proxy, S3Server, Toxiproxy
 
 from pipeline.cli import main
-from transforms import s3
+from transforms import s3, s3_client
 from transforms.local_folder import LocalFolder
 from transforms.s3_folder import S3Folder
 from transforms.s3_place import S3Options, S3Place
 
 SAMPLE = Path(__file__).parents[1] / "pipeline" / "sample" / "reasoning.jsonl"
 WAYS = ("upload", "straight")  # a prepared folder is sent, or the workers write to S3 themselves
-ATTEMPTS, REAL_ATTEMPTS = 3, s3._ATTEMPTS
+ATTEMPTS, REAL_ATTEMPTS = 3, s3_client.ATTEMPTS
 
 _NOBODY = "http://127.0.0.1:9"  # where requests go that do not heed --endpoint-url
 
@@ -117,7 +117,7 @@ class Site:
     def on(self, event: str, act: Callable[..., Any]) -> None:
         """Has every client call `act` at an event of botocore's."""
         self._hooks.append((event, act))
-        for client in s3._clients.values():
+        for client in s3_client._clients.values():
             client.meta.events.register_first(event, act)
 
     def equip(self, client: Any) -> Any:
@@ -191,7 +191,7 @@ class Site:
         self.proxy.remove_all()
         self.proxy.enable(True)
         self._hooks.clear()
-        s3._clients.clear()
+        s3_client._clients.clear()
 
     def seen(self, name: str) -> str:
         """What a reader finds: "nothing" that loads, or a "complete" set, byte by byte."""
@@ -247,7 +247,7 @@ def use_account(
         monkeypatch.delenv(name)
     for name, value in server.environment({}, access, secret, _NOBODY).items():
         monkeypatch.setenv(name, value)
-    s3._clients.clear()
+    s3_client._clients.clear()
 
 
 @pytest.fixture(name="pauses")
@@ -255,9 +255,9 @@ def pauses_fixture(monkeypatch: pytest.MonkeyPatch) -> Pauses:
     """Few tries, short time limits, and pauses that take no time."""
     pauses = Pauses()
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=pauses))
-    monkeypatch.setattr(s3, "_ATTEMPTS", ATTEMPTS)
-    monkeypatch.setattr(s3, "_CONNECT_SECONDS", 1)
-    monkeypatch.setattr(s3, "_READ_SECONDS", 5)  # of a busy machine; black holes want less
+    monkeypatch.setattr(s3_client, "ATTEMPTS", ATTEMPTS)
+    monkeypatch.setattr(s3_client, "_CONNECT_SECONDS", 1)
+    monkeypatch.setattr(s3_client, "_READ_SECONDS", 5)  # of a busy machine; black holes want less
     return pauses
 
 
@@ -277,12 +277,12 @@ def site_fixture(
     make_set(LocalFolder(str(local)))
     proxy = toxiproxy.proxy(s3_server.endpoint)
     site = Site(s3_server, proxy, bucket, local, pauses, proxy.endpoint)
-    new_client = s3._new_client
-    monkeypatch.setattr(s3, "_new_client", lambda options: site.equip(new_client(options)))
+    new_client = s3_client._made
+    monkeypatch.setattr(s3_client, "_made", lambda options: site.equip(new_client(options)))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     level = logging.getLogger().level
     yield site
-    s3._clients.clear()
+    s3_client._clients.clear()
     logging.getLogger().setLevel(level)
     for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -224,7 +224,7 @@ def _run(
 
 
 def _count_writes(crash: int | str) -> None:
-    from transforms import s3
+    from transforms import s3, s3_client
 
     s3._WHOLE_BYTES = 2**18
     log = open("writes", "a", buffering=1)  # noqa: SIM115 (open until the process ends)
@@ -240,7 +240,7 @@ def _count_writes(crash: int | str) -> None:
             os._exit(CRASHED)
         print(write, file=log)
 
-    s3._client(s3.S3Options()).meta.events.register("before-send.s3", heard)
+    s3_client.client_for(s3.S3Options()).meta.events.register("before-send.s3", heard)
 
 
 # ---- the command that is stopped

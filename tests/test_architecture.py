@@ -25,6 +25,7 @@ PURE = (
         "mappings",
         "pair_turns",
         "pairs",
+        "reading_turns",
         "reasoning",
         "records",
     ),

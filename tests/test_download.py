@@ -25,7 +25,7 @@ from s3_servers import Proxy, S3Server, Toxiproxy
 
 from pipeline import fetch
 from pipeline.download import Downloaded, download
-from transforms import s3
+from transforms import s3, s3_client
 from transforms.errors import (
     AccessDenied,
     OutputTaken,
@@ -66,7 +66,7 @@ _tapped: list[S3Options] = []
 def tap(options: S3Options = S3Options()) -> Any:  # noqa: B008
     """The events of this process's client, to hook faults into; for this test alone."""
     _tapped.append(options)
-    return s3._client(options).meta.events
+    return s3_client.client_for(options).meta.events
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,7 @@ def here(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     use_server(monkeypatch, s3_server)
     yield
     while _tapped:
-        s3._clients.pop(_tapped.pop(), None)
+        s3_client._clients.pop(_tapped.pop(), None)
 
 
 @pytest.fixture(scope="session")
@@ -129,9 +129,9 @@ def proxy(s3_server: S3Server, toxiproxy: Toxiproxy) -> Proxy:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few and short attempts."""
-    monkeypatch.setattr(s3, "_clients", {})
-    monkeypatch.setattr(s3, "_ATTEMPTS", 2)
-    monkeypatch.setattr(s3, "_READ_SECONDS", 1)
+    monkeypatch.setattr(s3_client, "_clients", {})
+    monkeypatch.setattr(s3_client, "ATTEMPTS", 2)
+    monkeypatch.setattr(s3_client, "_READ_SECONDS", 1)
 
 
 def temporary(target: Path) -> Path:

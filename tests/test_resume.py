@@ -19,7 +19,7 @@ import pipeline.job
 import transforms.stored_units
 from pipeline.cli import main
 from pipeline.verify import verify
-from transforms import s3
+from transforms import s3_client
 from transforms.errors import StorageError
 from transforms.local_folder import LocalFolder
 from transforms.read import _ReadUnitFn
@@ -124,7 +124,7 @@ class TestOnS3:
             if request.method == "PUT" and path.endswith(".arrow"):
                 names.append("/".join(path.split("/")[-2:]))
 
-        s3._client(S3Options()).meta.events.register("before-send.s3", heard)
+        s3_client.client_for(S3Options()).meta.events.register("before-send.s3", heard)
         return names
 
     @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from s3_faults import SAMPLE, Site, pauses_fixture, site_fixture  # noqa: F401 - pytest finds them
 
-from transforms import s3
+from transforms import s3_client
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ class TestWrongAddresses:
             assert says in ended.error
         assert not was_called(nobody)
         assert not Path("copy").exists()
-        assert s3._clients == {}
+        assert s3_client._clients == {}
 
     def test_a_login_in_an_address_is_not_repeated(self, site: Site, nobody: socket.socket) -> None:
         """[9]"""

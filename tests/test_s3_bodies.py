@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from s3_servers import S3Server, Toxiproxy
 
-from transforms import s3
+from transforms import s3_client
 from transforms.errors import StorageError
 from transforms.s3 import Bucket
 from transforms.s3_place import S3Options
@@ -19,8 +19,8 @@ from transforms.s3_place import S3Options
 def impatient(monkeypatch: pytest.MonkeyPatch, s3_server: S3Server) -> None:
     for name, value in s3_server.environment({}).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(s3, "_ATTEMPTS", 3)
-    monkeypatch.setattr(s3, "_READ_SECONDS", 2)
+    monkeypatch.setattr(s3_client, "ATTEMPTS", 3)
+    monkeypatch.setattr(s3_client, "_READ_SECONDS", 2)
 
 
 @pytest.mark.parametrize("cut", [300_000, 1_500_000])

@@ -21,7 +21,7 @@ import pytest
 from conftest import absent
 from s3_faults import WAYS, Site, pauses_fixture, site_fixture  # noqa: F401 - pytest finds them
 
-from transforms import s3
+from transforms import s3_client
 from transforms.errors import StorageError
 from transforms.s3 import Bucket
 from transforms.s3_place import S3Options
@@ -127,7 +127,7 @@ class TestCertificates:
         assert site.seen("set") == "nothing"
 
         monkeypatch.setenv("AWS_CA_BUNDLE", str(door.certificate))  # as the error says
-        s3._clients.clear()
+        s3_client._clients.clear()
         ended = site.publish(way, "set")
         assert ended.code == 0, ended.said
         assert site.seen("set") == "complete"
@@ -198,7 +198,7 @@ def serve() -> Iterator[Serve]:
         return f"http://127.0.0.1:{server.server_port}"
 
     yield start
-    s3._clients.clear()  # whose connections the server's threads would wait for
+    s3_client._clients.clear()  # whose connections the server's threads would wait for
     for server, thread in started:
         server.shutdown()
         thread.join()

@@ -18,7 +18,7 @@ from s3_servers import ROOT_ACCESS, Proxy, S3Server, Toxiproxy
 from test_download import contents, flip, here, reply, tap  # noqa: F401 (here is a fixture)
 
 from pipeline.s3_handler import S3Handler
-from transforms import s3
+from transforms import s3, s3_client
 from transforms.errors import (
     AccessDenied,
     BadInput,
@@ -294,8 +294,8 @@ class TestUpload:
         toxiproxy: Toxiproxy,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(s3, "_clients", {})
-        monkeypatch.setattr(s3, "_ATTEMPTS", 2)
+        monkeypatch.setattr(s3_client, "_clients", {})
+        monkeypatch.setattr(s3_client, "ATTEMPTS", 2)
         proxy: Proxy = toxiproxy.proxy(s3_server.endpoint)
         proxy.enable(False)
         with pytest.raises(StorageError, match="cannot be reached"):

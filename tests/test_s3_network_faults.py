@@ -26,7 +26,7 @@ from s3_faults import (  # noqa: F401 - pytest finds the fixtures
     site_fixture,
 )
 
-from transforms import s3
+from transforms import s3_client
 from transforms.s3_claim import LEASE_SECONDS
 
 LAST = "dataset_dict.json"
@@ -154,13 +154,14 @@ class TestBrokenConnections:
         self, site: Site, way: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """[F11]"""
-        monkeypatch.setattr(s3, "_ATTEMPTS", 20)  # else one test in so many would fail by chance
+        # Else one test in so many would fail by chance.
+        monkeypatch.setattr(s3_client, "ATTEMPTS", 20)
         site.proxy.add("reset_peer", toxicity=0.3, timeout=0)
         for number in range(20):
             ended = site.publish(way, f"set-{number}")
             assert ended.code == 0, ended.said
             assert site.seen(f"set-{number}") == "complete"
-            s3._clients.clear()  # new connections
+            s3_client._clients.clear()  # new connections
             if len(site.pauses.seconds) > 2:
                 break
         assert site.pauses.seconds
@@ -212,7 +213,7 @@ class TestBrokenConnections:
 
     def test_s3_is_down(self, site: Site, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """[F13]"""
-        monkeypatch.setattr(s3, "_ATTEMPTS", REAL_ATTEMPTS)
+        monkeypatch.setattr(s3_client, "ATTEMPTS", REAL_ATTEMPTS)
         site.proxy.enable(False)
         ended = site.publish(way, "set")
         assert ended.code == 5
@@ -264,8 +265,8 @@ class TestBrokenConnections:
     ) -> None:
         """[F14]"""
         key = {"upload": ".arrow", "straight": "_RUN.json"}[way]
-        monkeypatch.setattr(s3, "_ATTEMPTS", 2)
-        monkeypatch.setattr(s3, "_READ_SECONDS", 0.2)
+        monkeypatch.setattr(s3_client, "ATTEMPTS", 2)
+        monkeypatch.setattr(s3_client, "_READ_SECONDS", 0.2)
         site.before("PutObject", key, partial(site.proxy.add, "timeout", timeout=0))
         started = time.monotonic()
         ended = site.publish(way, "set")

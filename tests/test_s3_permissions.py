@@ -17,7 +17,7 @@ from s3_servers import S3Server
 
 from pipeline.cli import main
 from pipeline.verify import verify
-from transforms import s3
+from transforms import s3, s3_client
 from transforms.read import _ReadUnitFn
 
 THREE = ("s3:PutObject", "s3:GetObject", "s3:ListBucket")
@@ -127,7 +127,7 @@ class TestThreePermissions:
             return _reply(request, 500, body)
 
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-        client = s3._client(s3.S3Options())
+        client = s3_client.client_for(s3.S3Options())
         client.meta.events.register("before-send.s3.UploadPart", busy)
         uri = f"s3://{bucket}/sets/one"
         assert main(words("--output", uri)) == 5

@@ -16,17 +16,8 @@ from hypothesis import strategies as st
 from transforms.conversation import ConversationRules
 from transforms.mappings import TurnMapping
 from transforms.normalize import rows_of
-from transforms.records import ROW
-from transforms.roles import ALIASES
-from transforms.turns import (
-    ASSISTANT,
-    SYSTEM,
-    TOOL,
-    TURN,
-    USER,
-    Turn,
+from transforms.reading_turns import (
     TurnKeys,
-    Turns,
     Unusable,
     columnwise,
     looks_like_turns,
@@ -34,6 +25,9 @@ from transforms.turns import (
     tool_list,
     turnwise,
 )
+from transforms.records import ROW
+from transforms.roles import ALIASES
+from transforms.turns import ASSISTANT, SYSTEM, TOOL, TURN, USER, Turn, Turns
 
 MAPPING = TurnMapping(("messages",), "role", "content", aliases=ALIASES)
 KEYS = MAPPING.keys

@@ -14,9 +14,9 @@ from typing import Any
 from transforms import reasoning
 from transforms.errors import UsageError
 from transforms.mappings import FieldChoice, TurnMapping
+from transforms.reading_turns import ROLE_KEYS, TEXT_KEYS, looks_like_turns
 from transforms.records import Column
 from transforms.roles import ALIASES, FUNCTION_CALL, role_of
-from transforms.turns import ROLE_KEYS, TEXT_KEYS, looks_like_turns
 
 NAMES = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "turns")
 SYSTEM_NAMES = ("system", "system_prompt")

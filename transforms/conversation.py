@@ -33,16 +33,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.formats.rows import MAX_ROW_BYTES
-from transforms.records import EXCERPT_CHARS, ROW, one_array, rejects_table
-from transforms.roles import ROLES
-from transforms.turns import (
-    ASSISTANT,
-    SYSTEM,
-    TOOL,
-    USER,
-    Turn,
+from transforms.reading_turns import (
     TurnKeys,
-    Turns,
     Unusable,
     cells,
     columnwise,
@@ -52,6 +44,9 @@ from transforms.turns import (
     turnwise,
     without_nulls,
 )
+from transforms.records import EXCERPT_CHARS, ROW, one_array, rejects_table
+from transforms.roles import ROLES
+from transforms.turns import ASSISTANT, SYSTEM, TOOL, USER, Turn, Turns
 
 _BETWEEN = "\n\n"
 

@@ -9,19 +9,9 @@ import pyarrow as pa
 
 from transforms.conversation import ConversationRules, judge, mend, rejected
 from transforms.mappings import FieldMapping
+from transforms.reading_turns import Unusable, cells, looks_like_turns, parsed, text_cells
 from transforms.records import ROW, one_array
-from transforms.turns import (
-    ASSISTANT,
-    SYSTEM,
-    USER,
-    Turn,
-    Turns,
-    Unusable,
-    cells,
-    looks_like_turns,
-    parsed,
-    text_cells,
-)
+from transforms.turns import ASSISTANT, SYSTEM, USER, Turn, Turns
 
 UNPACKED = (
     *(("process", "final_answer"), ("reasoning", "solution"), ("reasoning", "answer")),

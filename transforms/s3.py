@@ -9,8 +9,6 @@ Needed are ``s3:PutObject``, ``s3:GetObject`` and ``s3:ListBucket``, and ``s3:De
 from __future__ import annotations
 
 import base64
-import os
-import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,17 +20,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from transforms import s3_client
 from transforms.disk import hash_file
-from transforms.errors import BadInput, StorageError, UsageError, VerificationFailed
+from transforms.errors import BadInput, StorageError, VerificationFailed
 from transforms.s3_place import S3Options
-from transforms.s3_retries import retry_more
 
 PART_BYTES = 16 * 2**20
 """Every part of a transfer but the last: some stores (R2) want them equal, S3 takes 10,000."""
 
 _WHOLE_BYTES = 32 * 2**20  # up to here one request, whose SHA-256 the server checks and keeps
-_THREADS = 8
-_ATTEMPTS, _CONNECT_SECONDS, _READ_SECONDS = 6, 5, 60
 _SHA256 = "sha256"  # the metadata key; S3 keeps no SHA-256 of an object that came in parts
 
 
@@ -64,7 +60,7 @@ class Bucket:
 
     @cached_property
     def _client(self) -> Any:
-        return _client(self.options)
+        return s3_client.client_for(self.options)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"name": self.name, "options": self.options}  # a client stays in its process
@@ -104,7 +100,7 @@ class Bucket:
 
     def chunks(self, key: str, size: int = 2**20) -> Iterator[bytes]:
         """The bytes of an object, as they come; where a reply is cut, it goes on from there."""
-        at, left = 0, _ATTEMPTS
+        at, left = 0, s3_client.ATTEMPTS
         onward: dict[str, str] = {}
         with self._explained(key):
             while True:
@@ -226,7 +222,7 @@ class Bucket:
         config = TransferConfig(
             multipart_threshold=_WHOLE_BYTES + 1,
             multipart_chunksize=PART_BYTES,
-            max_concurrency=_THREADS,
+            max_concurrency=s3_client.THREADS,
             num_download_attempts=2,  # of a body that breaks; each asks as often as any request
             preferred_transfer_client="classic",
         )
@@ -344,52 +340,3 @@ class _Heard:
 
     def on_done(self, **_: object) -> None:
         """A transfer ended."""
-
-
-_clients: dict[S3Options, Any] = {}
-_making = threading.Lock()
-
-
-def _client(options: S3Options) -> Any:
-    """This process's client for these options; clients may be shared by threads, not by forks."""
-    with _making:
-        if options not in _clients:
-            _clients[options] = _new_client(options)
-        return _clients[options]
-
-
-os.register_at_fork(after_in_child=_clients.clear)
-
-
-def _new_client(options: S3Options) -> Any:
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import (
-        BotoCoreError,
-        CredentialRetrievalError,
-        PartialCredentialsError,
-        ProfileNotFound,
-    )
-
-    retries: dict[str, Any] = {"mode": "standard"}
-    if "AWS_MAX_ATTEMPTS" not in os.environ:
-        retries["total_max_attempts"] = _ATTEMPTS
-    config = Config(
-        retries=retries,
-        connect_timeout=_CONNECT_SECONDS,
-        read_timeout=_READ_SECONDS,
-        max_pool_connections=4 * _THREADS,
-        request_checksum_calculation=options.checksums,
-        response_checksum_validation=options.checksums,
-    )
-    try:
-        session = boto3.Session(profile_name=options.profile, region_name=options.region)
-        client = session.client("s3", endpoint_url=options.endpoint_url, config=config)
-    except ProfileNotFound as error:
-        raise UsageError(f"--profile: {error}; see `aws configure list-profiles`") from error
-    except (CredentialRetrievalError, PartialCredentialsError):
-        raise  # these are explained
-    except (ValueError, BotoCoreError) as error:
-        raise UsageError(f"S3 cannot be set up: {error}") from error
-    retry_more(client)
-    return client
