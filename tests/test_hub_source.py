@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import warm_starts
 from hub import Hub, Request, hub_environment, hub_fixture  # noqa: F401 - pytest finds the fixture
 
 from transforms.errors import StorageError
@@ -84,17 +85,9 @@ def run(environment: dict[str, str], tmp_path: Path, *flags: str, verb: str = "p
     notes, output = tmp_path / f"waits-{number}", tmp_path / f"out-{number}" / "set"
     notes.touch()
     output.parent.mkdir()
-    child = subprocess.run(
-        [sys.executable, "-c", LAUNCH, str(notes), verb, "--skip-upload"]
-        + ["--output", str(output), *flags],
-        env=environment,
-        # An empty folder: a folder "user/name" here would be preferred to the hub.
-        cwd=output.parent,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    words = [str(notes), verb, "--skip-upload", "--output", str(output), *flags]
+    # In an empty folder: a folder "user/name" there would be preferred to the hub.
+    child = warm_starts.run(LAUNCH, words, environment, output.parent, seconds=120)
     waits = json.loads(notes.read_text() or "[]")
     return Run(child.returncode, child.stdout, child.stderr, waits, output)
 
