@@ -6,8 +6,6 @@ import hashlib
 import http.client
 import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +13,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import warm_starts
 from hub import Hub, hub_environment, hub_fixture  # noqa: F401 - pytest finds the fixture here
 
 ROWS = [{"id": i, "text": f"Zeile {i} äöü 漢字"} for i in range(2000)]
@@ -46,16 +45,9 @@ print(json.dumps([digest.hexdigest(), waits]))
 
 def run_child(environment: dict[str, str], script: str, *arguments: str) -> Any:
     """Run the script in a new interpreter and return what it printed as JSON."""
-    child = subprocess.run(
-        [sys.executable, "-c", PREAMBLE + script, *arguments],
-        env=environment,
-        # An empty folder: a folder "user/name" here would be preferred to the hub.
-        cwd=environment["HF_HOME"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,  # the assertion below shows what the child said
-    )
+    # In an empty folder: a folder "user/name" there would be preferred to the hub.
+    folder = Path(environment["HF_HOME"])
+    child = warm_starts.run(PREAMBLE + script, arguments, environment, folder, seconds=120)
     assert child.returncode == 0, child.stderr
     return json.loads(child.stdout)
 
