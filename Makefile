@@ -25,7 +25,8 @@ PURE := transforms/built_in.py transforms/chat.py transforms/chat_fields.py tran
 	pipeline/template.py pipeline/tokenizer.py pipeline/training.py pipeline/upload.py \
 	pipeline/verify.py \
 	transforms/formats transforms/report
-TESTS_AT_ONCE ?= 2
+# More than there are cores, as tests wait for servers and programs a quarter of their time.
+TESTS_AT_ONCE ?= 3
 SAMPLE := pipeline/sample/reasoning.jsonl
 OUTPUT := data_cache/processed_reasoning
 
