@@ -1,6 +1,8 @@
 """The readers alone: each line, element and row once, wherever a file is cut."""
 
 import csv
+import gzip
+import hashlib
 import io
 import json
 import os
@@ -11,6 +13,7 @@ import threading
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -560,7 +563,32 @@ def test_a_delimited_file_is_left_when_arrow_has_given_all_of_it_back(kept: str)
     leaving.join(0.05)
     assert leaving.is_alive()
     held.clear()
-    leaving.join()
+    leaving.join(5)
+    assert not leaving.is_alive()
+
+
+@pytest.mark.parametrize("kept", [20, 3000])
+def test_a_damaged_delimited_file_is_given_back_as_well(
+    kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    class Noted(delimited._Utf8):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.append(self)
+
+    monkeypatch.setattr(delimited, "_Utf8", Noted)
+    monkeypatch.setattr(delimited, "_PATIENCE", 5.0)
+    monkeypatch.setattr(delimited, "_BLOCK", 500)
+    path, form = tmp_path / "rows.csv.gz", Format("delimited", "gzip")
+    text = "q\n" + "".join(f"{hashlib.sha256(bytes([n])).hexdigest()}\n" for n in range(200))
+    path.write_bytes(gzip.compress(text.encode())[:kept])
+    rows = formats.read(str(path), form, Piece("", 0, 0), [Column("q", "string")], 500)
+    with pytest.raises(BadInput, match="Truncated compressed stream"):
+        list(rows)
+    assert made
+    assert not any(text._is_lent() for text in made)
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=6), st.data())

@@ -33,7 +33,7 @@ _BLOCK = BATCH_BYTES
 """Bytes that Arrow parses at a time, always: a row that passes over a whole block is an error."""
 
 _PATIENCE, _PAUSE = 60.0, 0.001
-"""Seconds for Arrow to end a read that is under way, and between two looks whether it has."""
+"""Seconds for Arrow to give back what it has, and between two looks whether it did."""
 
 # Noncharacters, which no text holds.
 _NOT_UTF8 = "\ufdd0\ufdd1\ufdd2"
@@ -82,7 +82,7 @@ def read(
     with (
         open_binary(path, form.compression) as file,
         closing(_Utf8(file, end)) as text,
-        _explained(path),
+        _explained(path, text),
         closing(_open(text, form, header, columns, skip)) as batches,
     ):
         for batch in _without_end(batches, path):
@@ -125,6 +125,7 @@ class _Utf8:
         self._ended = False
         self._lock = Lock()
         self._lent: list[ref[Any]] = []
+        self.failed: Exception | None = None
         self.was_mended = self.has_nul = False
 
     def close(self) -> None:
@@ -134,8 +135,12 @@ class _Utf8:
         # Looked at, not called back: a callback would run in Arrow's thread, and have it go on in
         # the interpreter when nobody waits for it any more.
         end = monotonic() + _PATIENCE
-        while any(lent() is not None for lent in self._lent) and monotonic() < end:
+        while self._is_lent() and monotonic() < end:
             sleep(_PAUSE)
+
+    def _is_lent(self) -> bool:
+        with self._lock:
+            return any(lent() is not None for lent in self._lent)
 
     def lend(self) -> _Lent:
         """A file for Arrow, once; whoever asks keeps no reference to it."""
@@ -144,18 +149,31 @@ class _Utf8:
         return lent
 
     def read(self, size: int) -> memoryview:
-        """The next bytes, as many as asked for until the end is near; all of them if negative."""
+        """The next bytes, as many as asked for until the end is near; all of them if negative.
+
+        A failure is the end, too, and ``failed``: Arrow would keep it, and with it what it reads
+        from, or let go of it in its own thread.
+        """
         with self._lock:
-            # Filled up, for Arrow expects a whole line in its first block.
-            while len(self._ready) < max(size, 1) and not self._ended:
-                data = self._file.read(size)
-                self._ended = not data
-                self._ready += self._valid(self._carry + data) + (self._end if self._ended else b"")
-            taken = self._ready if size < 0 else self._ready[:size]
-            self._ready = self._ready[len(taken) :]
-            block = memoryview(taken)  # which can be referred to weakly
-            self._lent = [*(lent for lent in self._lent if lent() is not None), ref(block)]
-            return block
+            try:
+                self._fill(size)
+            except Exception as error:  # noqa: BLE001 (whoever reads the rows raises it)
+                self.failed, self._ended, self._ready = error, True, b""
+            # No block is held by this frame, which a failure holds.
+            return self._lend_block(len(self._ready) if size < 0 else size)
+
+    def _lend_block(self, size: int) -> memoryview:
+        block = memoryview(self._ready[:size])  # which can be referred to weakly
+        self._ready = self._ready[size:]
+        self._lent = [*(lent for lent in self._lent if lent() is not None), ref(block)]
+        return block
+
+    def _fill(self, size: int) -> None:
+        # Filled up, for Arrow expects a whole line in its first block.
+        while len(self._ready) < max(size, 1) and not self._ended:
+            data = self._file.read(size)
+            self._ended = not data
+            self._ready += self._valid(self._carry + data) + (self._end if self._ended else b"")
 
     def _valid(self, data: bytes) -> bytes:
         self._carry = b""
@@ -185,14 +203,19 @@ class _Lent(io.RawIOBase):
         return True
 
     def read(self, size: int = -1, /) -> memoryview:
-        return self._text.read(size)
+        text = self._text
+        del self  # the frames of a failure must not keep this from being given back
+        return text.read(size)
 
 
 @contextmanager
-def _explained(path: str) -> Iterator[None]:
+def _explained(path: str, text: _Utf8) -> Iterator[None]:
+    """Raises what the file failed with, rather than what Arrow or we made of its early end."""
     try:
         yield
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, BadInput) as error:
+        if text.failed is not None:
+            raise text.failed from None
         if "straddling" not in str(error):
             raise
         raise BadInput(
@@ -205,7 +228,7 @@ def _header(path: str, form: Format) -> list[str]:
     with (
         open_binary(path, form.compression) as file,
         closing(_Utf8(file, "\n")) as text,
-        _explained(path),
+        _explained(path, text),
     ):
         options = pcsv.ReadOptions(use_threads=False, block_size=_BLOCK)
         parsing = _parsing(form, lambda row: "skip")
