@@ -1,31 +1,29 @@
 PYTHON ?= python3
 BIN := .venv/bin
-PURE := transforms/built_in.py transforms/chat.py transforms/chat_fields.py transforms/chunked_file.py \
-	transforms/code_points.py transforms/concatenation.py transforms/control_tokens.py \
-	transforms/conversation.py \
-	transforms/errors.py transforms/fields.py transforms/jinja_rows.py transforms/layout.py \
+PURE := transforms/built_in.py transforms/chat.py transforms/chat_fields.py \
+	transforms/chunked_file.py transforms/code_points.py transforms/concatenation.py \
+	transforms/control_tokens.py transforms/conversation.py transforms/errors.py \
+	transforms/fields.py transforms/jinja_rows.py transforms/layout.py \
 	transforms/local_folder.py transforms/manifest.py transforms/mappings.py \
 	transforms/pair_turns.py transforms/pairs.py transforms/reading_turns.py \
-	transforms/reasoning.py transforms/records.py \
-	transforms/rendering.py transforms/roles.py transforms/s3.py transforms/s3_claim.py transforms/s3_client.py \
-	transforms/s3_errors.py transforms/s3_folder.py transforms/s3_retries.py transforms/sandbox.py \
+	transforms/reasoning.py transforms/records.py transforms/rendering.py transforms/roles.py \
+	transforms/s3.py transforms/s3_claim.py transforms/s3_client.py transforms/s3_errors.py \
+	transforms/s3_folder.py transforms/s3_retries.py transforms/sandbox.py \
 	transforms/sandbox_child.py transforms/shapes.py transforms/shards.py transforms/split.py \
 	transforms/storage.py transforms/text_parts.py transforms/turns.py transforms/units.py \
 	transforms/quality/asked.py transforms/quality/balance.py transforms/quality/content.py \
-	transforms/quality/duplicates.py transforms/quality/figures.py transforms/quality/gates.py \
-	transforms/quality/leakage.py transforms/quality/lengths.py transforms/quality/limit.py \
-	transforms/quality/measured.py transforms/quality/minhash.py transforms/quality/overlap.py \
-	transforms/quality/rules.py transforms/quality/tokens.py \
+	transforms/quality/duplicates.py transforms/quality/figures.py \
+	transforms/quality/gates.py transforms/quality/leakage.py transforms/quality/lengths.py \
+	transforms/quality/limit.py transforms/quality/measured.py transforms/quality/minhash.py \
+	transforms/quality/overlap.py transforms/quality/rules.py transforms/quality/tokens.py \
 	transforms/quality/validation_prompts.py transforms/quality/words.py \
 	pipeline/allocators.py pipeline/benchmarks.py pipeline/catalog.py pipeline/download.py \
-	pipeline/explain.py \
-	pipeline/flags.py pipeline/on_worker.py pipeline/output.py pipeline/own_package.py \
-	pipeline/plan.py pipeline/quality_flags.py pipeline/repeated_flag.py pipeline/report.py \
-	pipeline/request.py pipeline/set_flags.py pipeline/source.py \
-	pipeline/template.py pipeline/tokenizer.py pipeline/training.py pipeline/upload.py \
-	pipeline/verify.py \
-	transforms/formats transforms/report
-# More than there are cores, as tests wait for servers and programs a quarter of their time.
+	pipeline/explain.py pipeline/flags.py pipeline/on_worker.py pipeline/output.py \
+	pipeline/own_package.py pipeline/plan.py pipeline/quality_flags.py \
+	pipeline/repeated_flag.py pipeline/report.py pipeline/request.py pipeline/set_flags.py \
+	pipeline/source.py pipeline/template.py pipeline/tokenizer.py pipeline/training.py \
+	pipeline/upload.py pipeline/verify.py transforms/formats transforms/report
+# For two cores: tests wait for servers and programs a quarter of their time.
 TESTS_AT_ONCE ?= 3
 SAMPLE := pipeline/sample/reasoning.jsonl
 OUTPUT := data_cache/processed_reasoning

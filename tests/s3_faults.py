@@ -277,8 +277,8 @@ def site_fixture(
     make_set(LocalFolder(str(local)))
     proxy = toxiproxy.proxy(s3_server.endpoint)
     site = Site(s3_server, proxy, bucket, local, pauses, proxy.endpoint)
-    new_client = s3_client._made
-    monkeypatch.setattr(s3_client, "_made", lambda options: site.equip(new_client(options)))
+    new_client = s3_client._new_client
+    monkeypatch.setattr(s3_client, "_new_client", lambda options: site.equip(new_client(options)))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     level = logging.getLogger().level
     yield site

@@ -44,7 +44,7 @@ print(json.dumps([digest.hexdigest(), waits]))
 
 
 def run_child(environment: dict[str, str], script: str, *arguments: str) -> Any:
-    """Run the script in a new interpreter and return what it printed as JSON."""
+    """Run the script in a process of its own and return what it printed as JSON."""
     # In an empty folder: a folder "user/name" there would be preferred to the hub.
     folder = Path(environment["HF_HOME"])
     child = warm_starts.run(PREAMBLE + script, arguments, environment, folder, seconds=120)

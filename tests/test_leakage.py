@@ -20,7 +20,7 @@ from transforms.quality.validation_prompts import (
     merged,
     prompts_of,
 )
-from transforms.quality.words import Hashed
+from transforms.quality.words import Hashed, n_grams, words
 from transforms.split import hash64, normalise_keys
 
 # Few words, so that prompts share 3-grams, and short prompts are near each other.
@@ -104,6 +104,13 @@ class TestFinder:
         assert jaccard(" ".join(prompt), " ".join(longer)) == 0.8
         assert look([" ".join(prompt)], [" ".join(longer)])["rows"] == 1
         assert look([" ".join(prompt)], [" ".join([*longer, "y"])])["rows"] == 0
+
+    def test_most_rows_are_passed_over(self) -> None:
+        order = random.Random(2)
+        texts = [" ".join(f"w{order.randrange(3000)}" for _ in range(40)) for _ in range(400)]
+        finder = Finder(known(texts[:50]))
+        rows = n_grams(words(array([*texts, ""])), 3)
+        assert finder._familiar(rows).tolist() == list(range(50))
 
     def test_what_a_row_repeats_counts_once(self) -> None:
         prompt = " ".join(f"w{n}" for n in range(42))

@@ -1,8 +1,9 @@
-"""Python programs that start in no time: each is a fork of one that has imported Beam and Arrow.
+"""Python programs that start at once: each is a fork of one that has imported Beam and Arrow.
 
 A test of the command line that needs a process of its own, for its environment, then takes a third
 of the time.  What reads its settings when it is imported (``datasets``, ``huggingface_hub``, this
-project) is not imported before the fork.
+project) is not imported before the fork; what Beam, Arrow and Python itself read then is that of
+the test's process.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _SERVER = """
 import json, os, sys
@@ -44,9 +47,7 @@ for number, (path, flags) in enumerate([
     os.dup2(opened, number)
     os.close(opened)
 sys.argv = ["-c", *task["words"]]
-code = task["code"]
-del line, task, late, opened, number, path, flags
-exec(code)
+exec(task["code"], {"__name__": "__main__"})
 """
 
 
@@ -63,39 +64,45 @@ def run(
     code: str, words: Sequence[str], environment: Mapping[str, str], folder: Path, seconds: float
 ) -> Ended:
     """What ``python -c CODE WORDS`` does in a folder; ``TimeoutExpired`` if it takes longer."""
-    server = _server()
+    server, log = _server()
     with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
         task = {"code": code, "words": list(words), "environment": dict(environment)}
         task |= {"folder": str(folder), "out": out.name, "err": err.name}
-        print(json.dumps(task), file=server.stdin, flush=True)
-        assert server.stdout is not None
-        if not select.select([server.stdout], [], [], seconds)[0]:
+        try:
+            print(json.dumps(task), file=server.stdin, flush=True)
+            if not select.select([server.stdout], [], [], seconds)[0]:
+                raise subprocess.TimeoutExpired(code, seconds, out.read(), err.read())
+            return Ended(int(server.stdout.readline()), out.read().decode(), err.read().decode())
+        except (BrokenPipeError, ValueError) as error:
             _stop(server)
-            raise subprocess.TimeoutExpired(code, seconds, out.read(), err.read())
-        answer = server.stdout.readline()
-        said = out.read().decode(), err.read().decode()
-        assert answer, f"the program that is forked has ended: {said[1]}"
-        return Ended(int(answer), *said)
+            raise RuntimeError(f"what is forked has ended: {log.read_text()}") from error
+        except BaseException:  # Ctrl-C, too: the answer would be taken for the next one's
+            _stop(server)
+            raise
 
 
 @cache
-def _server() -> subprocess.Popen[str]:
-    """This process's own."""
+def _server() -> tuple[Any, Path]:
+    """This process's own, and the file of what it says."""
+    number, log = tempfile.mkstemp(prefix="warm-starts-")
     server = subprocess.Popen(
         [sys.executable, "-c", _SERVER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # Beam's warnings when it is imported
+        stderr=number,
         text=True,
         start_new_session=True,
     )
+    os.close(number)
+    atexit.register(Path(log).unlink)
     atexit.register(_stop, server)
-    return server
+    return server, Path(log)
 
 
 def _stop(server: subprocess.Popen[str]) -> None:
     """Ends it, and the program that may be running."""
     _server.cache_clear()
-    if server.poll() is None:
+    with suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
+    with suppress(BrokenPipeError):
+        server.communicate()

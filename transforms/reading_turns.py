@@ -212,7 +212,6 @@ def _content(value: Any, role: str) -> tuple[str, str | None]:
 
 
 _TEXT_PARTS = ("text", "input_text", "output_text")
-
 _REASONING_PARTS = ("reasoning", "thinking")
 
 

@@ -14,7 +14,7 @@ THREADS = 8
 """How many parts of a transfer go over at a time."""
 
 ATTEMPTS = 6
-"""How often something is asked for at most."""
+"""Tries of one request, the first among them."""
 
 _CONNECT_SECONDS, _READ_SECONDS = 5, 60
 
@@ -26,14 +26,14 @@ def client_for(options: S3Options) -> Any:
     """This process's client for these options; clients may be shared by threads, not by forks."""
     with _making:
         if options not in _clients:
-            _clients[options] = _made(options)
+            _clients[options] = _new_client(options)
         return _clients[options]
 
 
 os.register_at_fork(after_in_child=_clients.clear)
 
 
-def _made(options: S3Options) -> Any:
+def _new_client(options: S3Options) -> Any:
     import boto3
     from botocore.config import Config
     from botocore.exceptions import (

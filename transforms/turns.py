@@ -22,7 +22,6 @@ from transforms.roles import ROLES
 SYSTEM, USER, ASSISTANT, TOOL = range(len(ROLES))
 
 FIELDS = ("role", "content", "reasoning", "tool_calls", "name")
-
 TURN = pa.struct([("role", pa.int8()), *((name, pa.string()) for name in FIELDS[1:])])
 
 

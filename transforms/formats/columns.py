@@ -1,4 +1,4 @@
-"""What a source's Arrow columns are to us: text, numbers, lists and structs of them, or neither."""
+"""What a source's Arrow columns are to us: text, numbers, lists of them, structs, or nothing."""
 
 from __future__ import annotations
 

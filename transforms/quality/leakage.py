@@ -28,7 +28,7 @@ _SHOWN_CHARS = 300
 _MOST_EXAMPLES = 20
 _SHARED = 12  # indexed 3-grams that a row must share with a prompt to be compared with it
 _MOST_COMPARED = 32
-_ROUNDING = 1e-6  # of a share that cannot be a float: an exact equal must not be missed
+_ROUNDING = 1e-6  # 0.8 is no float, and a row of just that similarity must not be missed
 _MOST_AT_ONCE = 2**21  # 3-grams that are looked up in one go
 
 
@@ -126,7 +126,8 @@ class Finder:
 
         A row and a prompt share at least ``SIMILAR`` of what either has, so of the row's distinct
         3-grams at most (1 - ``SIMILAR``) / ``SIMILAR`` times as many are strange as are known.
-        Counted are bits that strange ones set in a mask, never more than there are distinct ones.
+        Counted are bits that strange ones set in a mask, never more than there are distinct ones;
+        rows of more than some 1,500 3-grams always pass.
         """
         rows = np.flatnonzero(found.counts)
         if not len(rows):

@@ -243,7 +243,7 @@ class Known:
 
 class Sieve:
     """Hashes that others are looked for among, for a first look: several times faster than
-    ``Known``, and a few of those that are not among them pass, too.
+    ``Known``, and up to a quarter of those that are not among them pass, too.
     """
 
     def __init__(self, hashes: np.ndarray) -> None:
