@@ -567,6 +567,16 @@ def test_a_delimited_file_is_left_when_arrow_has_given_all_of_it_back(kept: str)
     assert not leaving.is_alive()
 
 
+def test_the_name_of_a_delimited_file_is_no_message_of_arrows(tmp_path: Path) -> None:
+    path = tmp_path / "straddling.csv"
+    path.write_text('q\n"an answer\n')
+    rows = formats.read(
+        str(path), Format("delimited"), Piece("", 0, 0), [Column("q", "string")], 500
+    )
+    with pytest.raises(BadInput, match="ends inside of a quoted cell"):
+        list(rows)
+
+
 @pytest.mark.parametrize("kept", [20, 3000])
 def test_a_damaged_delimited_file_is_given_back_as_well(
     kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
