@@ -211,23 +211,19 @@ class Known:
 
     def __init__(self, hashes: np.ndarray) -> None:
         self.hashes = hashes
-        bits = min((2 * len(hashes)).bit_length(), _MOST_BITS)
-        self._shift = np.uint64(64 - bits)
-        counts = np.bincount(self._slots(hashes), minlength=2**bits)
+        self._bits = min((2 * len(hashes)).bit_length(), _MOST_BITS)
+        counts = np.bincount(_leading(hashes, self._bits), minlength=2**self._bits)
         starts = np.cumsum(counts) - counts
         self._starts = np.minimum(starts, len(hashes) - 1).astype(np.int32)
 
     def __len__(self) -> int:
         return len(self.hashes)
 
-    def _slots(self, hashes: np.ndarray) -> np.ndarray:
-        return (hashes >> self._shift).view(np.int64)
-
     def find(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(places, numbers) of those of ``hashes`` that are known: which, in order, and as what."""
         if not len(self):
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        numbers = self._starts[self._slots(hashes)].astype(np.int64)
+        numbers = self._starts[_leading(hashes, self._bits)].astype(np.int64)
         met = self.hashes[numbers]
         same = met == hashes
         before = np.flatnonzero(met < hashes)
@@ -247,15 +243,20 @@ class Sieve:
     """
 
     def __init__(self, hashes: np.ndarray) -> None:
-        bits = min((4 * len(hashes)).bit_length(), _MOST_BITS)
-        self._shift = np.uint64(64 - bits)
-        self._slots = np.zeros(2**bits, bool)
-        self._slots[(hashes >> self._shift).view(np.int64)] = True
+        self._bits = min((4 * len(hashes)).bit_length(), _MOST_BITS)
+        self._taken = np.zeros(2**self._bits, bool)
+        self._taken[_leading(hashes, self._bits)] = True
 
     def passes(self, hashes: np.ndarray) -> np.ndarray:
         """Which may be among them; bool."""
-        passed: np.ndarray = self._slots[(hashes >> self._shift).view(np.int64)]
+        passed: np.ndarray = self._taken[_leading(hashes, self._bits)]
         return passed
+
+
+def _leading(hashes: np.ndarray, bits: int) -> np.ndarray:
+    """So many leading bits of each hash, as a place in a table."""
+    places: np.ndarray = (hashes >> np.uint64(64 - bits)).view(np.int64)
+    return places
 
 
 def each_once(values: np.ndarray) -> np.ndarray:
