@@ -10,12 +10,12 @@ PURE := transforms/built_in.py transforms/chat.py transforms/chat_fields.py \
 	transforms/s3.py transforms/s3_claim.py transforms/s3_client.py transforms/s3_errors.py \
 	transforms/s3_folder.py transforms/s3_retries.py transforms/sandbox.py \
 	transforms/sandbox_child.py transforms/shapes.py transforms/shards.py transforms/split.py \
-	transforms/storage.py transforms/text_parts.py transforms/turns.py transforms/units.py \
+	transforms/storage.py transforms/text_parts.py transforms/turns.py transforms/work_units.py \
 	transforms/quality/asked.py transforms/quality/balance.py transforms/quality/content.py \
 	transforms/quality/duplicates.py transforms/quality/figures.py \
 	transforms/quality/gates.py transforms/quality/leakage.py transforms/quality/lengths.py \
 	transforms/quality/limit.py transforms/quality/measured.py transforms/quality/minhash.py \
-	transforms/quality/overlap.py transforms/quality/rules.py transforms/quality/tokens.py \
+	transforms/quality/overlap.py transforms/options.py transforms/quality/tokens.py \
 	transforms/quality/validation_prompts.py transforms/quality/words.py \
 	pipeline/allocators.py pipeline/benchmarks.py pipeline/catalog.py pipeline/download.py \
 	pipeline/explain.py pipeline/flags.py pipeline/on_worker.py pipeline/output.py \

@@ -24,9 +24,9 @@ from transforms.errors import BadInput, DataPrepError, UsageError
 from transforms.fields import RULES, TEXT, detect
 from transforms.formats import Peek
 from transforms.mappings import FieldMapping, TurnMapping
+from transforms.options import Benchmark
 from transforms.pairs import to_pairs
 from transforms.quality.overlap import LEAST_WORDS, Pieces, file_of, pack, pieces_of, together
-from transforms.quality.rules import Benchmark
 from transforms.records import Column, Piece, one_array
 from transforms.roles import role_table
 from transforms.turns import USER

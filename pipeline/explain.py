@@ -8,7 +8,7 @@ from pipeline.plan import Plan
 from transforms.chat_fields import turns_in
 from transforms.mappings import TurnMapping
 from transforms.roles import role_of
-from transforms.units import DEFAULT_UNIT_BYTES
+from transforms.work_units import DEFAULT_UNIT_BYTES
 
 _SHOWN_FILES = 10
 _SHOWN_CHARS = 100

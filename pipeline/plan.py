@@ -24,14 +24,14 @@ from transforms.conversation import ConversationRules
 from transforms.errors import BadInput, UsageError
 from transforms.fields import Sample, detect, parse, require_column
 from transforms.mappings import FieldChoice, FieldMapping, TurnMapping
-from transforms.quality.rules import QualityRules, TokenRule
+from transforms.options import QualityRules, TokenRule
 from transforms.quality.tokens import TOKENIZER_FILE
 from transforms.quality.validation_prompts import MOST_LOOKED_AT
 from transforms.records import Column, Unit
 from transforms.roles import role_table
 from transforms.shapes import Shape, parse_shapes
 from transforms.split import SplitRule
-from transforms.units import DEFAULT_UNIT_BYTES, Cut, pack, take_first
+from transforms.work_units import DEFAULT_UNIT_BYTES, Cut, pack, take_first
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from transforms.errors import DataPrepError, RunnerFailed, of_name
 from transforms.formats.files import open_binary
 from transforms.local_folder import LocalFolder
 from transforms.storage import Folder
-from transforms.units import DEFAULT_UNIT_BYTES
+from transforms.work_units import DEFAULT_UNIT_BYTES
 
 _KEYS = 32  # enough for each of a dozen workers to get one; each costs two requests on S3
 _REPORT = re.compile(f"{on_worker.MARK}([0-9a-f]+);")

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipeline.request import Request
 from transforms.errors import AccessDenied, BadInput, UsageError
-from transforms.quality.rules import TokenRule
+from transforms.options import TokenRule
 from transforms.quality.tokens import TOKENIZER_FILE, TokenCounter
 
 MAX_BYTES = 100 * 10**6

@@ -17,11 +17,11 @@ from transforms.commit import Contents, commit
 from transforms.layout import SCHEMA, shard_path
 from transforms.local_folder import LocalFolder
 from transforms.quality.gates import Gates
-from transforms.records import Shard
+from transforms.records import Shard, Written
 from transforms.s3 import Bucket
 from transforms.s3_folder import S3Folder
 from transforms.s3_place import S3Options, S3Place, is_s3
-from transforms.shards import ShardWriter, Written
+from transforms.shards import ShardWriter
 from transforms.storage import Folder
 
 CONTENTS = Contents(

@@ -26,7 +26,7 @@ from transforms import formats
 from transforms.errors import BadInput
 from transforms.formats import Format, delimited, json_array, json_lines
 from transforms.records import ROW, Column, Piece
-from transforms.units import pack
+from transforms.work_units import pack
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 COLUMNS = (Column("q", "string"),)

@@ -31,26 +31,22 @@ from pipeline.cli import main
 from transforms.errors import StorageError, VerificationFailed
 from transforms.layout import COLUMNS
 from transforms.local_folder import LocalFolder
-from transforms.partition import VALIDATION
+from transforms.options import QualityRules
 from transforms.quality.balance import MOST_VALUES, Values
 from transforms.quality.measure import Measure, without_counts
 from transforms.quality.measured import (
-    TOKENS,
     Measured,
-    balance_column,
     measure,
     of_text,
     parts_of_quality,
     to_text,
     together,
 )
-from transforms.quality.rules import QualityRules
 from transforms.recall import RecallRows
-from transforms.records import Batch, Piece, Shard
+from transforms.records import TOKENS, VALIDATION, Batch, Piece, Shard, Written, balance_column
 from transforms.s3_folder import S3Folder
 from transforms.s3_place import S3Place
 from transforms.shapes import Shape
-from transforms.shards import Written
 from transforms.storage import Folder, record
 from transforms.write import Write
 

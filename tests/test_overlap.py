@@ -19,6 +19,7 @@ from test_words import slow_words
 
 from transforms.errors import StorageError
 from transforms.local_folder import LocalFolder
+from transforms.options import Benchmark, QualityRules
 from transforms.quality.decontaminate import Decontaminate
 from transforms.quality.overlap import (
     LENGTHS,
@@ -31,7 +32,6 @@ from transforms.quality.overlap import (
     together,
     unpack,
 )
-from transforms.quality.rules import Benchmark, QualityRules
 from transforms.records import ROW, TURNS, Batch
 from transforms.turns import Turn, Turns
 

@@ -23,10 +23,9 @@ from transforms import s3_client
 from transforms.errors import StorageError
 from transforms.local_folder import LocalFolder
 from transforms.read import _ReadUnitFn
-from transforms.records import Batch, Unit
+from transforms.records import Batch, Unit, Written
 from transforms.s3_folder import S3Folder
 from transforms.s3_place import S3Options
-from transforms.shards import Written
 
 UNITS = 4
 ROWS = 2400

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transforms.layout import RECORD_BATCH_ROWS, SCHEMA
-from transforms.shards import HashingFile, ShardWriter, Written
+from transforms.records import Written
+from transforms.shards import HashingFile, ShardWriter
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 

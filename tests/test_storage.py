@@ -13,8 +13,7 @@ import pytest
 
 from transforms.errors import AccessDenied, OutputTaken, StorageError
 from transforms.local_folder import LocalFolder
-from transforms.records import Shard
-from transforms.shards import Written
+from transforms.records import Shard, Written
 from transforms.storage import SPLITS_RECORD, note_survey, record
 
 HOLD = """

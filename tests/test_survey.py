@@ -27,14 +27,13 @@ from transforms.errors import StorageError, VerificationFailed
 from transforms.formats import Format, Source
 from transforms.local_folder import LocalFolder
 from transforms.mappings import FieldMapping
-from transforms.partition import VALIDATION
+from transforms.options import QualityRules
 from transforms.quality.duplicates import rows_of_piece
 from transforms.quality.find_leaks import FindLeaks
 from transforms.quality.looks import Surveyed
-from transforms.quality.rules import QualityRules
 from transforms.quality.survey import PROMPTS_FILE, Survey
 from transforms.quality.validation_prompts import Prompts, prompts_of
-from transforms.records import Batch, Column, Piece, Unit
+from transforms.records import VALIDATION, Batch, Column, Piece, Unit
 from transforms.split import SplitRule, hash64
 
 ROWS = [("asked once", "a"), ("asked twice", "b"), ("asked twice", "b"), ("", "a"), ("asked", "c")]

@@ -28,11 +28,10 @@ from transforms.built_in import built_in, chatml
 from transforms.chat import ChatFormat
 from transforms.errors import StorageError
 from transforms.local_folder import LocalFolder
+from transforms.options import TokenRule
 from transforms.quality.limit import Limit, TooLong
-from transforms.quality.measured import TOKENS
-from transforms.quality.rules import TokenRule
 from transforms.quality.tokens import TOKENIZER_FILE, TokenCounter, stored_counter
-from transforms.records import ROW, TURNS
+from transforms.records import ROW, TOKENS, TURNS
 from transforms.render import RenderedRows, render, sandbox_of
 from transforms.sandbox import DEFAULT_DATE
 from transforms.shapes import Shape

@@ -37,12 +37,24 @@ from transforms.layout import COLUMNS
 from transforms.local_folder import LocalFolder
 from transforms.mappings import FieldMapping
 from transforms.normalize import Normalize
-from transforms.partition import ASKED, ASKED_KEY, VALIDATION, Partition
+from transforms.partition import Partition
 from transforms.quality.duplicates import Drop
 from transforms.quality.duplicates import place as place_of
 from transforms.quality.gates import Gates
 from transforms.read import Read, Units
-from transforms.records import REJECTS, ROW, Batch, Column, Piece, Shard, Unit, rejects_table
+from transforms.records import (
+    ASKED,
+    ASKED_KEY,
+    REJECTS,
+    ROW,
+    VALIDATION,
+    Batch,
+    Column,
+    Piece,
+    Shard,
+    Unit,
+    rejects_table,
+)
 from transforms.render import REJECTED, Render
 from transforms.shapes import Shape
 from transforms.split import SplitRule, hash64, normalise_keys

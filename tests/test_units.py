@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.records import Piece, Unit
-from transforms.units import DEFAULT_UNIT_BYTES, Cut, byte_cuts, pack, take_first
+from transforms.work_units import DEFAULT_UNIT_BYTES, Cut, byte_cuts, pack, take_first
 
 UNIT = 100
 

@@ -24,16 +24,16 @@ import apache_beam as beam
 from transforms import layout
 from transforms.errors import VerificationFailed
 from transforms.layout import REJECTS_FOLDER
+from transforms.options import QualityRules
 from transforms.quality.figures import figures
 from transforms.quality.gates import Gates, check, judge
-from transforms.quality.rules import QualityRules
-from transforms.records import SetFile, Shard
+from transforms.records import SetFile, Shard, Written
 from transforms.report.figures import plain
 from transforms.report.headline import short
 from transforms.report.page import page
 from transforms.report.told import Told
 from transforms.shapes import Shape
-from transforms.shards import HashingFile, Written
+from transforms.shards import HashingFile
 from transforms.split import SPLITS
 from transforms.storage import Folder, required_work
 

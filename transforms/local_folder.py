@@ -36,8 +36,7 @@ from transforms.errors import (
     VerificationFailed,
 )
 from transforms.layout import DATASET_DICT, MANIFEST
-from transforms.records import SetFile, Shard
-from transforms.shards import Written
+from transforms.records import SetFile, Shard, Written
 from transforms.storage import (
     CHUNK_BYTES,
     CLAIM,

@@ -16,8 +16,7 @@ from transforms.conversation import ConversationRules, conversations, rejected
 from transforms.mappings import AnyMapping, FieldMapping
 from transforms.pair_turns import pair_turns
 from transforms.pairs import as_valid_text, split_keys, to_pairs
-from transforms.quality.measured import balance_column
-from transforms.records import ROW, TURNS, Batch, one_array
+from transforms.records import ROW, TURNS, Batch, balance_column, one_array
 from transforms.turns import USER
 
 _VALUE_CHARS = 100

@@ -11,14 +11,8 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from transforms.records import TURNS, Batch, one_array
+from transforms.records import ASKED, ASKED_KEY, TURNS, VALIDATION, Batch, one_array
 from transforms.split import SplitRule, hash64, normalise_keys
-
-VALIDATION = "validation"
-"""The boolean column that Partition adds."""
-
-ASKED, ASKED_KEY = "__asked__", "__asked_key__"
-"""Columns of a batch from Partition on: the instruction, and a hash of it normalised (uint64)."""
 
 
 @dataclass

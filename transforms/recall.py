@@ -13,8 +13,7 @@ import pyarrow as pa
 from transforms import coders  # noqa: F401 (registers the coder of Batch)
 from transforms.chunked_file import ChunkedFile
 from transforms.errors import VerificationFailed
-from transforms.partition import VALIDATION
-from transforms.records import Batch, Piece, Shard
+from transforms.records import VALIDATION, Batch, Piece, Shard
 from transforms.split import SPLITS
 from transforms.storage import Folder, recall
 

@@ -137,3 +137,33 @@ class Shard:
     events: Mapping[str, int] = field(default_factory=dict)
     duplicates: Mapping[str, list[int]] = field(default_factory=dict)
     measured: str = ""
+
+
+VALIDATION = "validation"
+"""The boolean column that Partition adds."""
+
+
+ASKED, ASKED_KEY = "__asked__", "__asked_key__"
+"""Columns of a batch from Partition on: the instruction, and a hash of it normalised (uint64)."""
+
+
+TOKENS = "__tokens__"
+"""Column of a batch from Render on: the tokens of each row's text (int64)."""
+
+
+HIDDEN = "__"
+"""Columns whose names begin so travel with their rows, and are not written."""
+
+
+def balance_column(place: int) -> str:
+    """Column of a batch from Normalize on: the values of a column that is compared."""
+    return f"{HIDDEN}balance__{place}"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A closed file: its rows, bytes and SHA-256 in hex."""
+
+    rows: int
+    bytes: int
+    sha256: str

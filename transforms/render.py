@@ -14,12 +14,20 @@ import pyarrow.compute as pc
 from transforms import control_tokens, formats, reasoning
 from transforms.chat import ChatFormat
 from transforms.formats.rows import MAX_ROW_BYTES
-from transforms.partition import VALIDATION
+from transforms.options import TokenRule
 from transforms.quality.limit import Limit, TooLong
-from transforms.quality.measured import HIDDEN
-from transforms.quality.rules import TokenRule
 from transforms.quality.tokens import stored_counter
-from transforms.records import ROW, TURNS, Bad, Batch, Piece, one_array, rejects_table
+from transforms.records import (
+    HIDDEN,
+    ROW,
+    TURNS,
+    VALIDATION,
+    Bad,
+    Batch,
+    Piece,
+    one_array,
+    rejects_table,
+)
 from transforms.rendering import ESCAPED, KEPT, OWN_SYSTEM, render_turns
 from transforms.sandbox import Sandbox, TemplateSource
 from transforms.shapes import Shape, shape_pairs, shape_turns

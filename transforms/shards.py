@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +16,7 @@ import pyarrow as pa
 
 from transforms.errors import StorageError
 from transforms.layout import RECORD_BATCH_ROWS, SCHEMA
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A closed file: its rows, bytes and SHA-256 in hex."""
-
-    rows: int
-    bytes: int
-    sha256: str
+from transforms.records import Written
 
 
 class HashingFile(io.RawIOBase):

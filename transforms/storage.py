@@ -20,8 +20,7 @@ from threading import Lock
 from typing import Any, Protocol
 
 from transforms.errors import OutputTaken, StorageError
-from transforms.records import SetFile, Shard
-from transforms.shards import Written
+from transforms.records import SetFile, Shard, Written
 
 CLAIM = "_RUN.json"
 """Who writes here: run, plan digest, state.  On S3 it stays, as nothing there is ever deleted."""

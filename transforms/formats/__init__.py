@@ -24,7 +24,7 @@ from transforms.errors import UsageError
 from transforms.formats.files import reading
 from transforms.formats.rows import BATCH_BYTES, Format, Peek, Rows
 from transforms.records import Column, Piece
-from transforms.units import Cut
+from transforms.work_units import Cut
 
 __all__ = [
     "BATCH_BYTES",

@@ -23,7 +23,7 @@ from transforms.formats.columns import (
 from transforms.formats.files import is_remote, open_binary
 from transforms.formats.rows import SAMPLE_ROWS, Format, Peek, Rows, numbered, whole_file
 from transforms.records import Column, Piece
-from transforms.units import Cut
+from transforms.work_units import Cut
 
 _FILE_MAGIC = b"ARROW1"
 _STREAM_END = b"\x00\x00\x00\x00"  # the length of the message that is not there; format, "IPC"

@@ -27,7 +27,7 @@ from transforms.formats.columns import check_schema, text_rows, unique_names
 from transforms.formats.files import open_binary
 from transforms.formats.rows import BATCH_BYTES, SAMPLE_ROWS, Format, Peek, Rows, whole_file
 from transforms.records import EXCERPT_CHARS, ROW, Column, Piece, rejects_table
-from transforms.units import Cut
+from transforms.work_units import Cut
 
 _BLOCK = BATCH_BYTES
 """Bytes that Arrow parses at a time, always: a row that passes over a whole block is an error."""

@@ -27,7 +27,7 @@ from transforms.formats.json_objects import (
 )
 from transforms.formats.rows import MAX_ROW_BYTES, SAMPLE_ROWS, Format, Peek, Rows, whole_file
 from transforms.records import EXCERPT_CHARS, Column, Piece
-from transforms.units import Cut
+from transforms.work_units import Cut
 
 _STEP = 2**20
 _SPACE = " \t\r\n"

@@ -39,7 +39,7 @@ from transforms.formats.rows import (
     whole_file,
 )
 from transforms.records import EXCERPT_CHARS, Column, Piece
-from transforms.units import Cut, byte_cuts
+from transforms.work_units import Cut, byte_cuts
 
 _BOM = b"\xef\xbb\xbf"
 _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")

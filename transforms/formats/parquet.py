@@ -13,7 +13,7 @@ from transforms.formats.columns import as_text, check_schema, sampled, text_rows
 from transforms.formats.files import is_remote, open_binary
 from transforms.formats.rows import SAMPLE_ROWS, Format, Peek, Rows, numbered
 from transforms.records import Column, Piece
-from transforms.units import Cut
+from transforms.work_units import Cut
 
 _BUFFER_BYTES = 2**20  # read column chunks in steps, so that a huge row group is never held whole
 

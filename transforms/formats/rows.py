@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.records import ROW, Column
-from transforms.units import Cut
+from transforms.work_units import Cut
 
 BATCH_BYTES = 4 * 2**20
 """About how many bytes of source a reader takes at a time: some thousand rows, cache-friendly."""

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from transforms.options import SIMILAR, QualityRules
 from transforms.quality.leakage import Seen, leakage
-from transforms.quality.rules import SIMILAR, QualityRules
 from transforms.records import Shard
 
 VERSION = 1

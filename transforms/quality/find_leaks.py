@@ -15,12 +15,11 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.chat import ChatTemplate
 from transforms.errors import VerificationFailed
-from transforms.partition import ASKED, ASKED_KEY, VALIDATION
 from transforms.quality.asked import asked
 from transforms.quality.leakage import Finder, Seen, leakage, together
 from transforms.quality.survey import PROMPTS_FILE
 from transforms.quality.validation_prompts import BYTES_AT_ONCE, NONE, Prompts
-from transforms.records import Batch, one_array
+from transforms.records import ASKED, ASKED_KEY, VALIDATION, Batch, one_array
 from transforms.split import SplitRule, hash64, normalise_keys
 from transforms.storage import Folder, required_work
 

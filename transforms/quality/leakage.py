@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from transforms.quality.rules import SHINGLE_WORDS, SIMILAR
+from transforms.options import SHINGLE_WORDS, SIMILAR
 from transforms.quality.validation_prompts import Prompts
 from transforms.quality.words import Hashed, Known, Sieve, distinct, each_once, n_grams, words
 

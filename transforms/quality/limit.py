@@ -22,11 +22,10 @@ import pyarrow.compute as pc
 
 from transforms import reasoning
 from transforms.errors import BadInput
+from transforms.options import TokenRule
 from transforms.quality.figures import TRUNCATED
-from transforms.quality.measured import TOKENS
-from transforms.quality.rules import TokenRule
 from transforms.quality.tokens import TokenCounter
-from transforms.records import ROW, TURNS, one_array, rejects_table
+from transforms.records import ROW, TOKENS, TURNS, one_array, rejects_table
 from transforms.turns import ASSISTANT, Turns
 
 if TYPE_CHECKING:

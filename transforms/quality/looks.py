@@ -13,8 +13,8 @@ from transforms import formats
 from transforms.conversation import ConversationRules
 from transforms.mappings import AnyMapping, FieldMapping
 from transforms.normalize import rows_of
+from transforms.options import QualityRules
 from transforms.quality.duplicates import rows_of_piece
-from transforms.quality.rules import QualityRules
 from transforms.records import Column, Unit
 from transforms.split import SplitRule
 

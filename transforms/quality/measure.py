@@ -9,6 +9,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam import coders
 
+from transforms.options import QualityRules
 from transforms.quality.measured import (
     Measured,
     of_bytes,
@@ -17,7 +18,6 @@ from transforms.quality.measured import (
     to_bytes,
     together,
 )
-from transforms.quality.rules import QualityRules
 from transforms.records import Shard
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.options import QualityRules
 from transforms.quality.balance import (
     MOST_VALUES,
     Values,
@@ -25,21 +26,10 @@ from transforms.quality.balance import (
     of_values,
 )
 from transforms.quality.lengths import ABOVE, NONE, Counts, histogram, merge, summary
-from transforms.quality.rules import QualityRules
-
-TOKENS = "__tokens__"
-"""Column of a batch from Render on: the tokens of each row's text (int64)."""
-
-HIDDEN = "__"
-"""Columns whose names begin so travel with their rows, and are not written."""
+from transforms.records import TOKENS, balance_column
 
 _FILES = "source file"
 _TEXTS = ("text", "instruction", "response", "prompt", "completion")
-
-
-def balance_column(place: int) -> str:
-    """Column of a batch from Normalize on: the values of a column that is compared."""
-    return f"{HIDDEN}balance__{place}"
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 from rensa import RMinHash  # type: ignore[import-untyped]
 
+from transforms.options import SHINGLE_WORDS, SIMILAR
 from transforms.quality.duplicates import Drop
-from transforms.quality.rules import SHINGLE_WORDS, SIMILAR
 from transforms.quality.words import Hashed, n_grams, scattered, words
 
 VALUES, BANDS, BAND_VALUES = 128, 9, 7

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from transforms.options import OVERLAP_WORDS
 from transforms.quality.figures import OVERLAP
-from transforms.quality.rules import OVERLAP_WORDS
 from transforms.quality.words import Hashed, Known, each_once, n_grams, word_places, words
 from transforms.records import ROW, TURNS, one_array, rejects_table
 from transforms.turns import Turns

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.quality.rules import TokenRule
+from transforms.options import TokenRule
 from transforms.storage import Folder, checked_work
 
 if TYPE_CHECKING:

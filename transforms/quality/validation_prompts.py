@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from transforms.quality.rules import SHINGLE_WORDS
+from transforms.options import SHINGLE_WORDS
 from transforms.quality.words import Hashed, distinct, n_grams, words
 
 MOST_LOOKED_AT = 10_000
