@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PURE := transforms/built_in.py transforms/chat.py transforms/chat_fields.py \
-	transforms/chunked_file.py transforms/code_points.py transforms/concatenation.py \
+	transforms/chunked_file.py transforms/text/unicode_ranges.py transforms/concatenation.py \
 	transforms/control_tokens.py transforms/conversation.py transforms/errors.py \
 	transforms/fields.py transforms/jinja_rows.py transforms/layout.py \
 	transforms/local_folder.py transforms/manifest.py transforms/mappings.py \
@@ -16,7 +16,7 @@ PURE := transforms/built_in.py transforms/chat.py transforms/chat_fields.py \
 	transforms/quality/gates.py transforms/quality/leakage.py transforms/quality/lengths.py \
 	transforms/quality/limit.py transforms/quality/measured.py transforms/quality/minhash.py \
 	transforms/quality/overlap.py transforms/options.py transforms/quality/tokens.py \
-	transforms/quality/validation_prompts.py transforms/quality/words.py \
+	transforms/quality/validation_prompts.py transforms/text/ngrams.py \
 	pipeline/allocators.py pipeline/benchmarks.py pipeline/catalog.py pipeline/download.py \
 	pipeline/explain.py pipeline/flags.py pipeline/on_worker.py pipeline/output.py \
 	pipeline/own_package.py pipeline/plan.py pipeline/quality_flags.py \

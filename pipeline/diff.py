@@ -24,7 +24,9 @@ from transforms.manifest import files as files_of
 from transforms.quality.asked import asked
 from transforms.records import SetFile
 from transforms.s3_place import S3Options
-from transforms.split import SPLITS, hash64, normalise_keys
+from transforms.split import SPLITS
+from transforms.text.hashing import hash64
+from transforms.text.normalization import normalise_keys
 
 _SEED = 0
 _BETWEEN = "\x1f"  # unit separator: what stands in one column cannot pass for the next one's

@@ -44,7 +44,8 @@ from transforms.render import render, sandbox_of
 from transforms.s3_place import S3Options, S3Place
 from transforms.shapes import Shape
 from transforms.shards import ShardWriter
-from transforms.split import SPLITS, SplitRule, normalise_keys
+from transforms.split import SPLITS, SplitRule
+from transforms.text.normalization import normalise_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

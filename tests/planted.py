@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from transforms.split import SplitRule, normalise_keys
+from transforms.split import SplitRule
+from transforms.text.normalization import normalise_keys
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdklmnrst"]
 

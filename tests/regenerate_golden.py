@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from pipeline import Request, prepare
 from transforms.built_in import chatml
-from transforms.split import SplitRule, normalise_keys
+from transforms.split import SplitRule
+from transforms.text.normalization import normalise_keys
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "pipeline" / "sample" / "reasoning.jsonl"

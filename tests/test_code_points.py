@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.code_points import TAIL, beyond_ascii, bounds, within
+from transforms.text.unicode_ranges import TAIL, beyond_ascii, bounds, within
 
 TEXTS = st.text(
     st.characters(exclude_categories=("Cs",)) | st.sampled_from("a\x7f\x80é\u07ff\u0800")

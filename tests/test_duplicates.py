@@ -26,8 +26,8 @@ from transforms.quality.minhash import (
     verified,
     wanted,
 )
-from transforms.quality.words import distinct, n_grams, words
 from transforms.records import TURNS
+from transforms.text.ngrams import distinct, n_grams, words
 from transforms.turns import Turn, Turns
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

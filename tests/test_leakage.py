@@ -20,8 +20,9 @@ from transforms.quality.validation_prompts import (
     merged,
     prompts_of,
 )
-from transforms.quality.words import Hashed, n_grams, words
-from transforms.split import hash64, normalise_keys
+from transforms.text.hashing import hash64
+from transforms.text.ngrams import Hashed, n_grams, words
+from transforms.text.normalization import normalise_keys
 
 # Few words, so that prompts share 3-grams, and short prompts are near each other.
 prompts = st.lists(st.sampled_from(["one", "two", "three", "four"]), max_size=9).map(" ".join)

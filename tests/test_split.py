@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
-from transforms.split import SPLITS, STABLE, VERSION, SplitRule, hash64, normalise_keys
+from transforms.split import SPLITS, VERSION, SplitRule
+from transforms.text.hashing import hash64
+from transforms.text.normalization import STABLE, normalise_keys
 
 # Text in which white space, composed and decomposed letters are common.
 TRICKY = " \t\n\r\x0b\x0c\x1c\x1f\x85\u00a0\u2003\u2028\u3000ab.\0"

@@ -34,7 +34,8 @@ from transforms.quality.looks import Surveyed
 from transforms.quality.survey import PROMPTS_FILE, Survey
 from transforms.quality.validation_prompts import Prompts, prompts_of
 from transforms.records import VALIDATION, Batch, Column, Piece, Unit
-from transforms.split import SplitRule, hash64
+from transforms.split import SplitRule
+from transforms.text.hashing import hash64
 
 ROWS = [("asked once", "a"), ("asked twice", "b"), ("asked twice", "b"), ("", "a"), ("asked", "c")]
 

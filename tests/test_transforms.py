@@ -57,7 +57,9 @@ from transforms.records import (
 )
 from transforms.render import REJECTED, Render
 from transforms.shapes import Shape
-from transforms.split import SplitRule, hash64, normalise_keys
+from transforms.split import SplitRule
+from transforms.text.hashing import hash64
+from transforms.text.normalization import normalise_keys
 from transforms.write import Write, WriteRejects
 
 JSON_LINES = Format("json_lines")

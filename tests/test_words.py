@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
-from transforms.quality.words import Hashed, Known, each_once, n_grams, word_places, words
+from transforms.text.hash_index import Known
+from transforms.text.hashing import each_once
+from transforms.text.ngrams import Hashed, n_grams, word_places, words
 
 _ALL = 2**64 - 1
 

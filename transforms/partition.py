@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.records import ASKED, ASKED_KEY, TURNS, VALIDATION, Batch, one_array
-from transforms.split import SplitRule, hash64, normalise_keys
+from transforms.split import SplitRule
+from transforms.text.hashing import hash64
+from transforms.text.normalization import normalise_keys
 
 
 @dataclass

@@ -15,9 +15,9 @@ from transforms import (
     formats,
 )
 from transforms.quality.duplicates import Drop, among, rows_of_piece
-from transforms.quality.words import each_once
 from transforms.records import REJECTS, ROW, Batch, Piece, Unit
 from transforms.stored_units import StoredUnits
+from transforms.text.hashing import each_once
 
 
 @dataclass

@@ -14,36 +14,15 @@ History of the scheme (``VERSION`` is part of every plan):
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from xxhash import xxh3_64_digest
 
-from transforms.code_points import TAIL, beyond_ascii, bounds, padded, within
+from transforms.text.hashing import hash64
 
 VERSION = 1
 SPLITS = ("train", "validation")
-
-# Characters that NFC leaves as they are whatever stands beside them (Unicode's NFC_Quick_Check is
-# Yes, and they are no combining marks), and no white space: those that most texts beyond ASCII are
-# made of.  Rows with others are looked at one by one, so it does not matter which are missing.
-STABLE = bounds(
-    *((0x00A1, 0x02FF), (0x0388, 0x0482), (0x048A, 0x052F)),  # Latin, Greek, Cyrillic
-    *((0x05D0, 0x05EA), (0x0621, 0x064A)),  # Hebrew, Arabic
-    *((0x200B, 0x2027), (0x2030, 0x205E), (0x20A0, 0x20C0)),  # punctuation, currencies
-    *((0x2190, 0x2328), (0x232B, 0x2ADB)),  # arrows, mathematics, boxes, symbols
-    *((0x3001, 0x3029), (0x3041, 0x3096), (0x309B, 0x30FF)),  # kana and its punctuation
-    *((0x4E00, 0x9FFF), (0xAC00, 0xD7A3)),  # Chinese characters, Korean syllables
-    *((0xFE0F, 0xFE0F), (0xFF01, 0xFF60)),  # emoji style, full width
-    *((0x1D400, 0x1D7FF), (0x1F300, 0x1FAFF)),  # mathematical letters, emoji
-)
-
-_SPACE = 32
-# Which bytes are ASCII's other white space, as str.split takes it: all of them below _SPACE.
-_SPACES = np.isin(np.arange(_SPACE), (*range(9, 14), *range(28, 32)))
 
 
 @dataclass(frozen=True)
@@ -73,64 +52,3 @@ class SplitRule:
             return np.ones(len(hashes), dtype=bool)
         marks: np.ndarray = hashes < np.uint64(self.threshold)
         return marks
-
-
-def hash64(seed: int, keys: pa.StringArray) -> np.ndarray:
-    """XXH3-64 of each key's UTF-8 bytes; shape (len(keys),), dtype uint64."""
-    seed %= 2**64
-    keys = keys.cast(pa.large_binary())
-    _, offsets, data = keys.buffers()
-    ends = np.frombuffer(offsets, dtype=np.int64)[
-        keys.offset : keys.offset + len(keys) + 1
-    ].tolist()
-    view = memoryview(data) if data is not None else memoryview(b"")
-    # Python's own loop, and so the slowest part of a row: digests take less of it than numbers.
-    digests = [xxh3_64_digest(view[a:b], seed) for a, b in zip(ends, ends[1:], strict=False)]
-    return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
-
-
-def normalise_keys(values: pa.StringArray) -> pa.StringArray:
-    """NFC, trimmed, runs of white space folded to one space; of each value (none null) alone.
-
-    That is ``" ".join(unicodedata.normalize("NFC", value).split())``, faster.
-    """
-    folded, uneven, unstable = _fold(values)
-    # Which of the ways a row takes depends on the row alone, never on its neighbours.
-    uneven = pc.and_not(uneven, unstable)
-    if pc.any(uneven).as_py():
-        trimmed = pc.ascii_trim_whitespace(folded.filter(uneven))
-        words = pc.binary_join(pc.ascii_split_whitespace(trimmed), " ")
-        folded = pc.replace_with_mask(folded, uneven, words)
-    if not pc.any(unstable).as_py():
-        return folded
-    # Not pc.utf8_normalize: up to pyarrow 25 its NFC does not compose (apache/arrow#51225), so
-    # that rows would change their split with the release that mends it; it is slower, too.
-    texts = (unicodedata.normalize("NFC", text) for text in values.filter(unstable).to_pylist())
-    composed = pa.array([" ".join(text.split()) for text in texts], pa.string())
-    return pc.replace_with_mask(folded, unstable, composed)
-
-
-def _fold(
-    values: pa.StringArray,
-) -> tuple[pa.StringArray, pa.BooleanArray, pa.BooleanArray]:
-    """(values, uneven, unstable): the values with a space for each ASCII white space, which of them
-    still hold spaces at an end or next to each other, and which hold characters that are not
-    ``STABLE``.
-    """
-    text, edges = padded(values)
-    # Outside the interpreter's lock, unlike bytes.translate; few bytes are below a space.
-    low = np.flatnonzero(text < _SPACE)
-    text[low[_SPACES[text[low]]]] = _SPACE
-    folded = pa.StringArray.from_buffers(len(values), pa.py_buffer(edges), pa.py_buffer(text))
-    uneven, unstable = np.zeros((2, len(values)), bool)
-    space = text[:-TAIL] == _SPACE
-    if space.any():
-        # A pair that crosses from one row to the next marks a row that ends with a space anyway.
-        pairs = np.flatnonzero(space[1:] & space[:-1])
-        uneven[np.searchsorted(edges, pairs, "right") - 1] = True
-        filled = np.flatnonzero(edges[1:] > edges[:-1])
-        uneven[filled] |= space[edges[filled]] | space[edges[filled + 1] - 1]
-    at, codes = beyond_ascii(text)
-    if len(at):
-        unstable[np.searchsorted(edges, at[~within(codes, STABLE)], "right") - 1] = True
-    return folded, pa.array(uneven), pa.array(unstable)

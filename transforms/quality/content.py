@@ -13,9 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.quality.words import scattered
 from transforms.records import TURNS, one_array
-from transforms.split import hash64
+from transforms.text.hashing import hash64, scattered
 from transforms.turns import Turns
 
 SEEDS = (0x7265_6173, 0x6F6E_666F)

@@ -22,7 +22,9 @@ import pyarrow as pa
 
 from transforms.options import SHINGLE_WORDS, SIMILAR
 from transforms.quality.validation_prompts import Prompts
-from transforms.quality.words import Hashed, Known, Sieve, distinct, each_once, n_grams, words
+from transforms.text.hash_index import Known, Sieve
+from transforms.text.hashing import each_once
+from transforms.text.ngrams import Hashed, distinct, n_grams, words
 
 _SHOWN_CHARS = 300
 _MOST_EXAMPLES = 20

@@ -21,7 +21,8 @@ from rensa import RMinHash  # type: ignore[import-untyped]
 
 from transforms.options import SHINGLE_WORDS, SIMILAR
 from transforms.quality.duplicates import Drop
-from transforms.quality.words import Hashed, n_grams, scattered, words
+from transforms.text.hashing import scattered
+from transforms.text.ngrams import Hashed, n_grams, words
 
 VALUES, BANDS, BAND_VALUES = 128, 9, 7
 _SEED = 42

@@ -16,8 +16,8 @@ from transforms.quality.content import contents
 from transforms.quality.duplicates import Drop, place
 from transforms.quality.looks import Surveyed
 from transforms.quality.minhash import Links, Said, Wanted, left_out, verified, wanted
-from transforms.quality.words import distinct, n_grams, words
 from transforms.records import ROW, Unit
+from transforms.text.ngrams import distinct, n_grams, words
 
 _Row = tuple[int, int]
 

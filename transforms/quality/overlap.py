@@ -14,8 +14,10 @@ import pyarrow as pa
 
 from transforms.options import OVERLAP_WORDS
 from transforms.quality.figures import OVERLAP
-from transforms.quality.words import Hashed, Known, each_once, n_grams, word_places, words
 from transforms.records import ROW, TURNS, one_array, rejects_table
+from transforms.text.hash_index import Known
+from transforms.text.hashing import each_once
+from transforms.text.ngrams import Hashed, n_grams, word_places, words
 from transforms.turns import Turns
 
 LEAST_WORDS = 8

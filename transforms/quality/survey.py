@@ -47,8 +47,9 @@ from transforms.quality.validation_prompts import (
     prompts_of,
 )
 from transforms.records import ROW, Unit, one_array
-from transforms.split import hash64, normalise_keys
 from transforms.storage import Folder, note_survey
+from transforms.text.hashing import hash64
+from transforms.text.normalization import normalise_keys
 
 PROMPTS_FILE = "validation-prompts.ipc"
 """Work file of the validation prompts to look for: hashes, no text."""

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.options import SHINGLE_WORDS
-from transforms.quality.words import Hashed, distinct, n_grams, words
+from transforms.text.ngrams import Hashed, distinct, n_grams, words
 
 MOST_LOOKED_AT = 10_000
 """With that many a share of 0.1 % is known to within 0.03 %."""

@@ -1,0 +1,1 @@
+"""Arrays of text: hashing, normalisation, n-grams and an index of hashes; no rule of the job."""
