@@ -1,16 +1,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PURE := transforms/built_in.py transforms/chat.py transforms/chat_fields.py \
-	transforms/chunked_file.py transforms/text/unicode_ranges.py transforms/concatenation.py \
+	transforms/storage/chunked_file.py transforms/text/unicode_ranges.py transforms/concatenation.py \
 	transforms/control_tokens.py transforms/conversation.py transforms/errors.py \
 	transforms/fields.py transforms/jinja_rows.py transforms/layout.py \
-	transforms/local_folder.py transforms/manifest.py transforms/mappings.py \
+	transforms/storage/local.py transforms/storage/manifest.py transforms/mappings.py \
 	transforms/pair_turns.py transforms/pairs.py transforms/reading_turns.py \
 	transforms/reasoning.py transforms/records.py transforms/rendering.py transforms/roles.py \
 	transforms/s3.py transforms/s3_claim.py transforms/s3_client.py transforms/s3_errors.py \
 	transforms/s3_folder.py transforms/s3_retries.py transforms/sandbox.py \
 	transforms/sandbox_child.py transforms/shapes.py transforms/shards.py transforms/split.py \
-	transforms/storage.py transforms/text_parts.py transforms/turns.py transforms/work_units.py \
+	transforms/storage/store.py transforms/text_parts.py transforms/turns.py transforms/work_units.py \
 	transforms/quality/asked.py transforms/quality/balance.py transforms/quality/content.py \
 	transforms/quality/duplicates.py transforms/quality/figures.py \
 	transforms/quality/gates.py transforms/quality/leakage.py transforms/quality/lengths.py \

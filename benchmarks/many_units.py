@@ -76,9 +76,9 @@ def plan(shape: str, folder: Path) -> dict[str, float]:
     from pipeline import job
     from pipeline.plan import make_plan
     from pipeline.request import Request
-    from transforms.local_folder import LocalFolder
     from transforms.s3_folder import S3Folder
     from transforms.s3_place import S3Place
+    from transforms.storage.local import LocalFolder
     from transforms.stored_units import StoredUnits
 
     request = Request(dataset="listing", output=str(folder / "out"), shard_size=UNIT_BYTES)
@@ -137,8 +137,8 @@ def some_rows(folder: object, name: str) -> Iterator[bytes]:
 def commit(_: str, folder: Path) -> dict[str, float]:
     """Commits a set whose shards nobody wrote, with a plan that lies beside it."""
     from transforms import commit as under_test
-    from transforms.local_folder import LocalFolder
     from transforms.quality.gates import Gates
+    from transforms.storage.local import LocalFolder
 
     output = LocalFolder(str(folder / "out"))
     contents = under_test.Contents(
@@ -161,8 +161,8 @@ def commit(_: str, folder: Path) -> dict[str, float]:
 
 def records() -> Iterator[Any]:
     """Every unit's three records, none of which shares anything with another."""
-    from transforms.layout import shard_path
     from transforms.records import Shard
+    from transforms.storage.names import shard_path
 
     rejected = {"empty-response": 1}
     for unit in range(UNITS):

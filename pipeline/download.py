@@ -25,16 +25,16 @@ from filelock import FileLock, Timeout
 
 from pipeline.fetch import FILES_AT_ONCE, Received, Wanted, check_space, fetch, is_right
 from transforms import layout
-from transforms.disk import sync
 from transforms.errors import OutputTaken, UsageError, VerificationFailed
-from transforms.layout import DATASET_DICT, MANIFEST
-from transforms.local_folder import explained
-from transforms.manifest import files as files_of
-from transforms.manifest import parse
 from transforms.records import SetFile
 from transforms.s3 import Bucket
 from transforms.s3_place import S3Options, S3Place
 from transforms.split import SPLITS
+from transforms.storage.checksums import sync
+from transforms.storage.local import explained
+from transforms.storage.manifest import files as files_of
+from transforms.storage.manifest import parse
+from transforms.storage.names import DATASET_DICT, MANIFEST
 
 _PLAIN = S3Options()
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
 
-from transforms.disk import hash_file, sync
 from transforms.errors import OutputTaken, StorageError, VerificationFailed
 from transforms.s3 import Bucket
+from transforms.storage.checksums import hash_file, sync
 
 FILES_AT_ONCE = 4  # each in parts: together they use the connections of one client
 _SPARE_BYTES = 16 * 2**20  # a disk that is full to its last byte harms others

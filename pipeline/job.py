@@ -42,7 +42,7 @@ from transforms.read import Read, Units
 from transforms.recall import Recall, RecallRows, runs
 from transforms.records import Shard, Unit
 from transforms.render import REJECTED, Render
-from transforms.storage import Folder, Hold
+from transforms.storage.store import Folder, Hold
 from transforms.stored_units import MAX_INLINE, StoredUnits
 from transforms.write import Write, WriteRejects
 

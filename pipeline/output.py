@@ -7,10 +7,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from pipeline.request import Request
-from transforms.local_folder import LocalFolder
 from transforms.s3_folder import S3Folder, answers
 from transforms.s3_place import S3Options, S3Place, is_s3
-from transforms.storage import Folder, recall
+from transforms.storage.local import LocalFolder
+from transforms.storage.store import Folder, recall
 
 SET_NAME = "processed_reasoning"
 """What the guide calls a prepared set."""

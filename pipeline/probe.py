@@ -33,8 +33,8 @@ from pipeline.request import Request
 from transforms import formats
 from transforms.errors import DataPrepError, RunnerFailed, of_name
 from transforms.formats.files import open_binary
-from transforms.local_folder import LocalFolder
-from transforms.storage import Folder
+from transforms.storage.local import LocalFolder
+from transforms.storage.store import Folder
 from transforms.work_units import DEFAULT_UNIT_BYTES
 
 _KEYS = 32  # enough for each of a dozen workers to get one; each costs two requests on S3

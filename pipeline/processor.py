@@ -36,7 +36,6 @@ from transforms.errors import BadInput, UsageError
 from transforms.fields import detect
 from transforms.formats.columns import text_rows, typed_columns
 from transforms.formats.rows import numbered
-from transforms.local_folder import LocalFolder
 from transforms.mappings import AnyMapping, FieldMapping, TurnMapping
 from transforms.normalize import rows_of
 from transforms.records import SetFile, one_array
@@ -45,6 +44,7 @@ from transforms.s3_place import S3Options, S3Place
 from transforms.shapes import Shape
 from transforms.shards import ShardWriter
 from transforms.split import SPLITS, SplitRule
+from transforms.storage.local import LocalFolder
 from transforms.text.normalization import normalise_keys
 
 if TYPE_CHECKING:

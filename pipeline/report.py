@@ -17,13 +17,13 @@ from typing import Any
 from pipeline.set_place import set_place
 from pipeline.verify import begin
 from transforms.errors import StorageError, UsageError, VerificationFailed
-from transforms.layout import DATASET_DICT, MANIFEST
-from transforms.manifest import files as files_of
 from transforms.report.figures import plain
 from transforms.report.headline import Headline, headlines
 from transforms.report.page import BEGINNING, page
 from transforms.report.told import Told
 from transforms.s3_place import S3Options, is_s3
+from transforms.storage.manifest import files as files_of
+from transforms.storage.names import DATASET_DICT, MANIFEST
 
 _OTHERS = re.compile(r"[^A-Za-z0-9._-]+")
 

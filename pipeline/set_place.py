@@ -1,6 +1,6 @@
 """Where a finished set lies to be read: a local folder or an S3 address, behind the same methods.
 
-``transforms.storage.Folder`` is the seam for writing a set; this one never writes.
+``transforms.storage.store.Folder`` is the seam for writing a set; this one never writes.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from transforms.errors import UsageError
-from transforms.local_folder import LocalFolder
 from transforms.s3_folder import S3Folder
 from transforms.s3_place import S3Options, S3Place, is_s3
-from transforms.storage import STOPPED, SUBMITTED, WRITING, Folder
+from transforms.storage.local import LocalFolder
+from transforms.storage.store import STOPPED, SUBMITTED, WRITING, Folder
 
 COMPLETE = "complete"
 

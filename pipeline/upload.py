@@ -20,10 +20,10 @@ from typing import Any
 
 from transforms import layout
 from transforms.errors import DataPrepError, OutputTaken, UsageError, VerificationFailed
-from transforms.manifest import files as files_of
-from transforms.manifest import parse
 from transforms.records import SetFile
 from transforms.s3_folder import S3Folder
+from transforms.storage.manifest import files as files_of
+from transforms.storage.manifest import parse
 
 _FILES_AT_ONCE = 4
 _DATED = re.compile(r"\d{8}_\d{6}(_\d+)?$")

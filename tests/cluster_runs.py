@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import pytest
 from cluster_programs import LOG_CHARS, Program, Programs
 
-from transforms.local_folder import LocalFolder
+from transforms.storage.local import LocalFolder
 
 JOB_SECONDS = 300.0  # half a minute when the machine has nothing else to do
 _GONE_SECONDS = 15.0  # Beam asks a job server to stop for five seconds, then kills it

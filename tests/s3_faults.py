@@ -30,9 +30,9 @@ from s3_servers import ROOT_ACCESS, ROOT_SECRET, Proxy, S3Server, Toxiproxy
 
 from pipeline.cli import main
 from transforms import s3, s3_client
-from transforms.local_folder import LocalFolder
 from transforms.s3_folder import S3Folder
 from transforms.s3_place import S3Options, S3Place
+from transforms.storage.local import LocalFolder
 
 SAMPLE = Path(__file__).parents[1] / "pipeline" / "sample" / "reasoning.jsonl"
 WAYS = ("upload", "straight")  # a prepared folder is sent, or the workers write to S3 themselves

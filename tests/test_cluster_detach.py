@@ -16,7 +16,7 @@ from s3_servers import S3Server
 
 from pipeline.status import COMPLETE, look
 from transforms.s3_place import S3Options
-from transforms.storage import SUBMITTED
+from transforms.storage.store import SUBMITTED
 
 pytestmark = pytest.mark.clusters
 

@@ -18,7 +18,7 @@ from cluster_workers import WorkerPool
 from clusters import FlinkCluster, RestartingFlink, SparkCluster
 from s3_runs import without_run
 
-from transforms.layout import DATASET_DICT
+from transforms.storage.names import DATASET_DICT
 
 pytestmark = pytest.mark.clusters
 

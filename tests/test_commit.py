@@ -22,11 +22,12 @@ from transforms.commit import (
     reject_reasons,
 )
 from transforms.errors import GateFailed, VerificationFailed
-from transforms.layout import SCHEMA, shard_path
-from transforms.local_folder import LocalFolder
+from transforms.layout import SCHEMA
 from transforms.quality.gates import Gates
 from transforms.records import Shard
 from transforms.shards import ShardWriter
+from transforms.storage.local import LocalFolder
+from transforms.storage.names import shard_path
 
 CONTENTS = Contents(
     dataset="some/set",

@@ -18,13 +18,14 @@ import pytest
 from conftest import REPOSITORY
 
 from transforms.commit import Contents, commit
-from transforms.layout import SCHEMA, shard_path
-from transforms.local_folder import LocalFolder
+from transforms.layout import SCHEMA
 from transforms.quality.gates import Gates
 from transforms.records import Shard
 from transforms.s3_folder import answers
 from transforms.shards import ShardWriter
-from transforms.storage import SPLITS_RECORD, Seen, record
+from transforms.storage.local import LocalFolder
+from transforms.storage.names import shard_path
+from transforms.storage.store import SPLITS_RECORD, Seen, record
 
 UNITS = 100_000
 BEFORE_ANY_MB = 250

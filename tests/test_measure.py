@@ -30,7 +30,6 @@ from test_transforms import given_batches, run
 from pipeline.cli import main
 from transforms.errors import StorageError, VerificationFailed
 from transforms.layout import COLUMNS
-from transforms.local_folder import LocalFolder
 from transforms.options import QualityRules
 from transforms.quality.balance import MOST_VALUES, Values
 from transforms.quality.measure import Measure, without_counts
@@ -47,7 +46,8 @@ from transforms.records import TOKENS, VALIDATION, Batch, Piece, Shard, Written,
 from transforms.s3_folder import S3Folder
 from transforms.s3_place import S3Place
 from transforms.shapes import Shape
-from transforms.storage import Folder, record
+from transforms.storage.local import LocalFolder
+from transforms.storage.store import Folder, record
 from transforms.write import Write
 
 RULES = QualityRules(balance=("domain",))

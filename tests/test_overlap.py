@@ -18,7 +18,6 @@ from test_transforms import a_batch, codes_of, error_of, given_batches, run
 from test_words import slow_words
 
 from transforms.errors import StorageError
-from transforms.local_folder import LocalFolder
 from transforms.options import Benchmark, QualityRules
 from transforms.quality.decontaminate import Decontaminate
 from transforms.quality.overlap import (
@@ -33,6 +32,7 @@ from transforms.quality.overlap import (
     unpack,
 )
 from transforms.records import ROW, TURNS, Batch
+from transforms.storage.local import LocalFolder
 from transforms.turns import Turn, Turns
 
 

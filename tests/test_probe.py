@@ -32,10 +32,10 @@ from pipeline.probe import _AsSource, _explained, _wanted
 from pipeline.request import Request
 from pipeline.runners import options_for, runner_for
 from transforms.errors import AccessDenied, BadInput, DataPrepError, RunnerFailed, StorageError
-from transforms.local_folder import LocalFolder
 from transforms.s3_folder import S3Folder
 from transforms.s3_place import S3Place
-from transforms.storage import Folder
+from transforms.storage.local import LocalFolder
+from transforms.storage.store import Folder
 
 HOST = socket.gethostname()
 GIB = 2**30

@@ -21,11 +21,11 @@ from pipeline.cli import main
 from pipeline.verify import verify
 from transforms import s3_client
 from transforms.errors import StorageError
-from transforms.local_folder import LocalFolder
 from transforms.read import _ReadUnitFn
 from transforms.records import Batch, Unit, Written
 from transforms.s3_folder import S3Folder
 from transforms.s3_place import S3Options
+from transforms.storage.local import LocalFolder
 
 UNITS = 4
 ROWS = 2400

@@ -24,15 +24,16 @@ from pipeline.verify import verify
 from transforms import s3
 from transforms.commit import Contents, commit
 from transforms.errors import DataPrepError, OutputTaken, VerificationFailed
-from transforms.layout import SCHEMA, shard_path
-from transforms.local_folder import LocalFolder
+from transforms.layout import SCHEMA
 from transforms.quality.gates import Gates
 from transforms.records import Shard
 from transforms.s3_claim import Claim
 from transforms.s3_folder import S3Folder
 from transforms.s3_place import S3Place
 from transforms.shards import ShardWriter
-from transforms.storage import Folder
+from transforms.storage.local import LocalFolder
+from transforms.storage.names import shard_path
+from transforms.storage.store import Folder
 
 UNITS = 2
 

@@ -23,11 +23,11 @@ from pipeline.cli import main
 from pipeline.status import Status, look
 from transforms import s3_claim
 from transforms.errors import BadInput, OutputTaken, UsageError
-from transforms.local_folder import LocalFolder
 from transforms.records import Shard
 from transforms.s3_folder import S3Folder
 from transforms.s3_place import S3Options, S3Place, is_s3
-from transforms.storage import SPLITS_RECORD, Folder, record
+from transforms.storage.local import LocalFolder
+from transforms.storage.store import SPLITS_RECORD, Folder, record
 
 PLAN = CONTENTS.plan_digest
 JOB = "Flink's job mine, see http://flink:8081/#/job/running/b2/overview"
@@ -36,7 +36,7 @@ KEYS = {"address", "state", "units", "finished", "rows", "started", "job", "coun
 # A run that dies in the middle.
 DIE = """
 import os, sys
-from transforms.local_folder import LocalFolder
+from transforms.storage.local import LocalFolder
 with LocalFolder(sys.argv[1]).claimed("plan", units=3):
     os._exit(9)
 """

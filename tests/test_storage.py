@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from transforms.errors import AccessDenied, OutputTaken, StorageError
-from transforms.local_folder import LocalFolder
 from transforms.records import Shard, Written
-from transforms.storage import SPLITS_RECORD, note_survey, record
+from transforms.storage.local import LocalFolder
+from transforms.storage.store import SPLITS_RECORD, note_survey, record
 
 HOLD = """
 import sys
-from transforms.local_folder import LocalFolder
+from transforms.storage.local import LocalFolder
 with LocalFolder(sys.argv[1]).claimed():
     print("held", flush=True)
     sys.stdin.read()

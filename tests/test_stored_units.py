@@ -11,8 +11,8 @@ import transforms.stored_units
 from pipeline.job import run
 from pipeline.plan import make_plan
 from pipeline.request import Request
-from transforms.local_folder import LocalFolder
 from transforms.records import Piece, Unit
+from transforms.storage.local import LocalFolder
 from transforms.stored_units import StoredUnits
 
 

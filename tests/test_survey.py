@@ -25,7 +25,6 @@ from transforms.built_in import chatml
 from transforms.conversation import ConversationRules
 from transforms.errors import StorageError, VerificationFailed
 from transforms.formats import Format, Source
-from transforms.local_folder import LocalFolder
 from transforms.mappings import FieldMapping
 from transforms.options import QualityRules
 from transforms.quality.duplicates import rows_of_piece
@@ -35,6 +34,7 @@ from transforms.quality.survey import PROMPTS_FILE, Survey
 from transforms.quality.validation_prompts import Prompts, prompts_of
 from transforms.records import VALIDATION, Batch, Column, Piece, Unit
 from transforms.split import SplitRule
+from transforms.storage.local import LocalFolder
 from transforms.text.hashing import hash64
 
 ROWS = [("asked once", "a"), ("asked twice", "b"), ("asked twice", "b"), ("", "a"), ("asked", "c")]

@@ -27,7 +27,6 @@ import transforms.quality.tokens as tokens_module
 from transforms.built_in import built_in, chatml
 from transforms.chat import ChatFormat
 from transforms.errors import StorageError
-from transforms.local_folder import LocalFolder
 from transforms.options import TokenRule
 from transforms.quality.limit import Limit, TooLong
 from transforms.quality.tokens import TOKENIZER_FILE, TokenCounter, stored_counter
@@ -35,6 +34,7 @@ from transforms.records import ROW, TOKENS, TURNS
 from transforms.render import RenderedRows, render, sandbox_of
 from transforms.sandbox import DEFAULT_DATE
 from transforms.shapes import Shape
+from transforms.storage.local import LocalFolder
 from transforms.turns import ASSISTANT, USER, Turn, Turns
 
 COUNTER = TokenCounter(byte_bpe())

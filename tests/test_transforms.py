@@ -34,7 +34,6 @@ from transforms.errors import (
 )
 from transforms.formats import Format, Source
 from transforms.layout import COLUMNS
-from transforms.local_folder import LocalFolder
 from transforms.mappings import FieldMapping
 from transforms.normalize import Normalize
 from transforms.partition import Partition
@@ -58,6 +57,7 @@ from transforms.records import (
 from transforms.render import REJECTED, Render
 from transforms.shapes import Shape
 from transforms.split import SplitRule
+from transforms.storage.local import LocalFolder
 from transforms.text.hashing import hash64
 from transforms.text.normalization import normalise_keys
 from transforms.write import Write, WriteRejects

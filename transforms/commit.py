@@ -23,7 +23,6 @@ import apache_beam as beam
 
 from transforms import layout
 from transforms.errors import VerificationFailed
-from transforms.layout import REJECTS_FOLDER
 from transforms.options import QualityRules
 from transforms.quality.figures import figures
 from transforms.quality.gates import Gates, check, judge
@@ -35,7 +34,8 @@ from transforms.report.told import Told
 from transforms.shapes import Shape
 from transforms.shards import HashingFile
 from transforms.split import SPLITS
-from transforms.storage import Folder, required_work
+from transforms.storage.names import REJECTS_FOLDER
+from transforms.storage.store import Folder, required_work
 
 PLAN_FILE = "plan.json"
 """Work file of a plan that is too large for the pipeline's graph."""

@@ -23,26 +23,11 @@ from typing import Any
 from transforms.records import SetFile, Shard
 from transforms.shapes import Shape, describe
 from transforms.split import SPLITS
+from transforms.storage.names import REPORT
 
 DEFAULT_SHAPE = Shape()
 COLUMNS = DEFAULT_SHAPE.columns
 SCHEMA = DEFAULT_SHAPE.schema
-
-RECORD_BATCH_ROWS = 1000
-"""Rows in a record batch of a shard, as ``datasets`` writes them: the grain of random access."""
-
-DATASET_DICT = "dataset_dict.json"
-MANIFEST = "manifest.json"
-CARD = "README.md"
-REPORT = "report.html"
-REJECTS_FOLDER = "rejects"
-FORMAT_VERSION = 1
-
-
-def shard_path(split: str, number: int, of: int) -> str:
-    """Where shard ``number`` of ``of`` lies: ``train/data-00003-of-00012.arrow``."""
-    ending = "jsonl" if split == REJECTS_FOLDER else "arrow"
-    return f"{split}/data-{number:05d}-of-{of:05d}.{ending}"
 
 
 def to_json(value: Any) -> bytes:

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from transforms import coders  # noqa: F401 (registers the coder of Batch)
-from transforms.chunked_file import ChunkedFile
 from transforms.errors import VerificationFailed
 from transforms.records import VALIDATION, Batch, Piece, Shard
 from transforms.split import SPLITS
-from transforms.storage import Folder, recall
+from transforms.storage.chunked_file import ChunkedFile
+from transforms.storage.store import Folder, recall
 
 _UNKNOWN = Piece("", 0, 0)
 

@@ -31,7 +31,7 @@ from transforms.records import (
 from transforms.rendering import ESCAPED, KEPT, OWN_SYSTEM, render_turns
 from transforms.sandbox import Sandbox, TemplateSource
 from transforms.shapes import Shape, shape_pairs, shape_turns
-from transforms.storage import Folder
+from transforms.storage.store import Folder
 from transforms.turns import ASSISTANT, USER, Turn, Turns
 
 REJECTED = "rejected"

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from transforms import s3_client
-from transforms.disk import hash_file
 from transforms.errors import BadInput, StorageError, VerificationFailed
 from transforms.s3_place import S3Options
+from transforms.storage.checksums import hash_file
 
 PART_BYTES = 16 * 2**20
 """Every part of a transfer but the last: some stores (R2) want them equal, S3 takes 10,000."""

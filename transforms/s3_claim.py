@@ -22,7 +22,7 @@ from typing import Any
 
 from transforms.errors import DataPrepError, OutputTaken, StorageError
 from transforms.s3 import Bucket, Conflict
-from transforms.storage import STOPPED, SUBMITTED, WRITING, taken_by_a_job
+from transforms.storage.store import STOPPED, SUBMITTED, WRITING, taken_by_a_job
 
 LEASE_SECONDS = 90.0
 RENEW_SECONDS = 20.0

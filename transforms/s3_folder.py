@@ -24,12 +24,12 @@ from typing import Any, TypeVar
 
 from transforms import s3_claim
 from transforms.errors import AccessDenied, DataPrepError, OutputTaken, VerificationFailed
-from transforms.layout import DATASET_DICT, MANIFEST
 from transforms.records import SetFile, Shard, Written
 from transforms.s3 import Bucket
 from transforms.s3_claim import Claim
 from transforms.s3_place import S3Options, S3Place
-from transforms.storage import CHUNK_BYTES, CLAIM, SUBMITTED, WORK, Seen
+from transforms.storage.names import DATASET_DICT, MANIFEST
+from transforms.storage.store import CHUNK_BYTES, CLAIM, SUBMITTED, WORK, Seen
 
 REQUESTS_AT_ONCE = 16
 _LOOK_SECONDS = 2.0

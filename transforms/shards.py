@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.errors import StorageError
-from transforms.layout import RECORD_BATCH_ROWS, SCHEMA
+from transforms.layout import SCHEMA
 from transforms.records import Written
+from transforms.storage.names import RECORD_BATCH_ROWS
 
 
 class HashingFile(io.RawIOBase):

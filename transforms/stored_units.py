@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 
 from transforms.records import Piece, Unit
-from transforms.storage import Folder, required_work
+from transforms.storage.store import Folder, required_work
 
 MAX_INLINE = 1000
 """More units than this travel as files: runners limit the size of a graph (Flink to 10 MB)."""

@@ -24,13 +24,13 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import formats
 from transforms.errors import VerificationFailed
-from transforms.layout import REJECTS_FOLDER, shard_path
 from transforms.quality.measured import Measured, measure, to_text, together
 from transforms.records import VALIDATION, Batch, Shard, Written
 from transforms.shapes import Shape
 from transforms.shards import HashingFile, ShardWriter
 from transforms.split import SPLITS
-from transforms.storage import REJECTS_RECORD, SPLITS_RECORD, Folder, record
+from transforms.storage.names import REJECTS_FOLDER, shard_path
+from transforms.storage.store import REJECTS_RECORD, SPLITS_RECORD, Folder, record
 
 
 @dataclass

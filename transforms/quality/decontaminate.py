@@ -13,7 +13,7 @@ from transforms import coders  # noqa: F401 (registers the coder of Batch)
 from transforms.options import Benchmark, QualityRules
 from transforms.quality.overlap import Finder, Pieces, decontaminated, file_of, unpack
 from transforms.records import Batch
-from transforms.storage import Folder, checked_work
+from transforms.storage.store import Folder, checked_work
 
 
 @dataclass

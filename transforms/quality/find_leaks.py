@@ -21,7 +21,7 @@ from transforms.quality.survey import PROMPTS_FILE
 from transforms.quality.validation_prompts import BYTES_AT_ONCE, NONE, Prompts
 from transforms.records import ASKED, ASKED_KEY, VALIDATION, Batch, one_array
 from transforms.split import SplitRule
-from transforms.storage import Folder, required_work
+from transforms.storage.store import Folder, required_work
 from transforms.text.hashing import hash64
 from transforms.text.normalization import normalise_keys
 

@@ -47,7 +47,7 @@ from transforms.quality.validation_prompts import (
     prompts_of,
 )
 from transforms.records import ROW, Unit, one_array
-from transforms.storage import Folder, note_survey
+from transforms.storage.store import Folder, note_survey
 from transforms.text.hashing import hash64
 from transforms.text.normalization import normalise_keys
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.options import TokenRule
-from transforms.storage import Folder, checked_work
+from transforms.storage.store import Folder, checked_work
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from transforms.layout import REJECTS_FOLDER
 from transforms.quality.figures import OVERLAP
 from transforms.records import SetFile, Shard
 from transforms.report.figures import (
@@ -22,6 +21,7 @@ from transforms.report.figures import (
 from transforms.report.headline import contamination, kept_rows, leakage
 from transforms.report.told import Told
 from transforms.split import SPLITS
+from transforms.storage.names import REJECTS_FOLDER
 
 _MOST_ROWS = 50
 _MOST_FILES = 20

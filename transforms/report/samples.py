@@ -13,11 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from transforms.chunked_file import ChunkedFile
 from transforms.errors import VerificationFailed
-from transforms.layout import RECORD_BATCH_ROWS, REJECTS_FOLDER
 from transforms.records import SetFile, Shard
 from transforms.split import SPLITS
+from transforms.storage.chunked_file import ChunkedFile
+from transforms.storage.names import RECORD_BATCH_ROWS, REJECTS_FOLDER
 from transforms.text_parts import PROMPT, RESPONSE, TEMPLATE, Marks, parts
 
 SAMPLES = 20

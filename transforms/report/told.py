@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from transforms.errors import VerificationFailed
-from transforms.layout import MANIFEST
 from transforms.report.figures import DISTANCE, Figure
+from transforms.storage.names import MANIFEST
 
 _MOST = 2**63
 

@@ -27,7 +27,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from transforms.disk import hash_file, sync
 from transforms.errors import (
     AccessDenied,
     DataPrepError,
@@ -35,9 +34,10 @@ from transforms.errors import (
     StorageError,
     VerificationFailed,
 )
-from transforms.layout import DATASET_DICT, MANIFEST
 from transforms.records import SetFile, Shard, Written
-from transforms.storage import (
+from transforms.storage.checksums import hash_file, sync
+from transforms.storage.names import DATASET_DICT, MANIFEST
+from transforms.storage.store import (
     CHUNK_BYTES,
     CLAIM,
     STOPPED,

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from transforms.errors import VerificationFailed
-from transforms.layout import DATASET_DICT, FORMAT_VERSION, MANIFEST
 from transforms.records import SetFile
+from transforms.storage.names import DATASET_DICT, FORMAT_VERSION, MANIFEST
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -1,0 +1,1 @@
+"""Where a set is written and read: a local folder or S3, the manifest, file names."""
