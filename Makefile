@@ -7,8 +7,8 @@ PURE := transforms/built_in.py transforms/chat.py transforms/chat_fields.py \
 	transforms/storage/local.py transforms/storage/manifest.py transforms/mappings.py \
 	transforms/pair_turns.py transforms/pairs.py transforms/reading_turns.py \
 	transforms/reasoning.py transforms/records.py transforms/rendering.py transforms/roles.py \
-	transforms/s3.py transforms/s3_claim.py transforms/s3_client.py transforms/s3_errors.py \
-	transforms/s3_folder.py transforms/s3_retries.py transforms/sandbox.py \
+	transforms/storage/s3/bucket.py transforms/storage/s3/lease.py transforms/storage/s3/client.py transforms/storage/s3/errors.py \
+	transforms/storage/s3/store.py transforms/storage/s3/retries.py transforms/sandbox.py \
 	transforms/sandbox_child.py transforms/shapes.py transforms/shards.py transforms/split.py \
 	transforms/storage/store.py transforms/text_parts.py transforms/turns.py transforms/work_units.py \
 	transforms/quality/asked.py transforms/quality/balance.py transforms/quality/content.py \

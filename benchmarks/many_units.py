@@ -76,9 +76,9 @@ def plan(shape: str, folder: Path) -> dict[str, float]:
     from pipeline import job
     from pipeline.plan import make_plan
     from pipeline.request import Request
-    from transforms.s3_folder import S3Folder
-    from transforms.s3_place import S3Place
     from transforms.storage.local import LocalFolder
+    from transforms.storage.s3.store import S3Folder
+    from transforms.storage.s3.uri import S3Place
     from transforms.stored_units import StoredUnits
 
     request = Request(dataset="listing", output=str(folder / "out"), shard_size=UNIT_BYTES)

@@ -13,14 +13,14 @@ from datetime import datetime, timezone
 from typing import Any
 
 from transforms.errors import UsageError, VerificationFailed
-from transforms.s3 import Bucket, Stored
-from transforms.s3_claim import COMPLETE, state_of
-from transforms.s3_folder import REQUESTS_AT_ONCE
-from transforms.s3_place import S3Options, S3Place
 from transforms.split import SPLITS
 from transforms.storage.manifest import files as files_of
 from transforms.storage.manifest import parse
 from transforms.storage.names import DATASET_DICT, MANIFEST
+from transforms.storage.s3.bucket import Bucket, Stored
+from transforms.storage.s3.lease import COMPLETE, state_of
+from transforms.storage.s3.store import REQUESTS_AT_ONCE
+from transforms.storage.s3.uri import S3Options, S3Place
 from transforms.storage.store import CLAIM, STOPPED, SUBMITTED, WRITING
 
 _FROM_ENVIRONMENT = S3Options()

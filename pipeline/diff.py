@@ -22,9 +22,9 @@ from pipeline.verify import Stream, begin
 from transforms.errors import UsageError, VerificationFailed
 from transforms.quality.asked import asked
 from transforms.records import SetFile
-from transforms.s3_place import S3Options
 from transforms.split import SPLITS
 from transforms.storage.manifest import files as files_of
+from transforms.storage.s3.uri import S3Options
 from transforms.text.hashing import hash64
 from transforms.text.normalization import normalise_keys
 

@@ -27,14 +27,14 @@ from pipeline.fetch import FILES_AT_ONCE, Received, Wanted, check_space, fetch, 
 from transforms import layout
 from transforms.errors import OutputTaken, UsageError, VerificationFailed
 from transforms.records import SetFile
-from transforms.s3 import Bucket
-from transforms.s3_place import S3Options, S3Place
 from transforms.split import SPLITS
 from transforms.storage.checksums import sync
 from transforms.storage.local import explained
 from transforms.storage.manifest import files as files_of
 from transforms.storage.manifest import parse
 from transforms.storage.names import DATASET_DICT, MANIFEST
+from transforms.storage.s3.bucket import Bucket
+from transforms.storage.s3.uri import S3Options, S3Place
 
 _PLAIN = S3Options()
 

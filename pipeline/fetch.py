@@ -13,8 +13,8 @@ from pathlib import Path
 from threading import Event, Lock
 
 from transforms.errors import OutputTaken, StorageError, VerificationFailed
-from transforms.s3 import Bucket
 from transforms.storage.checksums import hash_file, sync
+from transforms.storage.s3.bucket import Bucket
 
 FILES_AT_ONCE = 4  # each in parts: together they use the connections of one client
 _SPARE_BYTES = 16 * 2**20  # a disk that is full to its last byte harms others

@@ -17,8 +17,8 @@ from pipeline.request import (
     parse_size,
 )
 from transforms.errors import UsageError
-from transforms.s3_place import S3Options
 from transforms.sandbox import DEFAULT_DATE
+from transforms.storage.s3.uri import S3Options
 
 PREPARING = ("prepare", "submit", "plan", "preview")
 MOVING = ("status", "upload", "download", "verify", "report", "diff", "list", "prune")

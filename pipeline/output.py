@@ -7,9 +7,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from pipeline.request import Request
-from transforms.s3_folder import S3Folder, answers
-from transforms.s3_place import S3Options, S3Place, is_s3
 from transforms.storage.local import LocalFolder
+from transforms.storage.s3.store import S3Folder, answers
+from transforms.storage.s3.uri import S3Options, S3Place, is_s3
 from transforms.storage.store import Folder, recall
 
 SET_NAME = "processed_reasoning"

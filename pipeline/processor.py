@@ -40,11 +40,11 @@ from transforms.mappings import AnyMapping, FieldMapping, TurnMapping
 from transforms.normalize import rows_of
 from transforms.records import SetFile, one_array
 from transforms.render import render, sandbox_of
-from transforms.s3_place import S3Options, S3Place
 from transforms.shapes import Shape
 from transforms.shards import ShardWriter
 from transforms.split import SPLITS, SplitRule
 from transforms.storage.local import LocalFolder
+from transforms.storage.s3.uri import S3Options, S3Place
 from transforms.text.normalization import normalise_keys
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from transforms.report.figures import plain
 from transforms.report.headline import Headline, headlines
 from transforms.report.page import BEGINNING, page
 from transforms.report.told import Told
-from transforms.s3_place import S3Options, is_s3
 from transforms.storage.manifest import files as files_of
 from transforms.storage.names import DATASET_DICT, MANIFEST
+from transforms.storage.s3.uri import S3Options, is_s3
 
 _OTHERS = re.compile(r"[^A-Za-z0-9._-]+")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from transforms.errors import AccessDenied, UsageError
 from transforms.quality.gates import FEW_VALIDATION_ROWS, Gates
 from transforms.roles import role_table
-from transforms.s3_place import S3Options, S3Place, check_bucket_name, is_s3
 from transforms.sandbox import DEFAULT_DATE
+from transforms.storage.s3.uri import S3Options, S3Place, check_bucket_name, is_s3
 
 DEFAULT_DATASET = "TuringEnterprises/Turing-Open-Reasoning"
 DEFAULT_BUCKET = "reasonforge-datasets-dev-071909720457"

@@ -24,7 +24,7 @@ from pipeline.flink_cluster import FlinkCluster
 from pipeline.request import Request
 from pipeline.runner_page import flink_master
 from transforms.errors import UsageError
-from transforms.s3_place import is_s3
+from transforms.storage.s3.uri import is_s3
 
 _HERE = ("directrunner", "direct", "fnapirunner")
 _LOCAL_PRISM = "prismrunner"

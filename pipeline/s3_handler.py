@@ -20,11 +20,11 @@ from pathlib import Path
 
 from pipeline.fetch import FILES_AT_ONCE, Wanted, check_space, fetch, is_right
 from transforms.errors import AccessDenied, BadInput, OutputTaken, StorageError, UsageError
-from transforms.s3 import Bucket
-from transforms.s3_place import S3Options, check_bucket_name
 from transforms.storage.checksums import hash_file
 from transforms.storage.local import explained
 from transforms.storage.names import DATASET_DICT
+from transforms.storage.s3.bucket import Bucket
+from transforms.storage.s3.uri import S3Options, check_bucket_name
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 

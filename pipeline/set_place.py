@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 from transforms.errors import AccessDenied, UsageError, VerificationFailed
-from transforms.s3 import Bucket
-from transforms.s3_place import S3Options, S3Place, is_s3
+from transforms.storage.s3.bucket import Bucket
+from transforms.storage.s3.uri import S3Options, S3Place, is_s3
 
 _CHUNK_BYTES = 2**20
 

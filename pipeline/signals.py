@@ -45,7 +45,7 @@ def _stop(number: int, frame: object) -> None:
 
 def leave(number: int) -> NoReturn:
     """Ends the process at once: worker threads of a runner would keep the interpreter waiting."""
-    from transforms.s3_folder import remove_scratch  # not for --help
+    from transforms.storage.s3.store import remove_scratch
 
     with suppress(RuntimeError):  # a handler may interrupt a write
         sys.stdout.flush()

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from transforms.errors import UsageError
-from transforms.s3_folder import S3Folder
-from transforms.s3_place import S3Options, S3Place, is_s3
 from transforms.storage.local import LocalFolder
+from transforms.storage.s3.store import S3Folder
+from transforms.storage.s3.uri import S3Options, S3Place, is_s3
 from transforms.storage.store import STOPPED, SUBMITTED, WRITING, Folder
 
 COMPLETE = "complete"

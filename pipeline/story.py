@@ -15,9 +15,9 @@ from pipeline.report import lines
 from pipeline.request import DEFAULT_OUTPUT, Request
 from pipeline.upload import Uploaded, claimed, kept, note, send
 from transforms.quality.figures import OVERLAP
-from transforms.s3_folder import S3Folder
-from transforms.s3_place import S3Place, is_s3
 from transforms.storage.names import DATASET_DICT, MANIFEST, REPORT
+from transforms.storage.s3.store import S3Folder
+from transforms.storage.s3.uri import S3Place, is_s3
 
 if TYPE_CHECKING:
     from pipeline.job import Prepared, Submitted

@@ -21,9 +21,9 @@ from typing import Any
 from transforms import layout
 from transforms.errors import DataPrepError, OutputTaken, UsageError, VerificationFailed
 from transforms.records import SetFile
-from transforms.s3_folder import S3Folder
 from transforms.storage.manifest import files as files_of
 from transforms.storage.manifest import parse
+from transforms.storage.s3.store import S3Folder
 
 _FILES_AT_ONCE = 4
 _DATED = re.compile(r"\d{8}_\d{6}(_\d+)?$")

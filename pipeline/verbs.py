@@ -15,8 +15,8 @@ from pipeline.output import dated_folders
 from pipeline.request import DEFAULT_OUTPUT
 from pipeline.upload import claimed, local_manifest, note, send
 from transforms.errors import UsageError
-from transforms.s3_folder import S3Folder
-from transforms.s3_place import S3Options, S3Place
+from transforms.storage.s3.store import S3Folder
+from transforms.storage.s3.uri import S3Options, S3Place
 
 
 def upload(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:

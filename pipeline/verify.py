@@ -19,13 +19,13 @@ import pyarrow as pa
 from pipeline.set_place import SetPlace, set_place
 from transforms.errors import VerificationFailed
 from transforms.records import SetFile
-from transforms.s3_place import S3Options
 from transforms.shapes import Shape
 from transforms.split import SPLITS
 from transforms.storage.chunked_file import ChunkedFile
 from transforms.storage.manifest import files as files_of
 from transforms.storage.manifest import parse
 from transforms.storage.names import DATASET_DICT, MANIFEST, REJECTS_FOLDER
+from transforms.storage.s3.uri import S3Options
 
 _FILES_AT_ONCE = 8
 _NAMED_PROBLEMS = 5

@@ -12,17 +12,17 @@ import pyarrow as pa
 import pytest
 from s3_servers import ROOT_ACCESS, ROOT_SECRET, S3Server
 
-from transforms import s3_client
 from transforms.commit import Contents, commit
 from transforms.layout import SCHEMA
 from transforms.quality.gates import Gates
 from transforms.records import Shard, Written
-from transforms.s3 import Bucket
-from transforms.s3_folder import S3Folder
-from transforms.s3_place import S3Options, S3Place, is_s3
 from transforms.shards import ShardWriter
 from transforms.storage.local import LocalFolder
 from transforms.storage.names import shard_path
+from transforms.storage.s3 import client as s3_client
+from transforms.storage.s3.bucket import Bucket
+from transforms.storage.s3.store import S3Folder
+from transforms.storage.s3.uri import S3Options, S3Place, is_s3
 from transforms.storage.store import Folder
 
 CONTENTS = Contents(

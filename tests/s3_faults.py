@@ -29,10 +29,11 @@ from made_sets import make_set
 from s3_servers import ROOT_ACCESS, ROOT_SECRET, Proxy, S3Server, Toxiproxy
 
 from pipeline.cli import main
-from transforms import s3, s3_client
-from transforms.s3_folder import S3Folder
-from transforms.s3_place import S3Options, S3Place
 from transforms.storage.local import LocalFolder
+from transforms.storage.s3 import bucket as s3_bucket
+from transforms.storage.s3 import client as s3_client
+from transforms.storage.s3.store import S3Folder
+from transforms.storage.s3.uri import S3Options, S3Place
 
 SAMPLE = Path(__file__).parents[1] / "pipeline" / "sample" / "reasoning.jsonl"
 WAYS = ("upload", "straight")  # a prepared folder is sent, or the workers write to S3 themselves
@@ -291,7 +292,7 @@ def site_fixture(
 @pytest.fixture(name="in_parts")
 def in_parts_fixture(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every shard of `site` is large enough to go as a multipart upload."""
-    monkeypatch.setattr(s3, "_WHOLE_BYTES", 2**15)
+    monkeypatch.setattr(s3_bucket, "_WHOLE_BYTES", 2**15)
 
 
 class SmallDisk:

@@ -224,9 +224,10 @@ def _run(
 
 
 def _count_writes(crash: int | str) -> None:
-    from transforms import s3, s3_client
+    from transforms.storage.s3 import bucket as s3_bucket
+    from transforms.storage.s3 import client as s3_client
 
-    s3._WHOLE_BYTES = 2**18
+    s3_bucket._WHOLE_BYTES = 2**18
     log = open("writes", "a", buffering=1)  # noqa: SIM115 (open until the process ends)
     count = 0
 
@@ -240,7 +241,7 @@ def _count_writes(crash: int | str) -> None:
             os._exit(CRASHED)
         print(write, file=log)
 
-    s3_client.client_for(s3.S3Options()).meta.events.register("before-send.s3", heard)
+    s3_client.client_for(s3_bucket.S3Options()).meta.events.register("before-send.s3", heard)
 
 
 # ---- the command that is stopped
@@ -251,9 +252,9 @@ def _run_and_stop(number: int, words: list[str]) -> int:
 
     cli._calm()  # before Beam is imported, as it is in a command
     from transforms import write
-    from transforms.s3_claim import Claim
-    from transforms.s3_folder import S3Folder
-    from transforms.s3_place import S3Place
+    from transforms.storage.s3.lease import Claim
+    from transforms.storage.s3.store import S3Folder
+    from transforms.storage.s3.uri import S3Place
 
     record, leave = write.record, Claim._leave
     recorded: Counter[int] = Counter()

@@ -14,9 +14,9 @@ from s3_servers import S3Server
 
 from pipeline.catalog import ListedSet, list_sets, plan_prune, prune, table
 from pipeline.verify import verify
-from transforms import s3_claim
 from transforms.errors import AccessDenied, StorageError, UsageError, VerificationFailed
-from transforms.s3 import Bucket
+from transforms.storage.s3 import lease as s3_claim
+from transforms.storage.s3.bucket import Bucket
 
 NOON = datetime(2024, 1, 31, 12, tzinfo=timezone.utc)
 

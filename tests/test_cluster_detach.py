@@ -15,7 +15,7 @@ from s3_runs import stored, without_run
 from s3_servers import S3Server
 
 from pipeline.status import COMPLETE, look
-from transforms.s3_place import S3Options
+from transforms.storage.s3.uri import S3Options
 from transforms.storage.store import SUBMITTED
 
 pytestmark = pytest.mark.clusters

@@ -33,7 +33,7 @@ from packaging.specifiers import SpecifierSet
 
 from pipeline.cli import parse
 from pipeline.runners import works_elsewhere
-from transforms.s3_place import is_s3
+from transforms.storage.s3.uri import is_s3
 
 DEPLOY = REPOSITORY / "deploy"
 DOCKERFILE = DEPLOY / "Dockerfile"

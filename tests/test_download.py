@@ -25,7 +25,6 @@ from s3_servers import Proxy, S3Server, Toxiproxy
 
 from pipeline import fetch
 from pipeline.download import Downloaded, download
-from transforms import s3, s3_client
 from transforms.errors import (
     AccessDenied,
     OutputTaken,
@@ -33,7 +32,9 @@ from transforms.errors import (
     UsageError,
     VerificationFailed,
 )
-from transforms.s3_place import S3Options
+from transforms.storage.s3 import bucket as s3_bucket
+from transforms.storage.s3 import client as s3_client
+from transforms.storage.s3.uri import S3Options
 
 LAST = ("manifest.json", "dataset_dict.json")  # the files that the manifest does not name
 SHARD, OTHER = "train/data-00000-of-00002.arrow", "train/data-00001-of-00002.arrow"
@@ -171,8 +172,8 @@ class TestDownload:
     def test_large_files_come_in_parts(
         self, a_set: MadeSet, target: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(s3, "_WHOLE_BYTES", 50_000)
-        monkeypatch.setattr(s3, "PART_BYTES", 50_000)
+        monkeypatch.setattr(s3_bucket, "_WHOLE_BYTES", 50_000)
+        monkeypatch.setattr(s3_bucket, "PART_BYTES", 50_000)
         requests = Requests(a_set.place)
         heard: list[int] = []
         download(a_set.place, target, received=heard.append)
@@ -489,11 +490,11 @@ class TestResume:
     def test_after_an_error_no_more_objects_are_asked_for(
         self, bucket: str, tmp_path: Path
     ) -> None:
-        s3.Bucket(bucket).put("a", bytes(1000))
+        s3_bucket.Bucket(bucket).put("a", bytes(1000))
         requests = Requests(f"s3://{bucket}")
         wanted = [fetch.Wanted("a", f"{n}", 999 if n == 5 else 1000, None) for n in range(200)]
         with pytest.raises(VerificationFailed, match="should have 999 bytes, but it has 1,000"):
-            fetch.fetch(s3.Bucket(bucket), wanted, tmp_path)
+            fetch.fetch(s3_bucket.Bucket(bucket), wanted, tmp_path)
         assert len(requests.fetched()) < 50
 
     def test_a_signal_stops_transfers_in_the_middle(
@@ -508,13 +509,13 @@ class TestResume:
             time.sleep(0.5)
             raise Stopped
 
-        s3.Bucket(bucket).put("a", bytes(8_000_000))
+        s3_bucket.Bucket(bucket).put("a", bytes(8_000_000))
         proxy.add("bandwidth", rate=1000)  # the whole takes half a minute
         monkeypatch.setattr(fetch, "as_completed", interrupted)
         wanted = [fetch.Wanted("a", f"{n}", 8_000_000, None) for n in range(4)]
         begin = time.monotonic()
         with pytest.raises(Stopped):
-            fetch.fetch(s3.Bucket(bucket, S3Options(proxy.endpoint)), wanted, tmp_path)
+            fetch.fetch(s3_bucket.Bucket(bucket, S3Options(proxy.endpoint)), wanted, tmp_path)
         assert time.monotonic() - begin < 8
         assert contents(tmp_path) == {}
 

@@ -21,10 +21,10 @@ from transforms.commit import Contents, commit
 from transforms.layout import SCHEMA
 from transforms.quality.gates import Gates
 from transforms.records import Shard
-from transforms.s3_folder import answers
 from transforms.shards import ShardWriter
 from transforms.storage.local import LocalFolder
 from transforms.storage.names import shard_path
+from transforms.storage.s3.store import answers
 from transforms.storage.store import SPLITS_RECORD, Seen, record
 
 UNITS = 100_000

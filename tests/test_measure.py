@@ -43,10 +43,10 @@ from transforms.quality.measured import (
 )
 from transforms.recall import RecallRows
 from transforms.records import TOKENS, VALIDATION, Batch, Piece, Shard, Written, balance_column
-from transforms.s3_folder import S3Folder
-from transforms.s3_place import S3Place
 from transforms.shapes import Shape
 from transforms.storage.local import LocalFolder
+from transforms.storage.s3.store import S3Folder
+from transforms.storage.s3.uri import S3Place
 from transforms.storage.store import Folder, record
 from transforms.write import Write
 

@@ -32,9 +32,9 @@ from pipeline.probe import _AsSource, _explained, _wanted
 from pipeline.request import Request
 from pipeline.runners import options_for, runner_for
 from transforms.errors import AccessDenied, BadInput, DataPrepError, RunnerFailed, StorageError
-from transforms.s3_folder import S3Folder
-from transforms.s3_place import S3Place
 from transforms.storage.local import LocalFolder
+from transforms.storage.s3.store import S3Folder
+from transforms.storage.s3.uri import S3Place
 from transforms.storage.store import Folder
 
 HOST = socket.gethostname()

@@ -19,13 +19,13 @@ import pipeline.job
 import transforms.stored_units
 from pipeline.cli import main
 from pipeline.verify import verify
-from transforms import s3_client
 from transforms.errors import StorageError
 from transforms.read import _ReadUnitFn
 from transforms.records import Batch, Unit, Written
-from transforms.s3_folder import S3Folder
-from transforms.s3_place import S3Options
 from transforms.storage.local import LocalFolder
+from transforms.storage.s3 import client as s3_client
+from transforms.storage.s3.store import S3Folder
+from transforms.storage.s3.uri import S3Options
 
 UNITS = 4
 ROWS = 2400

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from s3_faults import SAMPLE, Site, pauses_fixture, site_fixture  # noqa: F401 - pytest finds them
 
-from transforms import s3_client
+from transforms.storage.s3 import client as s3_client
 
 
 @pytest.fixture

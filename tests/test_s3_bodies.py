@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 from s3_servers import S3Server, Toxiproxy
 
-from transforms import s3_client
 from transforms.errors import StorageError
-from transforms.s3 import Bucket
-from transforms.s3_place import S3Options
+from transforms.storage.s3 import client as s3_client
+from transforms.storage.s3.bucket import Bucket
+from transforms.storage.s3.uri import S3Options
 
 
 @pytest.fixture

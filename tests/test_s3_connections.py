@@ -21,10 +21,10 @@ import pytest
 from conftest import absent
 from s3_faults import WAYS, Site, pauses_fixture, site_fixture  # noqa: F401 - pytest finds them
 
-from transforms import s3_client
 from transforms.errors import StorageError
-from transforms.s3 import Bucket
-from transforms.s3_place import S3Options
+from transforms.storage.s3 import client as s3_client
+from transforms.storage.s3.bucket import Bucket
+from transforms.storage.s3.uri import S3Options
 
 
 @pytest.mark.parametrize("way", WAYS)

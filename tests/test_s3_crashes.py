@@ -28,10 +28,10 @@ from s3_servers import S3Server
 
 from pipeline.cli import main
 from pipeline.verify import verify
-from transforms import s3_claim
 from transforms.errors import OutputTaken
-from transforms.s3_folder import S3Folder
-from transforms.s3_place import S3Place
+from transforms.storage.s3 import lease as s3_claim
+from transforms.storage.s3.store import S3Folder
+from transforms.storage.s3.uri import S3Place
 
 
 @pytest.fixture

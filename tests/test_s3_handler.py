@@ -18,7 +18,6 @@ from s3_servers import ROOT_ACCESS, Proxy, S3Server, Toxiproxy
 from test_download import contents, flip, here, reply, tap  # noqa: F401 (here is a fixture)
 
 from pipeline.s3_handler import S3Handler
-from transforms import s3, s3_client
 from transforms.errors import (
     AccessDenied,
     BadInput,
@@ -27,7 +26,9 @@ from transforms.errors import (
     UsageError,
     VerificationFailed,
 )
-from transforms.s3_place import S3Options
+from transforms.storage.s3 import bucket as s3_bucket
+from transforms.storage.s3 import client as s3_client
+from transforms.storage.s3.uri import S3Options
 
 FILES = {
     "checkpoint-1/optimizer.pt": random.Random(1).randbytes(3_000_000),
@@ -103,8 +104,8 @@ class TestRoundTrip:
     def test_large_files_go_and_come_in_parts(
         self, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: Any
     ) -> None:
-        monkeypatch.setattr(s3, "_WHOLE_BYTES", 5 * 2**20)
-        monkeypatch.setattr(s3, "PART_BYTES", 5 * 2**20)
+        monkeypatch.setattr(s3_bucket, "_WHOLE_BYTES", 5 * 2**20)
+        monkeypatch.setattr(s3_bucket, "PART_BYTES", 5 * 2**20)
         (tmp_path / "local").mkdir()
         data = random.Random(2).randbytes(11_000_000)
         (tmp_path / "local" / "large").write_bytes(data)
@@ -276,13 +277,13 @@ class TestUpload:
     def test_a_file_that_changes_while_it_is_read(
         self, folder: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        real = s3.Bucket.upload
+        real = s3_bucket.Bucket.upload
 
-        def changed(self: s3.Bucket, path: Path, *rest: Any) -> None:
+        def changed(self: s3_bucket.Bucket, path: Path, *rest: Any) -> None:
             path.write_bytes(b"other")
             real(self, path, *rest)
 
-        monkeypatch.setattr(s3.Bucket, "upload", changed)
+        monkeypatch.setattr(s3_bucket.Bucket, "upload", changed)
         with pytest.raises(VerificationFailed, match="config.json is not what was written"):
             S3Handler().upload_file(folder / "config.json", bucket, "a")
 
@@ -372,7 +373,7 @@ class TestHostileKeys:
     def test_a_nul(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """XML cannot hold it, but a store may send it in another way."""
         keys = [("a/good", 4, None), ("a/b\0", 4, None)]
-        monkeypatch.setattr(s3.Bucket, "keys", lambda self, prefix: iter(keys))
+        monkeypatch.setattr(s3_bucket.Bucket, "keys", lambda self, prefix: iter(keys))
         with pytest.raises(UsageError, match="is no path below a folder"):
             S3Handler().download_directory("some-bucket", "a", tmp_path / "back")
         assert list(tmp_path.iterdir()) == []

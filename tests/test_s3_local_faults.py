@@ -33,7 +33,7 @@ from s3_faults import (  # noqa: F401 - pytest finds the fixtures
 )
 
 from pipeline.processor import DatasetProcessor
-from transforms.s3 import Bucket
+from transforms.storage.s3.bucket import Bucket
 
 OURS = ("s3:PutObject", "s3:GetObject", "s3:ListBucket")  # what the users' policy grants
 

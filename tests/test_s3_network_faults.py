@@ -26,8 +26,8 @@ from s3_faults import (  # noqa: F401 - pytest finds the fixtures
     site_fixture,
 )
 
-from transforms import s3_client
-from transforms.s3_claim import LEASE_SECONDS
+from transforms.storage.s3 import client as s3_client
+from transforms.storage.s3.lease import LEASE_SECONDS
 
 LAST = "dataset_dict.json"
 
@@ -255,7 +255,9 @@ class TestBrokenConnections:
         assert site.publish(way, "set").code == 5
         site.heal()
         assert LEASE_SECONDS > 60  # of a run that has only a slow network
-        monkeypatch.setattr("transforms.s3_claim.LEASE_SECONDS", -5.0)  # S3 tells whole ones
+        monkeypatch.setattr(
+            "transforms.storage.s3.lease.LEASE_SECONDS", -5.0
+        )  # S3 tells whole ones
         ended = site.publish(way, "set")
         assert ended.code == 0, ended.said
         assert site.seen("set") == "complete"

@@ -21,8 +21,8 @@ from s3_faults import (  # noqa: F401 - pytest finds the fixtures
     site_fixture,
 )
 
-from transforms import s3
-from transforms.s3 import Bucket
+from transforms.storage.s3 import bucket as s3_bucket
+from transforms.storage.s3.bucket import Bucket
 
 SMALLEST_PART = 5 * 2**20  # that S3 takes, but for the last one
 Sent = list[tuple[str, Mapping[str, str]]]
@@ -67,8 +67,8 @@ def upload(site: Site, tmp_path: Path, size: int, **options: str) -> tuple[bytes
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "_WHOLE_BYTES", SMALLEST_PART)
-    monkeypatch.setattr(s3, "PART_BYTES", SMALLEST_PART)
+    monkeypatch.setattr(s3_bucket, "_WHOLE_BYTES", SMALLEST_PART)
+    monkeypatch.setattr(s3_bucket, "PART_BYTES", SMALLEST_PART)
 
 
 class TestParts:
@@ -98,7 +98,7 @@ class TestParts:
     def test_only_large_files_have_them(
         self, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(s3, "_WHOLE_BYTES", 1000)
+        monkeypatch.setattr(s3_bucket, "_WHOLE_BYTES", 1000)
         sent = listen(site)
         data, head = upload(site, tmp_path, 1000)
         (put,) = of(sent, "PutObject")
@@ -109,8 +109,8 @@ class TestParts:
         assert len(of(sent, "UploadPart")) == 1
 
     def test_a_gigabyte_has_no_more_than_s3_takes(self) -> None:
-        assert s3.PART_BYTES >= SMALLEST_PART
-        assert 10_000 * s3.PART_BYTES > 100 * 2**30
+        assert s3_bucket.PART_BYTES >= SMALLEST_PART
+        assert 10_000 * s3_bucket.PART_BYTES > 100 * 2**30
 
 
 class TestStoresThatKnowNoChecksums:

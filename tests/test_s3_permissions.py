@@ -17,8 +17,9 @@ from s3_servers import S3Server
 
 from pipeline.cli import main
 from pipeline.verify import verify
-from transforms import s3, s3_client
 from transforms.read import _ReadUnitFn
+from transforms.storage.s3 import bucket as s3_bucket
+from transforms.storage.s3 import client as s3_client
 
 THREE = ("s3:PutObject", "s3:GetObject", "s3:ListBucket")
 SECRET = "users-secret-123"
@@ -117,7 +118,7 @@ class TestThreePermissions:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        monkeypatch.setattr(s3, "_WHOLE_BYTES", 2**18)
+        monkeypatch.setattr(s3_bucket, "_WHOLE_BYTES", 2**18)
         broken = [True]
 
         def busy(request: Any, **_: object) -> AWSResponse | None:
@@ -127,7 +128,7 @@ class TestThreePermissions:
             return _reply(request, 500, body)
 
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-        client = s3_client.client_for(s3.S3Options())
+        client = s3_client.client_for(s3_bucket.S3Options())
         client.meta.events.register("before-send.s3.UploadPart", busy)
         uri = f"s3://{bucket}/sets/one"
         assert main(words("--output", uri)) == 5

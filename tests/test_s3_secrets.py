@@ -38,7 +38,7 @@ from pipeline import job
 from pipeline.job import prepare
 from pipeline.request import Request
 from transforms.errors import DataPrepError
-from transforms.s3 import Bucket
+from transforms.storage.s3.bucket import Bucket
 
 OURS = ("s3:PutObject", "s3:GetObject", "s3:ListBucket")
 SECRETS = ("HF_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

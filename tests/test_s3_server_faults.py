@@ -29,9 +29,9 @@ from s3_faults import (  # noqa: F401 - pytest finds the fixtures
 )
 from s3_servers import S3Server, Toxiproxy
 
-from transforms import s3
 from transforms.errors import StorageError
-from transforms.s3 import Bucket
+from transforms.storage.s3 import bucket as s3_bucket
+from transforms.storage.s3.bucket import Bucket
 
 PASSING = [
     (503, "SlowDown"),
@@ -203,18 +203,18 @@ class TestDamageOnTheWay:
         self, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Each part is right, but the whole is not what was hashed here."""
-        monkeypatch.setattr(s3, "_WHOLE_BYTES", 2**15)
+        monkeypatch.setattr(s3_bucket, "_WHOLE_BYTES", 2**15)
         data = os.urandom(2**16)
         path = tmp_path / "file"
         path.write_bytes(data)
         upload = partial(Bucket(site.bucket, site.options).upload, path, "file", len(data))
         right = zlib.crc32(data)
-        monkeypatch.setattr(s3, "zlib", SimpleNamespace(crc32=lambda block, crc: right ^ 1))
+        monkeypatch.setattr(s3_bucket, "zlib", SimpleNamespace(crc32=lambda block, crc: right ^ 1))
         with pytest.raises(StorageError, match="arrived damaged and was not stored") as caught:
             upload(sha256(data).hexdigest())
         assert f"s3://{site.bucket}/file" in str(caught.value)
         assert site.server.keys(site.bucket) == []
-        monkeypatch.setattr(s3, "zlib", zlib)
+        monkeypatch.setattr(s3_bucket, "zlib", zlib)
         upload(sha256(data).hexdigest())
         assert (site.server.data / site.bucket / "file").read_bytes() == data
 

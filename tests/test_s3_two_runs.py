@@ -21,18 +21,18 @@ from s3_servers import S3Server
 import pipeline.output
 from pipeline.cli import main
 from pipeline.verify import verify
-from transforms import s3
 from transforms.commit import Contents, commit
 from transforms.errors import DataPrepError, OutputTaken, VerificationFailed
 from transforms.layout import SCHEMA
 from transforms.quality.gates import Gates
 from transforms.records import Shard
-from transforms.s3_claim import Claim
-from transforms.s3_folder import S3Folder
-from transforms.s3_place import S3Place
 from transforms.shards import ShardWriter
 from transforms.storage.local import LocalFolder
 from transforms.storage.names import shard_path
+from transforms.storage.s3 import bucket as s3_bucket
+from transforms.storage.s3.lease import Claim
+from transforms.storage.s3.store import S3Folder
+from transforms.storage.s3.uri import S3Place
 from transforms.storage.store import Folder
 
 UNITS = 2
@@ -148,7 +148,7 @@ class TestAttempts:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         if in_parts:
-            monkeypatch.setattr(s3, "_WHOLE_BYTES", 0)
+            monkeypatch.setattr(s3_bucket, "_WHOLE_BYTES", 0)
         make(folder, "plan")
         before = stored(s3_server, folder.path)
         write_units(folder, "plan")

@@ -21,12 +21,12 @@ import pipeline.job
 from pipeline import catalog
 from pipeline.cli import main
 from pipeline.status import Status, look
-from transforms import s3_claim
 from transforms.errors import BadInput, OutputTaken, UsageError
 from transforms.records import Shard
-from transforms.s3_folder import S3Folder
-from transforms.s3_place import S3Options, S3Place, is_s3
 from transforms.storage.local import LocalFolder
+from transforms.storage.s3 import lease as s3_claim
+from transforms.storage.s3.store import S3Folder
+from transforms.storage.s3.uri import S3Options, S3Place, is_s3
 from transforms.storage.store import SPLITS_RECORD, Folder, record
 
 PLAN = CONTENTS.plan_digest

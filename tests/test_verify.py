@@ -19,8 +19,8 @@ from pipeline import set_place
 from pipeline.verify import verify
 from transforms.errors import AccessDenied, StorageError, UsageError, VerificationFailed
 from transforms.layout import SCHEMA
-from transforms.s3 import Bucket
-from transforms.s3_place import S3Options
+from transforms.storage.s3.bucket import Bucket
+from transforms.storage.s3.uri import S3Options
 
 TRAIN, OTHER = "train/data-00000-of-00002.arrow", "train/data-00001-of-00002.arrow"
 VALIDATION = "validation/data-00000-of-00002.arrow"

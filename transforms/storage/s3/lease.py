@@ -21,7 +21,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from transforms.errors import DataPrepError, OutputTaken, StorageError
-from transforms.s3 import Bucket, Conflict
+from transforms.storage.s3.bucket import Bucket, Conflict
 from transforms.storage.store import STOPPED, SUBMITTED, WRITING, taken_by_a_job
 
 LEASE_SECONDS = 90.0

@@ -20,10 +20,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from transforms import s3_client
 from transforms.errors import BadInput, StorageError, VerificationFailed
-from transforms.s3_place import S3Options
 from transforms.storage.checksums import hash_file
+from transforms.storage.s3 import client as s3_client
+from transforms.storage.s3.uri import S3Options
 
 PART_BYTES = 16 * 2**20
 """Every part of a transfer but the last: some stores (R2) want them equal, S3 takes 10,000."""
@@ -283,7 +283,7 @@ class Bucket:
 
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:
-        from transforms.s3_errors import explain
+        from transforms.storage.s3.errors import explain
 
         try:
             yield

@@ -7,8 +7,8 @@ import threading
 from typing import Any
 
 from transforms.errors import UsageError
-from transforms.s3_place import S3Options
-from transforms.s3_retries import retry_more
+from transforms.storage.s3.retries import retry_more
+from transforms.storage.s3.uri import S3Options
 
 THREADS = 8
 """How many parts of a transfer go over at a time."""

@@ -22,13 +22,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from transforms import s3_claim
 from transforms.errors import AccessDenied, DataPrepError, OutputTaken, VerificationFailed
 from transforms.records import SetFile, Shard, Written
-from transforms.s3 import Bucket
-from transforms.s3_claim import Claim
-from transforms.s3_place import S3Options, S3Place
 from transforms.storage.names import DATASET_DICT, MANIFEST
+from transforms.storage.s3 import lease as s3_claim
+from transforms.storage.s3.bucket import Bucket
+from transforms.storage.s3.lease import Claim
+from transforms.storage.s3.uri import S3Options, S3Place
 from transforms.storage.store import CHUNK_BYTES, CLAIM, SUBMITTED, WORK, Seen
 
 REQUESTS_AT_ONCE = 16

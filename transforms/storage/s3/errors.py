@@ -17,10 +17,10 @@ from transforms.errors import (
     UsageError,
     VerificationFailed,
 )
-from transforms.s3_retries import REDIRECTS
+from transforms.storage.s3.retries import REDIRECTS
 
 if TYPE_CHECKING:
-    from transforms.s3_place import S3Options
+    from transforms.storage.s3.uri import S3Options
 
 _PERMISSIONS = {
     # S3 answers 403 for what is not there to those who may not list.

@@ -1,0 +1,1 @@
+"""S3: addresses, clients, requests, errors, the lease of a prefix, the store of a set."""
