@@ -61,7 +61,7 @@ def jinja_rate() -> float:
 
     from transforms.built_in import built_in
     from transforms.chat import DEFAULT_DATE, ChatFormat
-    from transforms.formats.rows import numbered
+    from transforms.formats.source_rows import numbered
     from transforms.mappings import TurnMapping
     from transforms.normalize import rows_of
     from transforms.render import render, sandbox_of

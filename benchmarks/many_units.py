@@ -110,7 +110,7 @@ def plan(shape: str, folder: Path) -> dict[str, float]:
 def listed(folder: Path, files: int) -> Any:
     """A source of so many files whose sizes make ``UNITS`` units; only the first is there."""
     from pipeline.source import SourceFiles
-    from transforms.formats import Format
+    from transforms.formats.source_reader import Format
 
     # With a digest, as many stores name theirs: names in a row would be squeezed to nothing.
     names = [f"{hashlib.sha256(b'%d' % n).hexdigest()}.jsonl" for n in range(files)]

@@ -18,11 +18,11 @@ import pyarrow as pa
 
 from pipeline.request import Request
 from pipeline.source import SourceFiles, first_rows, resolve
-from transforms import formats
 from transforms.conversation import ConversationRules, conversations
 from transforms.errors import BadInput, DataPrepError, UsageError
 from transforms.fields import RULES, TEXT, detect
-from transforms.formats import Peek
+from transforms.formats import source_reader
+from transforms.formats.source_reader import Peek
 from transforms.mappings import FieldMapping, TurnMapping
 from transforms.options import Benchmark
 from transforms.pairs import to_pairs
@@ -173,18 +173,18 @@ def _texts(
     names = [column.name for column in columns]
     for file, size in source.files:
         path = source.root + file
-        for cut in formats.cuts(path, source.form, file, size, names, _CUT_BYTES):
+        for cut in source_reader.cuts(path, source.form, file, size, names, _CUT_BYTES):
             piece = Piece(cut.file, cut.start, cut.stop)
-            for rows in formats.read(path, source.form, piece, columns):
+            for rows in source_reader.read(path, source.form, piece, columns):
                 _require_whole(rows, path, source, piece)
                 yield _of_rows(rows.table, mapping)
 
 
-def _require_whole(rows: formats.Rows, path: str, source: SourceFiles, piece: Piece) -> None:
+def _require_whole(rows: source_reader.Rows, path: str, source: SourceFiles, piece: Piece) -> None:
     # A prompt that cannot be read would be one that nobody looked for.
     if rows.rejects is not None and rows.rejects.num_rows:
         reject = rows.rejects.slice(0, 1).to_pylist()[0]
-        row = formats.first_row(path, source.form, piece) + reject["row"]
+        row = source_reader.first_row(path, source.form, piece) + reject["row"]
         raise BadInput(f"{piece.file} row {row:,} cannot be read ({reject['code']}); mend the file")
 
 

@@ -19,7 +19,7 @@ import yaml  # type: ignore[import-untyped]
 from pipeline.request import Request
 from pipeline.source import SourceFiles, choose_split
 from transforms.errors import AccessDenied, DataPrepError, StorageError, UsageError
-from transforms.formats import Format, format_of_name
+from transforms.formats.source_reader import Format, format_of_name
 
 if TYPE_CHECKING:
     from datasets import DatasetBuilder

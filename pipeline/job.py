@@ -29,7 +29,7 @@ from pipeline.runners import (
 from pipeline.training import training_facts
 from transforms.commit import PLAN_FILE, Commit, Contents
 from transforms.errors import OutputTaken, VerificationFailed
-from transforms.formats import BATCH_BYTES
+from transforms.formats.source_reader import BATCH_BYTES
 from transforms.normalize import Normalize
 from transforms.partition import Partition
 from transforms.quality.decontaminate import Decontaminate

@@ -18,11 +18,12 @@ from pipeline.request import Request
 from pipeline.source import SourceFiles, first_rows, resolve
 from pipeline.template import chat_format
 from pipeline.tokenizer import tokenizer_file
-from transforms import formats, split
+from transforms import split
 from transforms.chat import ChatFormat
 from transforms.conversation import ConversationRules
 from transforms.errors import BadInput, UsageError
 from transforms.fields import Sample, detect, parse, require_column
+from transforms.formats import source_reader
 from transforms.mappings import FieldChoice, FieldMapping, TurnMapping
 from transforms.options import QualityRules, TokenRule
 from transforms.quality.tokens import TOKENIZER_FILE
@@ -69,9 +70,9 @@ class Plan:
             if c.name in names
         )
 
-    def reading(self) -> formats.Source:
+    def reading(self) -> source_reader.Source:
         """What workers need to read."""
-        return formats.Source(self.source.root, self.source.form, self.read_columns)
+        return source_reader.Source(self.source.root, self.source.form, self.read_columns)
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON: no machine's paths, nothing that differs between equal runs."""
@@ -219,9 +220,9 @@ def _cuts(
     def all_cuts() -> Iterator[Cut]:
         for name, size in source.files:
             path = source.root + name
-            yield from formats.cuts(path, source.form, name, size, names, unit_bytes)
+            yield from source_reader.cuts(path, source.form, name, size, names, unit_bytes)
 
     def count(cut: Cut, at_most: int) -> int:
-        return formats.count_rows(source.root + cut.file, source.form, cut, at_most)
+        return source_reader.count_rows(source.root + cut.file, source.form, cut, at_most)
 
     return all_cuts() if max_samples is None else take_first(all_cuts(), max_samples, count)

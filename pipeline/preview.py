@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from pipeline.explain import roles_seen
 from pipeline.plan import Plan
-from transforms import formats, text_parts
+from transforms import text_parts
+from transforms.formats import source_reader
 from transforms.mappings import TurnMapping
 from transforms.normalize import rows_of
 from transforms.quality.limit import Limit, TooLong
@@ -67,8 +68,8 @@ def _rows(plan: Plan) -> Iterator[Row | Reject]:
         for unit in plan.units:
             for piece in unit.pieces:
                 path = source.path(piece.file)
-                before = formats.first_row(path, source.form, piece)
-                for rows in formats.read(path, source.form, piece, source.columns, 2**18):
+                before = source_reader.first_row(path, source.form, piece)
+                for rows in source_reader.read(path, source.form, piece, source.columns, 2**18):
                     kept, rejects = rows_of(
                         rows.table, plan.fields.mapping, plan.split.key, plan.rules
                     )

@@ -30,9 +30,9 @@ from pipeline import on_worker
 from pipeline.execution import Late, execute
 from pipeline.plan import Plan
 from pipeline.request import Request
-from transforms import formats
 from transforms.errors import DataPrepError, RunnerFailed, of_name
-from transforms.formats.files import open_binary
+from transforms.formats import source_reader
+from transforms.formats.opening import open_binary
 from transforms.storage.local import LocalFolder
 from transforms.storage.store import Folder
 from transforms.work_units import DEFAULT_UNIT_BYTES
@@ -163,7 +163,7 @@ def _wanted(request: Request, folder: Folder) -> dict[str, Any]:
 
 def _look(
     folder: Folder,
-    source: formats.Source,
+    source: source_reader.Source,
     file: str,
     nonce: str,
     key: int,

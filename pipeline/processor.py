@@ -34,8 +34,8 @@ from transforms.chat import ChatFormat
 from transforms.commit import fingerprint, put_file
 from transforms.errors import BadInput, UsageError
 from transforms.fields import detect
-from transforms.formats.columns import text_rows, typed_columns
-from transforms.formats.rows import numbered
+from transforms.formats.arrow_types import text_rows, typed_columns
+from transforms.formats.source_rows import numbered
 from transforms.mappings import AnyMapping, FieldMapping, TurnMapping
 from transforms.normalize import rows_of
 from transforms.records import SetFile, one_array

@@ -19,7 +19,7 @@ from typing import Any
 
 from pipeline.request import Request
 from transforms.errors import AccessDenied, BadInput, DataPrepError, UsageError
-from transforms.formats import EXTENSIONS, Format, Peek, format_of_name, peek
+from transforms.formats.source_reader import EXTENSIONS, Format, Peek, format_of_name, peek
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".lz4")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")

@@ -36,7 +36,7 @@ from pipeline.request import Request
 from transforms import conversation, pairs
 from transforms.built_in import built_in
 from transforms.chat import ChatTemplate
-from transforms.formats import rows as format_rows
+from transforms.formats import source_rows as format_rows
 from transforms.sandbox import DEFAULT_DATE, Sandbox
 
 Message = dict[str, Any]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.conversation import ConversationRules, judge, mend
-from transforms.formats.rows import MAX_ROW_BYTES
+from transforms.formats.source_rows import MAX_ROW_BYTES
 from transforms.mappings import TurnMapping
 from transforms.normalize import rows_of
 from transforms.records import EXCERPT_CHARS, REJECTS, ROW

@@ -22,9 +22,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from transforms import formats
 from transforms.errors import BadInput
-from transforms.formats import Format, delimited, json_array, json_lines
+from transforms.formats import delimited, json_array, json_lines, source_reader
+from transforms.formats.source_reader import Format
 from transforms.records import ROW, Column, Piece
 from transforms.work_units import pack
 
@@ -41,8 +41,8 @@ def read(path: Path, form: Format, pieces: list[Piece], batch_bytes: int) -> dic
     """Line or row number in the file -> cell, or the reject's code in a tuple."""
     found: dict[int, object] = {}
     for piece in pieces:
-        before = formats.first_row(str(path), form, piece)
-        for rows in formats.read(str(path), form, piece, COLUMNS, batch_bytes):
+        before = source_reader.first_row(str(path), form, piece)
+        for rows in source_reader.read(str(path), form, piece, COLUMNS, batch_bytes):
             numbers = rows.table[ROW].to_pylist()
             cells = [*zip(numbers, rows.table["q"].to_pylist(), strict=True)]
             if rows.rejects is not None:
@@ -204,7 +204,7 @@ def test_how_a_json_line_is_read_does_not_depend_on_its_neighbours(lines: list[s
             path.write_text("\n".join(["{}", *parts]) + "\n", encoding="utf-8", newline="")
             piece = Piece("", 0, path.stat().st_size)
             found: list[object] = []
-            for block in formats.read(str(path), Format("json_lines"), piece, NUMBERS):
+            for block in source_reader.read(str(path), Format("json_lines"), piece, NUMBERS):
                 # By repr, for which -0.0 is not 0.0 and NaN is NaN.
                 found += [(row[ROW], repr(row)) for row in block.table.to_pylist()]
                 if block.rejects is not None:
@@ -318,7 +318,7 @@ def test_a_header_of_utf_16_is_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes("q,other\nA question?,x\n".encode("utf-16-le"))
     with pytest.raises(BadInput, match="header .* holds NUL bytes, .* -f UTF-16"):
-        formats.peek(str(path), Format("delimited"))
+        source_reader.peek(str(path), Format("delimited"))
 
 
 ROWS = [{"n": i, "q": f'Zeile {i}, "漢字"\nund mehr', "other": "x" * i} for i in range(40)]
@@ -363,8 +363,8 @@ def plan(
     path: Path, unit_bytes: int, names: tuple[str, ...] = ("q",)
 ) -> tuple[Format, list[Piece]]:
     """The format and the pieces of a file as a plan makes them."""
-    form = formats.peek(str(path), formats.format_of_name(path.name)).form
-    cuts = formats.cuts(str(path), form, path.name, path.stat().st_size, names, unit_bytes)
+    form = source_reader.peek(str(path), source_reader.format_of_name(path.name)).form
+    cuts = source_reader.cuts(str(path), form, path.name, path.stat().st_size, names, unit_bytes)
     return form, [piece for unit in pack(cuts, unit_bytes) for piece in unit.pieces]
 
 
@@ -376,7 +376,7 @@ def test_every_format_and_compression_gives_the_same_rows(
 ) -> None:
     path = tmp_path / name
     write(tmp_path / name.lower(), ROWS).rename(path)
-    peek = formats.peek(str(path), formats.format_of_name(name))
+    peek = source_reader.peek(str(path), source_reader.format_of_name(name))
     assert [column.name for column in peek.columns] == ["n", "q", "other"]
     assert {c.name: c.type for c in peek.columns}["q"] == "string"
     # Arrow's files show their first batch.
@@ -393,7 +393,7 @@ def test_every_format_and_compression_gives_the_same_rows(
 @pytest.mark.parametrize("name", ["a.parquet", "stream.arrow", "file.arrow"])
 def test_any_run_of_groups_or_batches_has_its_rows_and_numbers(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, ROWS, grain=9)
-    form = formats.format_of_name(name)
+    form = source_reader.format_of_name(name)
     for start, stop in combinations(range(6), 2):
         found = read(path, form, [Piece("", start, stop)], 200)
         wanted = list(enumerate((row["q"] for row in ROWS), start=1))[start * 9 : stop * 9]
@@ -422,9 +422,9 @@ def test_text_of_any_arrow_type_is_text(
     else:
         with pa.ipc.new_stream(str(path), table.schema) as writer:
             writer.write_table(table)
-    form = formats.format_of_name(name)
-    assert formats.peek(str(path), form).columns == COLUMNS
-    for rows in formats.read(str(path), form, Piece("", 0, 1), COLUMNS):
+    form = source_reader.format_of_name(name)
+    assert source_reader.peek(str(path), form).columns == COLUMNS
+    for rows in source_reader.read(str(path), form, Piece("", 0, 1), COLUMNS):
         assert rows.table.schema.field("q").type == pa.string()
     found = read(path, form, [Piece("", 0, 1)], 2**20)
     assert list(found.values()) == [row["q"] for row in ROWS]
@@ -521,7 +521,7 @@ def test_no_thread_of_arrows_reads_a_delimited_file_that_was_left(tmp_path: Path
     code = """
 import sys, time
 from transforms import formats
-from transforms.formats import Format, delimited
+from transforms.formats.source_reader import Format, delimited
 from transforms.records import Column, Piece
 
 class Slow(delimited._Lent):
@@ -570,7 +570,7 @@ def test_a_delimited_file_is_left_when_arrow_has_given_all_of_it_back(kept: str)
 def test_the_name_of_a_delimited_file_is_no_message_of_arrows(tmp_path: Path) -> None:
     path = tmp_path / "straddling.csv"
     path.write_text('q\n"an answer\n')
-    rows = formats.read(
+    rows = source_reader.read(
         str(path), Format("delimited"), Piece("", 0, 0), [Column("q", "string")], 500
     )
     with pytest.raises(BadInput, match="ends inside of a quoted cell"):
@@ -594,7 +594,7 @@ def test_a_damaged_delimited_file_is_given_back_as_well(
     path, form = tmp_path / "rows.csv.gz", Format("delimited", "gzip")
     text = "q\n" + "".join(f"{hashlib.sha256(bytes([n])).hexdigest()}\n" for n in range(200))
     path.write_bytes(gzip.compress(text.encode())[:kept])
-    rows = formats.read(str(path), form, Piece("", 0, 0), [Column("q", "string")], 500)
+    rows = source_reader.read(str(path), form, Piece("", 0, 0), [Column("q", "string")], 500)
     with pytest.raises(BadInput, match="Truncated compressed stream"):
         list(rows)
     assert made
@@ -617,7 +617,7 @@ def test_row_groups_without_a_wanted_row_are_passed_over(
         piece = Piece("a.parquet", 0, len(sizes))
         found: dict[int, str] = {}
         numbers = np.array(wanted, np.int64)
-        for rows in formats.read(path, Format("parquet"), piece, COLUMNS, 40, numbers):
+        for rows in source_reader.read(path, Format("parquet"), piece, COLUMNS, 40, numbers):
             found.update(zip(rows.table[ROW].to_pylist(), rows.table["q"].to_pylist(), strict=True))
     groups = np.repeat(np.arange(len(sizes)), sizes)
     needed = {int(groups[row - 1]) for row in wanted}

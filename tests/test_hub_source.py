@@ -22,7 +22,7 @@ import warm_starts
 from hub import Hub, Request, hub_environment, hub_fixture  # noqa: F401 - pytest finds the fixture
 
 from transforms.errors import StorageError
-from transforms.formats.files import open_binary
+from transforms.formats.opening import open_binary
 
 NAME = "user/name"
 ROWS = [

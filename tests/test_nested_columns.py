@@ -15,9 +15,9 @@ import pytest
 
 from pipeline.plan import Plan, make_plan
 from pipeline.request import Request
-from transforms import formats
-from transforms.formats import Format, json_lines
-from transforms.formats.columns import as_bytes, text_rows
+from transforms.formats import json_lines, source_reader
+from transforms.formats.arrow_types import as_bytes, text_rows
+from transforms.formats.source_reader import Format
 from transforms.mappings import TurnMapping
 from transforms.normalize import rows_of
 from transforms.records import ROW, Column, Piece
@@ -87,7 +87,7 @@ def everything(plan: Plan, batch_bytes: int) -> tuple[pa.Table, pa.Table]:
     kept, rejects = [], []
     for piece in (piece for unit in plan.units for piece in unit.pieces):
         path = source.path(piece.file)
-        for rows in formats.read(path, source.form, piece, source.columns, batch_bytes):
+        for rows in source_reader.read(path, source.form, piece, source.columns, batch_bytes):
             good, bad = rows_of(rows.table, mapping, None, rules)
             kept.append(good)
             rejects += [bad] if rows.rejects is None else [rows.rejects, bad]
@@ -272,7 +272,7 @@ def test_a_line_of_json_is_the_same_whatever_lines_stand_beside_it(
     for lines in ([line], [line, PARTS]):
         path = tmp_path / f"{len(lines)}.jsonl"
         path.write_bytes(b"\n".join([*lines, b""]))
-        (rows,) = formats.read(str(path), Format("json_lines"), Piece("", 0, 0), READ)
+        (rows,) = source_reader.read(str(path), Format("json_lines"), Piece("", 0, 0), READ)
         kept, rejects = rows_of(rows.table, TurnMapping(("messages",), "role", "content"))
         bad = rejects if rows.rejects is None else pa.concat_tables([rows.rejects, rejects])
         outcomes.append(
@@ -289,7 +289,7 @@ def test_a_nesting_that_can_be_read_but_not_written_is_no_crash(tmp_path: Path) 
     depths = range(700, 1000)
     cells = [b'[{"role":"user","content":' + b"[" * n + b"]" * n + b"}]" for n in depths]
     path.write_bytes(b"".join(b'{"messages":' + cell + b"}\n" for cell in cells))
-    (rows,) = formats.read(str(path), Format("json_lines"), Piece("", 0, 0), READ)
+    (rows,) = source_reader.read(str(path), Format("json_lines"), Piece("", 0, 0), READ)
     assert rows.read == len(depths)
 
 

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from planted import in_validation
 from test_transforms import error_of, run
 
-from transforms import formats
 from transforms.built_in import chatml
 from transforms.conversation import ConversationRules
 from transforms.errors import StorageError, VerificationFailed
-from transforms.formats import Format, Source
+from transforms.formats import source_reader
+from transforms.formats.source_reader import Format, Source
 from transforms.mappings import FieldMapping
 from transforms.options import QualityRules
 from transforms.quality.duplicates import rows_of_piece
@@ -183,7 +183,7 @@ class TestAskedAlone:
         files = [[(f"asked {where} {n}", "a") for n in range(8)] for where in ("once", "here")]
         files[1][5] = files[0][3]
         read: list[int] = []
-        original = formats.read
+        original = source_reader.read
 
         def reading(path: str, form: Format, piece: Piece, columns: Sequence[Column], *more: Any):
             for rows in original(path, form, piece, columns, *more):
@@ -191,7 +191,7 @@ class TestAskedAlone:
                     read.append(rows.table.num_rows)
                 yield rows
 
-        monkeypatch.setattr(formats, "read", reading)
+        monkeypatch.setattr(source_reader, "read", reading)
         looks = self.looks(tmp_path, files)
         drops, _ = self.surveyed(tmp_path, looks, self.units(files), many_rows=0)
         assert drops == {1: [(1 << 40) + 4]}  # row 4 of the second piece

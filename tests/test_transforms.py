@@ -32,7 +32,7 @@ from transforms.errors import (
     VerificationFailed,
     from_worker,
 )
-from transforms.formats import Format, Source
+from transforms.formats.source_reader import Format, Source
 from transforms.layout import COLUMNS
 from transforms.mappings import FieldMapping
 from transforms.normalize import Normalize

@@ -32,7 +32,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.formats.rows import MAX_ROW_BYTES
+from transforms.formats.source_rows import MAX_ROW_BYTES
 from transforms.reading_turns import (
     TurnKeys,
     Unusable,

@@ -11,7 +11,7 @@ import json
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.formats.rows import MAX_ROW_BYTES
+from transforms.formats.source_rows import MAX_ROW_BYTES
 from transforms.mappings import FieldMapping
 from transforms.records import EXCERPT_CHARS, ROW, one_array, rejects_table
 

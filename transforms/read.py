@@ -10,10 +10,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from transforms import (
-    coders,  # noqa: F401 (registers the coder of Batch)
-    formats,
-)
+from transforms.formats import source_reader
 from transforms.quality.duplicates import Drop, among, rows_of_piece
 from transforms.records import REJECTS, ROW, Batch, Piece, Unit
 from transforms.stored_units import StoredUnits
@@ -42,9 +39,9 @@ class Read(beam.PTransform):
     ``batch_bytes`` is about how much a batch holds; it never shows in the output.
     """
 
-    source: formats.Source
+    source: source_reader.Source
     finished: Sequence[tuple[int, int]] = ()
-    batch_bytes: int = formats.BATCH_BYTES
+    batch_bytes: int = source_reader.BATCH_BYTES
 
     def expand(
         self, inputs: tuple[beam.PCollection[Unit], beam.PCollection[tuple[int, Drop]]]
@@ -73,7 +70,7 @@ class _ReadUnitFn(beam.DoFn):
     Batch(7, 2, True, …) where the last one holds no rows.
     """
 
-    def __init__(self, source: formats.Source, batch_bytes: int) -> None:
+    def __init__(self, source: source_reader.Source, batch_bytes: int) -> None:
         self._source = source
         self._batch_bytes = batch_bytes
 
@@ -91,7 +88,7 @@ class _ReadUnitFn(beam.DoFn):
         )
         for number, piece in enumerate(unit.pieces):
             exact, near = left_out.of_piece(number)
-            for rows in formats.read(
+            for rows in source_reader.read(
                 self._source.path(piece.file),
                 self._source.form,
                 piece,

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms import control_tokens, formats, reasoning
+from transforms import control_tokens, reasoning
 from transforms.chat import ChatFormat
-from transforms.formats.rows import MAX_ROW_BYTES
+from transforms.formats import source_reader
+from transforms.formats.source_rows import MAX_ROW_BYTES
 from transforms.options import TokenRule
 from transforms.quality.limit import Limit, TooLong
 from transforms.quality.tokens import stored_counter
@@ -54,7 +55,7 @@ class Render(beam.PTransform):
     shape: Shape
     tokens: TokenRule | None = None
     folder: Folder | None = None
-    source: formats.Source | None = None
+    source: source_reader.Source | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.pvalue.DoOutputsTuple:
         step = _RenderFn(self.chat, self.shape, self.tokens, self.folder, self.source)
@@ -71,7 +72,7 @@ class _RenderFn(beam.DoFn):
         shape: Shape,
         tokens: TokenRule | None,
         folder: Folder | None,
-        source: formats.Source | None,
+        source: source_reader.Source | None,
     ) -> None:
         self._chat, self._shape = chat, shape
         self._tokens, self._folder, self._source = tokens, folder, source
@@ -98,7 +99,7 @@ class _RenderFn(beam.DoFn):
 
     def _before(self, piece: Piece) -> int:
         source = self._source
-        return formats.first_row(source.path(piece.file), source.form, piece) if source else 0
+        return source_reader.first_row(source.path(piece.file), source.form, piece) if source else 0
 
     def teardown(self) -> None:
         self._sandbox.close()

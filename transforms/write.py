@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms import formats
 from transforms.errors import VerificationFailed
+from transforms.formats import source_reader
 from transforms.quality.measured import Measured, measure, to_text, together
 from transforms.records import VALIDATION, Batch, Shard, Written
 from transforms.shapes import Shape
@@ -59,7 +59,7 @@ class WriteRejects(beam.PTransform):
 
     folder: Folder
     of: int
-    source: formats.Source
+    source: source_reader.Source
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Shard]:
         files = partial(_RejectsFile, self.folder, self.of, self.source)
@@ -201,7 +201,7 @@ class _SplitFiles:
 class _RejectsFile:
     """The JSON Lines file of a unit's rejects; made only when there is one."""
 
-    def __init__(self, folder: Folder, of: int, source: formats.Source, unit: int) -> None:
+    def __init__(self, folder: Folder, of: int, source: source_reader.Source, unit: int) -> None:
         self._folder, self._of, self._source, self._unit = folder, of, source, unit
         self._path = folder.scratch_file()
         self._file: HashingFile | None = None
@@ -215,7 +215,7 @@ class _RejectsFile:
             return
         self._file = self._file or HashingFile(self._path)
         piece = batch.piece
-        before = formats.first_row(self._source.path(piece.file), self._source.form, piece)
+        before = source_reader.first_row(self._source.path(piece.file), self._source.form, piece)
         for reject in batch.table.to_pylist():
             row = before + reject["row"]
             line = {"file": piece.file, **reject, "row": row}

@@ -12,7 +12,7 @@ from itertools import islice
 import pyarrow as pa
 
 from transforms.errors import BadInput
-from transforms.formats.columns import (
+from transforms.formats.arrow_types import (
     as_bytes,
     as_text,
     check_schema,
@@ -20,8 +20,8 @@ from transforms.formats.columns import (
     text_rows,
     typed_columns,
 )
-from transforms.formats.files import is_remote, open_binary
-from transforms.formats.rows import SAMPLE_ROWS, Format, Peek, Rows, numbered, whole_file
+from transforms.formats.opening import is_remote, open_binary
+from transforms.formats.source_rows import SAMPLE_ROWS, Format, Peek, Rows, numbered, whole_file
 from transforms.records import Column, Piece
 from transforms.work_units import Cut
 

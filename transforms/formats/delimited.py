@@ -23,9 +23,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
 from transforms.errors import BadInput
-from transforms.formats.columns import check_schema, text_rows, unique_names
-from transforms.formats.files import open_binary
-from transforms.formats.rows import BATCH_BYTES, SAMPLE_ROWS, Format, Peek, Rows, whole_file
+from transforms.formats.arrow_types import check_schema, text_rows, unique_names
+from transforms.formats.opening import open_binary
+from transforms.formats.source_rows import BATCH_BYTES, SAMPLE_ROWS, Format, Peek, Rows, whole_file
 from transforms.records import EXCERPT_CHARS, ROW, Column, Piece, rejects_table
 from transforms.work_units import Cut
 

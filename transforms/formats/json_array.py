@@ -15,8 +15,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from transforms.errors import BadInput
-from transforms.formats.files import open_binary
-from transforms.formats.json_objects import (
+from transforms.formats.json_parsing import (
     DECODER,
     TOO_LARGE,
     Fault,
@@ -25,7 +24,15 @@ from transforms.formats.json_objects import (
     columns_of,
     to_rows,
 )
-from transforms.formats.rows import MAX_ROW_BYTES, SAMPLE_ROWS, Format, Peek, Rows, whole_file
+from transforms.formats.opening import open_binary
+from transforms.formats.source_rows import (
+    MAX_ROW_BYTES,
+    SAMPLE_ROWS,
+    Format,
+    Peek,
+    Rows,
+    whole_file,
+)
 from transforms.records import EXCERPT_CHARS, Column, Piece
 from transforms.work_units import Cut
 

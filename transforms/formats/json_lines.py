@@ -18,8 +18,7 @@ import pyarrow.json as pj
 
 from transforms.errors import BadInput
 from transforms.formats import json_array
-from transforms.formats.files import is_remote, open_binary
-from transforms.formats.json_objects import (
+from transforms.formats.json_parsing import (
     BROKEN_JSON,
     TOO_LARGE,
     Fault,
@@ -29,7 +28,8 @@ from transforms.formats.json_objects import (
     parse_line,
     to_rows,
 )
-from transforms.formats.rows import (
+from transforms.formats.opening import is_remote, open_binary
+from transforms.formats.source_rows import (
     MAX_ROW_BYTES,
     SAMPLE_ROWS,
     Format,

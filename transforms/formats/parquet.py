@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.formats.columns import as_text, check_schema, sampled, text_rows, typed_columns
-from transforms.formats.files import is_remote, open_binary
-from transforms.formats.rows import SAMPLE_ROWS, Format, Peek, Rows, numbered
+from transforms.formats.arrow_types import as_text, check_schema, sampled, text_rows, typed_columns
+from transforms.formats.opening import is_remote, open_binary
+from transforms.formats.source_rows import SAMPLE_ROWS, Format, Peek, Rows, numbered
 from transforms.records import Column, Piece
 from transforms.work_units import Cut
 

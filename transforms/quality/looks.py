@@ -9,8 +9,8 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 
-from transforms import formats
 from transforms.conversation import ConversationRules
+from transforms.formats import source_reader
 from transforms.mappings import AnyMapping, FieldMapping
 from transforms.normalize import rows_of
 from transforms.options import QualityRules
@@ -23,7 +23,7 @@ from transforms.split import SplitRule
 class Surveyed:
     """The rules by which a unit is read and its rows are taken."""
 
-    source: formats.Source
+    source: source_reader.Source
     mapping: AnyMapping
     rules: ConversationRules
     split: SplitRule
@@ -41,7 +41,9 @@ class Surveyed:
         Rows that are the same to the byte ask the same; near copies need not.
         """
         pairs = isinstance(self.mapping, FieldMapping) and not self.mapping.makes_turns
-        return pairs and formats.is_columnar(self.source.form) and self.quality.dedup != "near"
+        return (
+            pairs and source_reader.is_columnar(self.source.form) and self.quality.dedup != "near"
+        )
 
     def rows(self, unit: Unit, wanted: np.ndarray | None = None) -> Iterator[tuple[int, pa.Table]]:
         """(number of the piece, rows as Normalize makes them) of a unit, in order.
@@ -71,12 +73,12 @@ class Surveyed:
         mapping: AnyMapping,
         wanted: np.ndarray | None = None,
     ) -> Iterator[tuple[int, pa.Table]]:
-        form, size, own = self.source.form, formats.BATCH_BYTES, None
+        form, size, own = self.source.form, source_reader.BATCH_BYTES, None
         for number, piece in enumerate(unit.pieces):
             if wanted is not None:
                 own = rows_of_piece(wanted, number)
                 if not len(own):
                     continue
             path = self.source.path(piece.file)
-            for batch in formats.read(path, form, piece, columns, size, own):
+            for batch in source_reader.read(path, form, piece, columns, size, own):
                 yield number, rows_of(batch.table, mapping, self.split.key, self.rules)[0]

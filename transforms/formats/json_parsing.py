@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pyarrow as pa
 
-from transforms.formats.rows import Rows
+from transforms.formats.source_rows import Rows
 from transforms.records import ROW, Column, rejects_table
 
 NOT_AN_OBJECT = "not-an-object"
