@@ -61,9 +61,9 @@ def jinja_rate() -> float:
 
     from transforms.built_in import built_in
     from transforms.chat import DEFAULT_DATE, ChatFormat
+    from transforms.conversations.field_mapping import TurnMapping
+    from transforms.conversations.normalize_rows import rows_of
     from transforms.formats.source_rows import numbered
-    from transforms.mappings import TurnMapping
-    from transforms.normalize import rows_of
     from transforms.render import render, sandbox_of
     from transforms.shapes import Shape
 

@@ -18,18 +18,18 @@ import pyarrow as pa
 
 from pipeline.request import Request
 from pipeline.source import SourceFiles, first_rows, resolve
-from transforms.conversation import ConversationRules, conversations
+from transforms.conversations.detect_pairs import RULES, TEXT, detect
+from transforms.conversations.field_mapping import FieldMapping, TurnMapping
+from transforms.conversations.pairs import to_pairs
+from transforms.conversations.roles import role_table
+from transforms.conversations.rules import ConversationRules, conversations
+from transforms.conversations.turns import USER
 from transforms.errors import BadInput, DataPrepError, UsageError
-from transforms.fields import RULES, TEXT, detect
 from transforms.formats import source_reader
 from transforms.formats.source_reader import Peek
-from transforms.mappings import FieldMapping, TurnMapping
 from transforms.options import Benchmark
-from transforms.pairs import to_pairs
 from transforms.quality.overlap import LEAST_WORDS, Pieces, file_of, pack, pieces_of, together
 from transforms.records import Column, Piece, one_array
-from transforms.roles import role_table
-from transforms.turns import USER
 
 MOST_PIECES = 2**24
 """As many take 128 MB of each worker."""

@@ -18,10 +18,10 @@ import tomli_w
 
 from pipeline.flags import nearest
 from pipeline.plan import Plan
+from transforms.conversations.field_mapping import FieldMapping
+from transforms.conversations.roles import ALIASES
 from transforms.errors import UsageError
-from transforms.mappings import FieldMapping
 from transforms.quality.gates import PASSED
-from transforms.roles import ALIASES
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from pipeline.plan import Plan
-from transforms.chat_fields import turns_in
-from transforms.mappings import TurnMapping
-from transforms.roles import role_of
+from transforms.conversations.detect_turns import turns_in
+from transforms.conversations.field_mapping import TurnMapping
+from transforms.conversations.roles import role_of
 from transforms.work_units import DEFAULT_UNIT_BYTES
 
 _SHOWN_FILES = 10

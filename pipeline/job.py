@@ -28,9 +28,9 @@ from pipeline.runners import (
 )
 from pipeline.training import training_facts
 from transforms.commit import PLAN_FILE, Commit, Contents
+from transforms.conversations.normalize_rows import Normalize
 from transforms.errors import OutputTaken, VerificationFailed
 from transforms.formats.source_reader import BATCH_BYTES
-from transforms.normalize import Normalize
 from transforms.partition import Partition
 from transforms.quality.decontaminate import Decontaminate
 from transforms.quality.find_leaks import FindLeaks

@@ -14,9 +14,9 @@ import pyarrow as pa
 from pipeline.explain import roles_seen
 from pipeline.plan import Plan
 from transforms import text_parts
+from transforms.conversations.field_mapping import TurnMapping
+from transforms.conversations.normalize_rows import rows_of
 from transforms.formats import source_reader
-from transforms.mappings import TurnMapping
-from transforms.normalize import rows_of
 from transforms.quality.limit import Limit, TooLong
 from transforms.quality.overlap import Finder, decontaminated, file_of, unpack
 from transforms.quality.tokens import TOKENIZER_FILE, TokenCounter

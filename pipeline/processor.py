@@ -32,12 +32,12 @@ from transforms import layout
 from transforms.built_in import chatml
 from transforms.chat import ChatFormat
 from transforms.commit import fingerprint, put_file
+from transforms.conversations.detect_pairs import detect
+from transforms.conversations.field_mapping import AnyMapping, FieldMapping, TurnMapping
+from transforms.conversations.normalize_rows import rows_of
 from transforms.errors import BadInput, UsageError
-from transforms.fields import detect
 from transforms.formats.arrow_types import text_rows, typed_columns
 from transforms.formats.source_rows import numbered
-from transforms.mappings import AnyMapping, FieldMapping, TurnMapping
-from transforms.normalize import rows_of
 from transforms.records import SetFile, one_array
 from transforms.render import render, sandbox_of
 from transforms.shapes import Shape

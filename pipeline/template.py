@@ -18,8 +18,8 @@ from pipeline.request import Request
 from transforms import control_tokens
 from transforms.built_in import NAMES, built_in
 from transforms.chat import DEFAULT_SYSTEM_PROMPT, ChatFormat, ChatTemplate
+from transforms.conversations.field_mapping import AnyMapping, FieldMapping
 from transforms.errors import AccessDenied, BadInput, UsageError
-from transforms.mappings import AnyMapping, FieldMapping
 from transforms.render import sandbox_of
 from transforms.sandbox import Refused
 

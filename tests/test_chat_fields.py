@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from transforms.chat_fields import NAMES, detect_turns
+from transforms.conversations.detect_pairs import detect, parse
+from transforms.conversations.detect_turns import NAMES, detect_turns
+from transforms.conversations.field_mapping import FieldMapping, TurnMapping
 from transforms.errors import UsageError
-from transforms.fields import detect, parse
-from transforms.mappings import FieldMapping, TurnMapping
 from transforms.records import Column
 
 PROSE = "How do you do, and what is it that you do?"

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.conversation import ConversationRules, judge, mend
+from transforms.conversations.field_mapping import TurnMapping
+from transforms.conversations.normalize_rows import rows_of
+from transforms.conversations.rules import ConversationRules, judge, mend
+from transforms.conversations.turns import ASSISTANT, SYSTEM, TOOL, USER, Turn, Turns
 from transforms.formats.source_rows import MAX_ROW_BYTES
-from transforms.mappings import TurnMapping
-from transforms.normalize import rows_of
 from transforms.records import EXCERPT_CHARS, REJECTS, ROW
-from transforms.turns import ASSISTANT, SYSTEM, TOOL, USER, Turn, Turns
 
 MAPPING = TurnMapping(("messages",), "role", "content")
 STRICT = ConversationRules()

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transforms.conversations.turns import Turn, Turns
 from transforms.quality.content import content_hashes, contents
 from transforms.quality.duplicates import Drop, fingerprints, place, repeated, rows_of_piece
 from transforms.quality.minhash import (
@@ -28,7 +29,6 @@ from transforms.quality.minhash import (
 )
 from transforms.records import TURNS
 from transforms.text.ngrams import distinct, n_grams, words
-from transforms.turns import Turn, Turns
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 turns = st.builds(

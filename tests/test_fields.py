@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from transforms.conversations.detect_pairs import FieldMapping, detect, parse, require_column
 from transforms.errors import UsageError
-from transforms.fields import FieldMapping, detect, parse, require_column
 from transforms.records import Column
 
 PROSE = ["How many trees grow here?", "What is the sum of both?", "Name a river in Peru."]

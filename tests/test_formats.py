@@ -455,8 +455,8 @@ import random, sys
 from pathlib import Path
 from transforms import formats
 from transforms.errors import DataPrepError
-from transforms.fields import FieldMapping
-from transforms.pairs import to_pairs
+from transforms.conversations.detect_pairs import FieldMapping
+from transforms.conversations.pairs import to_pairs
 from transforms.records import Column, Piece
 
 path, out = Path(sys.argv[1]), Path(sys.argv[2])

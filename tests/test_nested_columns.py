@@ -15,11 +15,11 @@ import pytest
 
 from pipeline.plan import Plan, make_plan
 from pipeline.request import Request
+from transforms.conversations.field_mapping import TurnMapping
+from transforms.conversations.normalize_rows import rows_of
 from transforms.formats import json_lines, source_reader
 from transforms.formats.arrow_types import as_bytes, text_rows
 from transforms.formats.source_reader import Format
-from transforms.mappings import TurnMapping
-from transforms.normalize import rows_of
 from transforms.records import ROW, Column, Piece
 
 Row = dict[str, Any]

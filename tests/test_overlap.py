@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from test_transforms import a_batch, codes_of, error_of, given_batches, run
 from test_words import slow_words
 
+from transforms.conversations.turns import Turn, Turns
 from transforms.errors import StorageError
 from transforms.options import Benchmark, QualityRules
 from transforms.quality.decontaminate import Decontaminate
@@ -33,7 +34,6 @@ from transforms.quality.overlap import (
 )
 from transforms.records import ROW, TURNS, Batch
 from transforms.storage.local import LocalFolder
-from transforms.turns import Turn, Turns
 
 
 def strings(*values: str) -> pa.StringArray:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.conversation import ConversationRules
-from transforms.mappings import FieldMapping
-from transforms.normalize import rows_of
+from transforms.conversations.field_mapping import FieldMapping
+from transforms.conversations.normalize_rows import rows_of
+from transforms.conversations.rules import ConversationRules
+from transforms.conversations.turns import ASSISTANT, SYSTEM, USER, Turn, Turns
 from transforms.records import ROW
-from transforms.turns import ASSISTANT, SYSTEM, USER, Turn, Turns
 
 
 def run(

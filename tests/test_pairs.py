@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms import pairs
-from transforms.fields import FieldMapping
-from transforms.pairs import to_pairs as numbered_pairs
+from transforms.conversations import pairs
+from transforms.conversations.detect_pairs import FieldMapping
+from transforms.conversations.pairs import to_pairs as numbered_pairs
 from transforms.records import EXCERPT_CHARS, REJECTS, ROW
 
 

@@ -18,18 +18,19 @@ from hypothesis import strategies as st
 from jinja2 import TemplateError
 from oracles import published
 
-from transforms import control_tokens, reasoning, rendering
+from transforms import control_tokens, rendering
 from transforms import render as render_module
 from transforms.built_in import NAMES, built_in
 from transforms.chat import DEFAULT_DATE, ChatFormat, ChatTemplate
-from transforms.conversation import ConversationRules
-from transforms.mappings import TurnMapping
-from transforms.normalize import rows_of
+from transforms.conversations import reasoning
+from transforms.conversations.field_mapping import TurnMapping
+from transforms.conversations.normalize_rows import rows_of
+from transforms.conversations.rules import ConversationRules
+from transforms.conversations.turns import ASSISTANT, SYSTEM, TOOL, USER, Turn, Turns
 from transforms.records import ROW, Bad
 from transforms.render import render, sandbox_of
 from transforms.sandbox import Sandbox
 from transforms.shapes import Shape
-from transforms.turns import ASSISTANT, SYSTEM, TOOL, USER, Turn, Turns
 
 MAPPING = TurnMapping(("messages",), "role", "content", tools="tools")
 RULES = ConversationRules()

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transforms.conversations.reasoning import KEYS, NAMES, block, part
+from transforms.conversations.roles import ALIASES, FUNCTION_CALL, ROLES, role_of, role_table
 from transforms.errors import UsageError
-from transforms.reasoning import KEYS, NAMES, block, part
-from transforms.roles import ALIASES, FUNCTION_CALL, ROLES, role_of, role_table
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 

@@ -21,11 +21,11 @@ from planted import in_validation
 from test_transforms import error_of, run
 
 from transforms.built_in import chatml
-from transforms.conversation import ConversationRules
+from transforms.conversations.field_mapping import FieldMapping
+from transforms.conversations.rules import ConversationRules
 from transforms.errors import StorageError, VerificationFailed
 from transforms.formats import source_reader
 from transforms.formats.source_reader import Format, Source
-from transforms.mappings import FieldMapping
 from transforms.options import QualityRules
 from transforms.quality.duplicates import rows_of_piece
 from transforms.quality.find_leaks import FindLeaks

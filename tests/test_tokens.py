@@ -26,6 +26,7 @@ from tokenizers import Tokenizer
 import transforms.quality.tokens as tokens_module
 from transforms.built_in import built_in, chatml
 from transforms.chat import ChatFormat
+from transforms.conversations.turns import ASSISTANT, USER, Turn, Turns
 from transforms.errors import StorageError
 from transforms.options import TokenRule
 from transforms.quality.limit import Limit, TooLong
@@ -35,7 +36,6 @@ from transforms.render import RenderedRows, render, sandbox_of
 from transforms.sandbox import DEFAULT_DATE
 from transforms.shapes import Shape
 from transforms.storage.local import LocalFolder
-from transforms.turns import ASSISTANT, USER, Turn, Turns
 
 COUNTER = TokenCounter(byte_bpe())
 PLAIN = Tokenizer.from_str(byte_bpe().decode())

@@ -24,6 +24,8 @@ from hypothesis import strategies as st
 from transforms.built_in import chatml
 from transforms.coders import BatchCoder
 from transforms.commit import Commit, Contents
+from transforms.conversations.field_mapping import FieldMapping
+from transforms.conversations.normalize_rows import Normalize
 from transforms.errors import (
     AccessDenied,
     BadInput,
@@ -34,8 +36,6 @@ from transforms.errors import (
 )
 from transforms.formats.source_reader import Format, Source
 from transforms.layout import COLUMNS
-from transforms.mappings import FieldMapping
-from transforms.normalize import Normalize
 from transforms.partition import Partition
 from transforms.quality.duplicates import Drop
 from transforms.quality.duplicates import place as place_of

@@ -13,10 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.conversation import ConversationRules
-from transforms.mappings import TurnMapping
-from transforms.normalize import rows_of
-from transforms.reading_turns import (
+from transforms.conversations.field_mapping import TurnMapping
+from transforms.conversations.normalize_rows import rows_of
+from transforms.conversations.parse_turns import (
     TurnKeys,
     Unusable,
     columnwise,
@@ -25,9 +24,10 @@ from transforms.reading_turns import (
     tool_list,
     turnwise,
 )
+from transforms.conversations.roles import ALIASES
+from transforms.conversations.rules import ConversationRules
+from transforms.conversations.turns import ASSISTANT, SYSTEM, TOOL, TURN, USER, Turn, Turns
 from transforms.records import ROW
-from transforms.roles import ALIASES
-from transforms.turns import ASSISTANT, SYSTEM, TOOL, TURN, USER, Turn, Turns
 
 MAPPING = TurnMapping(("messages",), "role", "content", aliases=ALIASES)
 KEYS = MAPPING.keys

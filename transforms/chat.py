@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.concatenation import Concatenation
+from transforms.conversations.turns import Turns
 from transforms.sandbox import DEFAULT_DATE
-from transforms.turns import Turns
 
 VERSION = 1
 """Of the rules that make texts of turns; part of every plan, as another one gives other bytes."""

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.roles import ROLES
-from transforms.turns import ASSISTANT, SYSTEM, USER, Turns
+from transforms.conversations.roles import ROLES
+from transforms.conversations.turns import ASSISTANT, SYSTEM, USER, Turns
 
 _Texts = TypeVar("_Texts", pa.StringArray, pa.ChunkedArray)
 

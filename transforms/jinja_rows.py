@@ -15,10 +15,10 @@ import pyarrow as pa
 
 from transforms import control_tokens
 from transforms.chat import ChatFormat, ChatTemplate
+from transforms.conversations.roles import ROLES
+from transforms.conversations.turns import SYSTEM, Turn, Turns
 from transforms.records import Bad
-from transforms.roles import ROLES
 from transforms.sandbox import Refused
-from transforms.turns import SYSTEM, Turn, Turns
 
 
 class Renderer(Protocol):

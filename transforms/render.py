@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms import control_tokens, reasoning
+from transforms import control_tokens
 from transforms.chat import ChatFormat
+from transforms.conversations import reasoning
+from transforms.conversations.turns import ASSISTANT, USER, Turn, Turns
 from transforms.formats import source_reader
 from transforms.formats.source_rows import MAX_ROW_BYTES
 from transforms.options import TokenRule
@@ -33,7 +35,6 @@ from transforms.rendering import ESCAPED, KEPT, OWN_SYSTEM, render_turns
 from transforms.sandbox import Sandbox, TemplateSource
 from transforms.shapes import Shape, shape_pairs, shape_turns
 from transforms.storage.store import Folder
-from transforms.turns import ASSISTANT, USER, Turn, Turns
 
 REJECTED = "rejected"
 """The side output's tag."""

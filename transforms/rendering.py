@@ -29,12 +29,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms import control_tokens, reasoning
+from transforms import control_tokens
 from transforms.chat import ChatFormat, ChatTemplate
+from transforms.conversations import reasoning
+from transforms.conversations.roles import ROLES
+from transforms.conversations.turns import ASSISTANT, SYSTEM, TOOL, USER, Turns
 from transforms.jinja_rows import Jinja, Renderer, quoted
 from transforms.records import Bad
-from transforms.roles import ROLES
-from transforms.turns import ASSISTANT, SYSTEM, TOOL, USER, Turns
 
 NO_REASONING = "reasoning-not-in-text"
 NO_TOOLS = "tools-not-in-text"

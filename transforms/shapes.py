@@ -22,10 +22,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms import reasoning
+from transforms.conversations import reasoning
+from transforms.conversations.roles import ROLES
+from transforms.conversations.turns import ASSISTANT, USER, Turns
 from transforms.errors import UsageError
-from transforms.roles import ROLES
-from transforms.turns import ASSISTANT, USER, Turns
 
 SHAPES = ("text", "messages", "prompt-completion")
 

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.conversations.turns import Turns
 from transforms.records import TURNS, one_array
 from transforms.text.hashing import hash64, scattered
-from transforms.turns import Turns
 
 SEEDS = (0x7265_6173, 0x6F6E_666F)
 """One for each half; neither is a split's seed in practice."""

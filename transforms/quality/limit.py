@@ -20,13 +20,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms import reasoning
+from transforms.conversations import reasoning
+from transforms.conversations.turns import ASSISTANT, Turns
 from transforms.errors import BadInput
 from transforms.options import TokenRule
 from transforms.quality.figures import TRUNCATED
 from transforms.quality.tokens import TokenCounter
 from transforms.records import ROW, TOKENS, TURNS, one_array, rejects_table
-from transforms.turns import ASSISTANT, Turns
 
 if TYPE_CHECKING:
     from transforms.render import RenderedRows

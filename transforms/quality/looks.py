@@ -9,10 +9,10 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 
-from transforms.conversation import ConversationRules
+from transforms.conversations.field_mapping import AnyMapping, FieldMapping
+from transforms.conversations.normalize_rows import rows_of
+from transforms.conversations.rules import ConversationRules
 from transforms.formats import source_reader
-from transforms.mappings import AnyMapping, FieldMapping
-from transforms.normalize import rows_of
 from transforms.options import QualityRules
 from transforms.quality.duplicates import rows_of_piece
 from transforms.records import Column, Unit

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from transforms.conversations.turns import Turns
 from transforms.options import OVERLAP_WORDS
 from transforms.quality.figures import OVERLAP
 from transforms.records import ROW, TURNS, one_array, rejects_table
 from transforms.text.hash_index import Known
 from transforms.text.hashing import each_once
 from transforms.text.ngrams import Hashed, n_grams, word_places, words
-from transforms.turns import Turns
 
 LEAST_WORDS = 8
 """Prompts with fewer words are not looked for: many texts hold them."""

@@ -7,11 +7,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from transforms.conversation import ConversationRules, judge, mend, rejected
-from transforms.mappings import FieldMapping
-from transforms.reading_turns import Unusable, cells, looks_like_turns, parsed, text_cells
+from transforms.conversations.field_mapping import FieldMapping
+from transforms.conversations.parse_turns import (
+    Unusable,
+    cells,
+    looks_like_turns,
+    parsed,
+    text_cells,
+)
+from transforms.conversations.rules import ConversationRules, judge, mend, rejected
+from transforms.conversations.turns import ASSISTANT, SYSTEM, USER, Turn, Turns
 from transforms.records import ROW, one_array
-from transforms.turns import ASSISTANT, SYSTEM, USER, Turn, Turns
 
 UNPACKED = (
     *(("process", "final_answer"), ("reasoning", "solution"), ("reasoning", "answer")),

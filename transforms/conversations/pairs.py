@@ -11,8 +11,8 @@ import json
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.conversations.field_mapping import FieldMapping
 from transforms.formats.source_rows import MAX_ROW_BYTES
-from transforms.mappings import FieldMapping
 from transforms.records import EXCERPT_CHARS, ROW, one_array, rejects_table
 
 

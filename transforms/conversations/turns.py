@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.roles import ROLES
+from transforms.conversations.roles import ROLES
 
 SYSTEM, USER, ASSISTANT, TOOL = range(len(ROLES))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from transforms.reading_turns import TurnKeys
-from transforms.roles import ALIASES
+from transforms.conversations.parse_turns import TurnKeys
+from transforms.conversations.roles import ALIASES
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from transforms import reasoning
+from transforms.conversations import reasoning
+from transforms.conversations.field_mapping import FieldChoice, TurnMapping
+from transforms.conversations.parse_turns import ROLE_KEYS, TEXT_KEYS, looks_like_turns
+from transforms.conversations.roles import ALIASES, FUNCTION_CALL, role_of
 from transforms.errors import UsageError
-from transforms.mappings import FieldChoice, TurnMapping
-from transforms.reading_turns import ROLE_KEYS, TEXT_KEYS, looks_like_turns
 from transforms.records import Column
-from transforms.roles import ALIASES, FUNCTION_CALL, role_of
 
 NAMES = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "turns")
 SYSTEM_NAMES = ("system", "system_prompt")

@@ -32,8 +32,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.formats.source_rows import MAX_ROW_BYTES
-from transforms.reading_turns import (
+from transforms.conversations.parse_turns import (
     TurnKeys,
     Unusable,
     cells,
@@ -44,9 +43,10 @@ from transforms.reading_turns import (
     turnwise,
     without_nulls,
 )
+from transforms.conversations.roles import ROLES
+from transforms.conversations.turns import ASSISTANT, SYSTEM, TOOL, USER, Turn, Turns
+from transforms.formats.source_rows import MAX_ROW_BYTES
 from transforms.records import EXCERPT_CHARS, ROW, one_array, rejects_table
-from transforms.roles import ROLES
-from transforms.turns import ASSISTANT, SYSTEM, TOOL, USER, Turn, Turns
 
 _BETWEEN = "\n\n"
 

@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms import reasoning
+from transforms.conversations import reasoning
+from transforms.conversations.roles import FUNCTION_CALL, ROLES, role_of
+from transforms.conversations.turns import ASSISTANT, Turn, Turns
 from transforms.records import one_array
-from transforms.roles import FUNCTION_CALL, ROLES, role_of
-from transforms.turns import ASSISTANT, Turn, Turns
 
 ROLE_KEYS = ("role", "from", "speaker", "sender", "author")
 TEXT_KEYS = ("content", "value", "text", "message", "utterance")

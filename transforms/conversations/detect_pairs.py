@@ -11,13 +11,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from transforms import reasoning
-from transforms.chat_fields import SYSTEM_NAMES, detect_turns, turn_mapping
+from transforms.conversations import reasoning
+from transforms.conversations.detect_turns import SYSTEM_NAMES, detect_turns, turn_mapping
+from transforms.conversations.field_mapping import AnyMapping, FieldChoice, FieldMapping
+from transforms.conversations.pair_turns import is_history
+from transforms.conversations.roles import ALIASES
 from transforms.errors import UsageError
-from transforms.mappings import AnyMapping, FieldChoice, FieldMapping
-from transforms.pair_turns import is_history
 from transforms.records import Column
-from transforms.roles import ALIASES
 
 Sample = Sequence[Mapping[str, object]]
 """Some rows of the source, column name -> value."""

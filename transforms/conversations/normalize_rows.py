@@ -12,12 +12,12 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.conversation import ConversationRules, conversations, rejected
-from transforms.mappings import AnyMapping, FieldMapping
-from transforms.pair_turns import pair_turns
-from transforms.pairs import as_valid_text, split_keys, to_pairs
+from transforms.conversations.field_mapping import AnyMapping, FieldMapping
+from transforms.conversations.pair_turns import pair_turns
+from transforms.conversations.pairs import as_valid_text, split_keys, to_pairs
+from transforms.conversations.rules import ConversationRules, conversations, rejected
+from transforms.conversations.turns import USER
 from transforms.records import ROW, TURNS, Batch, balance_column, one_array
-from transforms.turns import USER
 
 _VALUE_CHARS = 100
 

@@ -1,0 +1,1 @@
+"""Which columns and rows become turns: field detection, roles, pairs, conversation rules."""
