@@ -1,21 +1,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
-PURE := transforms/built_in.py transforms/chat.py transforms/conversations/detect_turns.py \
-	transforms/storage/chunked_file.py transforms/text/unicode_ranges.py transforms/concatenation.py \
-	transforms/control_tokens.py transforms/conversations/rules.py transforms/errors.py \
-	transforms/conversations/detect_pairs.py transforms/jinja_rows.py transforms/layout.py \
+PURE := transforms/chat/builtin_templates.py transforms/chat/template.py transforms/conversations/detect_turns.py \
+	transforms/storage/chunked_file.py transforms/text/unicode_ranges.py transforms/chat/arrow_renderer.py \
+	transforms/chat/control_tokens.py transforms/conversations/rules.py transforms/errors.py \
+	transforms/conversations/detect_pairs.py transforms/chat/jinja_renderer.py transforms/layout.py \
 	transforms/storage/local.py transforms/storage/manifest.py transforms/conversations/field_mapping.py \
 	transforms/conversations/pair_turns.py transforms/conversations/pairs.py transforms/conversations/parse_turns.py \
-	transforms/conversations/reasoning.py transforms/records.py transforms/rendering.py transforms/conversations/roles.py \
+	transforms/conversations/reasoning.py transforms/records.py transforms/chat/render_turns.py transforms/conversations/roles.py \
 	transforms/storage/s3/bucket.py transforms/storage/s3/lease.py transforms/storage/s3/client.py transforms/storage/s3/errors.py \
-	transforms/storage/s3/store.py transforms/storage/s3/retries.py transforms/sandbox.py \
-	transforms/sandbox_child.py transforms/shapes.py transforms/shards.py transforms/split.py \
-	transforms/storage/store.py transforms/text_parts.py transforms/conversations/turns.py transforms/work_units.py \
+	transforms/storage/s3/store.py transforms/storage/s3/retries.py transforms/chat/sandbox.py \
+	transforms/chat/sandbox_worker.py transforms/chat/output_columns.py transforms/shards.py transforms/split.py \
+	transforms/storage/store.py transforms/chat/segments.py transforms/conversations/turns.py transforms/work_units.py \
 	transforms/quality/asked.py transforms/quality/balance.py transforms/quality/content.py \
 	transforms/quality/duplicates.py transforms/quality/figures.py \
 	transforms/quality/gates.py transforms/quality/leakage.py transforms/quality/lengths.py \
-	transforms/quality/limit.py transforms/quality/measured.py transforms/quality/minhash.py \
-	transforms/quality/overlap.py transforms/options.py transforms/quality/tokens.py \
+	transforms/chat/token_limit.py transforms/quality/measured.py transforms/quality/minhash.py \
+	transforms/quality/overlap.py transforms/options.py transforms/chat/token_counter.py \
 	transforms/quality/validation_prompts.py transforms/text/ngrams.py \
 	pipeline/allocators.py pipeline/benchmarks.py pipeline/catalog.py pipeline/download.py \
 	pipeline/explain.py pipeline/flags.py pipeline/on_worker.py pipeline/output.py \

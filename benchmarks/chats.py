@@ -59,13 +59,13 @@ def jinja_rate() -> float:
     sys.path.insert(0, str(HERE.parent))
     import pyarrow.parquet as pq
 
-    from transforms.built_in import built_in
-    from transforms.chat import DEFAULT_DATE, ChatFormat
+    from transforms.chat.builtin_templates import built_in
+    from transforms.chat.output_columns import Shape
+    from transforms.chat.render_rows import render, sandbox_of
+    from transforms.chat.template import DEFAULT_DATE, ChatFormat
     from transforms.conversations.field_mapping import TurnMapping
     from transforms.conversations.normalize_rows import rows_of
     from transforms.formats.source_rows import numbered
-    from transforms.render import render, sandbox_of
-    from transforms.shapes import Shape
 
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})  # the child inherits it

@@ -19,8 +19,8 @@ from numpy.lib.recfunctions import repack_fields
 
 from pipeline.set_place import SetPlace, set_place
 from pipeline.verify import Stream, begin
+from transforms.chat.output_columns import asked
 from transforms.errors import UsageError, VerificationFailed
-from transforms.quality.asked import asked
 from transforms.records import SetFile
 from transforms.split import SPLITS
 from transforms.storage.manifest import files as files_of

@@ -16,8 +16,8 @@ from pipeline.request import (
     DEFAULT_OUTPUT,
     parse_size,
 )
+from transforms.chat.sandbox import DEFAULT_DATE
 from transforms.errors import UsageError
-from transforms.sandbox import DEFAULT_DATE
 from transforms.storage.s3.uri import S3Options
 
 PREPARING = ("prepare", "submit", "plan", "preview")

@@ -27,6 +27,7 @@ from pipeline.runners import (
     works_elsewhere,
 )
 from pipeline.training import training_facts
+from transforms.chat.render_rows import REJECTED, Render
 from transforms.commit import PLAN_FILE, Commit, Contents
 from transforms.conversations.normalize_rows import Normalize
 from transforms.errors import OutputTaken, VerificationFailed
@@ -41,7 +42,6 @@ from transforms.quality.survey import Survey
 from transforms.read import Read, Units
 from transforms.recall import Recall, RecallRows, runs
 from transforms.records import Shard, Unit
-from transforms.render import REJECTED, Render
 from transforms.storage.store import Folder, Hold
 from transforms.stored_units import MAX_INLINE, StoredUnits
 from transforms.write import Write, WriteRejects

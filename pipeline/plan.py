@@ -19,7 +19,9 @@ from pipeline.source import SourceFiles, first_rows, resolve
 from pipeline.template import chat_format
 from pipeline.tokenizer import tokenizer_file
 from transforms import split
-from transforms.chat import ChatFormat
+from transforms.chat.output_columns import Shape, parse_shapes
+from transforms.chat.template import ChatFormat
+from transforms.chat.token_counter import TOKENIZER_FILE
 from transforms.conversations.detect_pairs import Sample, detect, parse, require_column
 from transforms.conversations.field_mapping import FieldChoice, FieldMapping, TurnMapping
 from transforms.conversations.roles import role_table
@@ -27,10 +29,8 @@ from transforms.conversations.rules import ConversationRules
 from transforms.errors import BadInput, UsageError
 from transforms.formats import source_reader
 from transforms.options import QualityRules, TokenRule
-from transforms.quality.tokens import TOKENIZER_FILE
 from transforms.quality.validation_prompts import MOST_LOOKED_AT
 from transforms.records import Column, Unit
-from transforms.shapes import Shape, parse_shapes
 from transforms.split import SplitRule
 from transforms.work_units import DEFAULT_UNIT_BYTES, Cut, pack, take_first
 

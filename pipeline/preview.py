@@ -13,14 +13,14 @@ import pyarrow as pa
 
 from pipeline.explain import roles_seen
 from pipeline.plan import Plan
-from transforms import text_parts
+from transforms.chat import segments
+from transforms.chat.render_rows import render, sandbox_of, with_text
+from transforms.chat.token_counter import TOKENIZER_FILE, TokenCounter
+from transforms.chat.token_limit import Limit, TooLong
 from transforms.conversations.field_mapping import TurnMapping
 from transforms.conversations.normalize_rows import rows_of
 from transforms.formats import source_reader
-from transforms.quality.limit import Limit, TooLong
 from transforms.quality.overlap import Finder, decontaminated, file_of, unpack
-from transforms.quality.tokens import TOKENIZER_FILE, TokenCounter
-from transforms.render import render, sandbox_of, with_text
 
 _VISIBLE = str.maketrans({" ": "·", "\t": "→", "\r": "␍", "\u00a0": "⍽", "\u200b": "␣"})
 _STYLES = {"template": "dim", "prompt": "cyan", "response": "green"}
@@ -104,11 +104,9 @@ def _finder(plan: Plan) -> Finder | None:
 
 def _kept(plan: Plan, file: str, before: int, numbers: list[int], kept: pa.Table) -> Iterator[Row]:
     template = plan.chat.template
-    marks = text_parts.Marks(
-        template.user_marker, template.assistant_marker, template.control_tokens
-    )
+    marks = segments.Marks(template.user_marker, template.assistant_marker, template.control_tokens)
     for number, values in zip(numbers, kept.to_pylist(), strict=True):
-        parts = tuple(text_parts.parts(values["text"], marks))
+        parts = tuple(segments.parts(values["text"], marks))
         columns = {name: values[name] for name in plan.shape.columns}
         yield Row(file, before + number, columns, values["text"], parts)
 

@@ -29,8 +29,10 @@ from pipeline.request import DEFAULT_BUCKET, DEFAULT_DATASET, check_output
 from pipeline.source import choose_split
 from pipeline.upload import claimed, kept, local_manifest, note, send
 from transforms import layout
-from transforms.built_in import chatml
-from transforms.chat import ChatFormat
+from transforms.chat.builtin_templates import chatml
+from transforms.chat.output_columns import Shape
+from transforms.chat.render_rows import render, sandbox_of
+from transforms.chat.template import ChatFormat
 from transforms.commit import fingerprint, put_file
 from transforms.conversations.detect_pairs import detect
 from transforms.conversations.field_mapping import AnyMapping, FieldMapping, TurnMapping
@@ -39,8 +41,6 @@ from transforms.errors import BadInput, UsageError
 from transforms.formats.arrow_types import text_rows, typed_columns
 from transforms.formats.source_rows import numbered
 from transforms.records import SetFile, one_array
-from transforms.render import render, sandbox_of
-from transforms.shapes import Shape
 from transforms.shards import ShardWriter
 from transforms.split import SPLITS, SplitRule
 from transforms.storage.local import LocalFolder

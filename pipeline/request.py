@@ -9,10 +9,10 @@ from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
 
+from transforms.chat.sandbox import DEFAULT_DATE
 from transforms.conversations.roles import role_table
 from transforms.errors import AccessDenied, UsageError
 from transforms.quality.gates import FEW_VALIDATION_ROWS, Gates
-from transforms.sandbox import DEFAULT_DATE
 from transforms.storage.s3.uri import S3Options, S3Place, check_bucket_name, is_s3
 
 DEFAULT_DATASET = "TuringEnterprises/Turing-Open-Reasoning"

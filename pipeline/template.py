@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.request import Request
-from transforms import control_tokens
-from transforms.built_in import NAMES, built_in
-from transforms.chat import DEFAULT_SYSTEM_PROMPT, ChatFormat, ChatTemplate
+from transforms.chat import control_tokens
+from transforms.chat.builtin_templates import NAMES, built_in
+from transforms.chat.render_rows import sandbox_of
+from transforms.chat.sandbox import Refused
+from transforms.chat.template import DEFAULT_SYSTEM_PROMPT, ChatFormat, ChatTemplate
 from transforms.conversations.field_mapping import AnyMapping, FieldMapping
 from transforms.errors import AccessDenied, BadInput, UsageError
-from transforms.render import sandbox_of
-from transforms.sandbox import Refused
 
 _HUB = "hub:"
 _JINJA, _CONFIG, _TOKENIZER = "chat_template.jinja", "tokenizer_config.json", "tokenizer.json"

@@ -13,9 +13,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.request import Request
+from transforms.chat.token_counter import TOKENIZER_FILE, TokenCounter
 from transforms.errors import AccessDenied, BadInput, UsageError
 from transforms.options import TokenRule
-from transforms.quality.tokens import TOKENIZER_FILE, TokenCounter
 
 MAX_BYTES = 100 * 10**6
 _HUB = "hub:"

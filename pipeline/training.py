@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from transforms.chat import ChatFormat
-from transforms.shapes import Shape
+from transforms.chat.output_columns import Shape
+from transforms.chat.template import ChatFormat
 
 _LOAD = 'from datasets import load_from_disk\n\ndata = load_from_disk("FOLDER")\n'
 

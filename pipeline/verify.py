@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.set_place import SetPlace, set_place
+from transforms.chat.output_columns import Shape
 from transforms.errors import VerificationFailed
 from transforms.records import SetFile
-from transforms.shapes import Shape
 from transforms.split import SPLITS
 from transforms.storage.chunked_file import ChunkedFile
 from transforms.storage.manifest import files as files_of

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from transforms.chat.output_columns import Shape
 from transforms.quality.lengths import Counts, histogram, summary
 from transforms.records import SetFile
 from transforms.report.page import page
-from transforms.shapes import Shape
 
 MARKS = {"user_marker": "<|im_start|>user\n", "assistant_marker": "<|im_start|>assistant\n"}
 

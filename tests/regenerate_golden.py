@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline import Request, prepare
-from transforms.built_in import chatml
+from transforms.chat.builtin_templates import chatml
 from transforms.split import SplitRule
 from transforms.text.normalization import normalise_keys
 

@@ -114,8 +114,8 @@ def child(script: str, *arguments: str) -> str:
         ("if True:\n    import pipeline", "pipeline"),
         ("import importlib\nimportlib.import_module('pipeline.plan')", "pipeline.plan"),
         ("__import__('pipeline')", "pipeline"),
-        ("from . import chat", "transforms.chat"),
-        ("from .chat import chatml", "transforms.chat"),
+        ("from . import chat", "transforms.chat.template"),
+        ("from .chat import chatml", "transforms.chat.template"),
     ],
 )
 def test_the_search_for_imports_finds_them_all(source: str, found: str) -> None:

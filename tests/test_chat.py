@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.built_in import chatml
-from transforms.chat import DEFAULT_SYSTEM_PROMPT
+from transforms.chat.builtin_templates import chatml
+from transforms.chat.template import DEFAULT_SYSTEM_PROMPT
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 

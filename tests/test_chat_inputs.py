@@ -33,12 +33,12 @@ from datasets import load_dataset, load_from_disk
 
 from pipeline.job import prepare as run_job
 from pipeline.request import Request
-from transforms.built_in import built_in
-from transforms.chat import ChatTemplate
+from transforms.chat.builtin_templates import built_in
+from transforms.chat.sandbox import DEFAULT_DATE, Sandbox
+from transforms.chat.template import ChatTemplate
 from transforms.conversations import pairs
 from transforms.conversations import rules as conversation
 from transforms.formats import source_rows as format_rows
-from transforms.sandbox import DEFAULT_DATE, Sandbox
 
 Message = dict[str, Any]
 GAP = "\u200b"

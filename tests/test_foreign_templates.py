@@ -19,10 +19,10 @@ from command_runs import (
 from hub import Hub, hub_environment, hub_fixture  # noqa: F401 - pytest finds the fixture
 from test_hub_source import refused, run
 
-from transforms import built_in as module
-from transforms.built_in import built_in
-from transforms.chat import ChatTemplate
-from transforms.sandbox import DEFAULT_DATE
+from transforms.chat import builtin_templates as module
+from transforms.chat.builtin_templates import built_in
+from transforms.chat.sandbox import DEFAULT_DATE
+from transforms.chat.template import ChatTemplate
 
 TEMPLATES = Path(module.__file__).with_name("templates")
 NAMES = ("chatml", "qwen3", "qwen3-2507", "qwen2.5", "llama3", "mistral", "gemma", "gpt-oss")

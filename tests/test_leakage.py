@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.quality.asked import asked
+from transforms.chat.output_columns import asked
 from transforms.quality.leakage import Finder, Leak, Seen, leakage, together
 from transforms.quality.validation_prompts import (
     NONE,

@@ -28,6 +28,7 @@ from s3_servers import S3Server
 from test_transforms import given_batches, run
 
 from pipeline.cli import main
+from transforms.chat.output_columns import Shape
 from transforms.errors import StorageError, VerificationFailed
 from transforms.layout import COLUMNS
 from transforms.options import QualityRules
@@ -43,7 +44,6 @@ from transforms.quality.measured import (
 )
 from transforms.recall import RecallRows
 from transforms.records import TOKENS, VALIDATION, Batch, Piece, Shard, Written, balance_column
-from transforms.shapes import Shape
 from transforms.storage.local import LocalFolder
 from transforms.storage.s3.store import S3Folder
 from transforms.storage.s3.uri import S3Place

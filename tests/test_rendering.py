@@ -18,19 +18,19 @@ from hypothesis import strategies as st
 from jinja2 import TemplateError
 from oracles import published
 
-from transforms import control_tokens, rendering
-from transforms import render as render_module
-from transforms.built_in import NAMES, built_in
-from transforms.chat import DEFAULT_DATE, ChatFormat, ChatTemplate
+from transforms.chat import control_tokens, render_turns
+from transforms.chat import render_rows as render_module
+from transforms.chat.builtin_templates import NAMES, built_in
+from transforms.chat.output_columns import Shape
+from transforms.chat.render_rows import render, sandbox_of
+from transforms.chat.sandbox import Sandbox
+from transforms.chat.template import DEFAULT_DATE, ChatFormat, ChatTemplate
 from transforms.conversations import reasoning
 from transforms.conversations.field_mapping import TurnMapping
 from transforms.conversations.normalize_rows import rows_of
 from transforms.conversations.rules import ConversationRules
 from transforms.conversations.turns import ASSISTANT, SYSTEM, TOOL, USER, Turn, Turns
 from transforms.records import ROW, Bad
-from transforms.render import render, sandbox_of
-from transforms.sandbox import Sandbox
-from transforms.shapes import Shape
 
 MAPPING = TurnMapping(("messages",), "role", "content", tools="tools")
 RULES = ConversationRules()
@@ -183,11 +183,11 @@ def test_arrow_and_the_sandbox_write_the_same(
 ) -> None:
     chat = ChatFormat(template(name), think=think, keep_bos=keep_bos)
     turns = Turns.of_rows(rows)
-    by_arrow = rendering.render_turns(turns, None, chat, lambda: sandbox(name), True)
+    by_arrow = render_turns.render_turns(turns, None, chat, lambda: sandbox(name), True)
     assert not by_arrow.bad
     # Where reasoning is put into the content beforehand, Jinja gets it in that place, too.
-    placed, _ = rendering.place(*rendering.separate(turns, chat.template), chat)
-    jinja = rendering.Jinja(placed, None, replace(chat, think="strip"), sandbox(name))
+    placed, _ = render_turns.place(*render_turns.separate(turns, chat.template), chat)
+    jinja = render_turns.Jinja(placed, None, replace(chat, think="strip"), sandbox(name))
     bad: dict[int, Bad] = {}
     texts = jinja.texts(bad, np.zeros(len(rows), bool), np.zeros(len(rows), bool))
     assert by_arrow.texts.to_pylist() == texts.to_pylist()
@@ -243,14 +243,14 @@ def test_content_adds_no_control_token(name: str, policy: str, data: st.DataObje
         ]
     ]
     chat = ChatFormat(template(name), control_tokens=policy)
-    done = rendering.render_turns(Turns.of_rows(rows), None, chat, lambda: sandbox(name))
+    done = render_turns.render_turns(Turns.of_rows(rows), None, chat, lambda: sandbox(name))
     if done.bad:
         assert done.bad[0].code == "control-token" or policy == "escape"
         return
     # The same row, with its reasoning where it was found.
-    turns = rendering.separate(Turns.of_rows(rows), chat.template)[0].to_rows()
+    turns = render_turns.separate(Turns.of_rows(rows), chat.template)[0].to_rows()
     plain = [[harmless(turn) for turn in row] for row in turns]
-    calm = rendering.render_turns(Turns.of_rows(plain), None, chat, lambda: sandbox(name))
+    calm = render_turns.render_turns(Turns.of_rows(plain), None, chat, lambda: sandbox(name))
     tokens = chat.template.control_tokens
     counts = [control_tokens.count(t.texts[0].as_py(), tokens) for t in (done, calm)]
     assert counts[0] == counts[1], done.texts[0].as_py()
@@ -266,7 +266,7 @@ DIALOGUE = [
 
 def texts_of(name: str, think: str) -> tuple[str, dict[str, int]]:
     chat = ChatFormat(template(name), think=think)
-    done = rendering.render_turns(Turns.of_rows([DIALOGUE]), None, chat, lambda: sandbox(name))
+    done = render_turns.render_turns(Turns.of_rows([DIALOGUE]), None, chat, lambda: sandbox(name))
     return str(done.texts[0].as_py()), dict(done.events)
 
 
@@ -298,9 +298,9 @@ def test_reasoning_that_a_template_leaves_out_is_counted(name: str) -> None:
 def test_a_system_prompt_that_nobody_gave_is_counted(name: str) -> None:
     rows = [DIALOGUE[:2], [Turn(SYSTEM, "Be kind."), *DIALOGUE[:2]]]
     chat = ChatFormat(template(name))
-    done = rendering.render_turns(Turns.of_rows(rows), None, chat, lambda: sandbox(name))
+    done = render_turns.render_turns(Turns.of_rows(rows), None, chat, lambda: sandbox(name))
     assert done.events["template-system-prompt"] == 1
-    done = rendering.render_turns(
+    done = render_turns.render_turns(
         Turns.of_rows(rows), None, replace(chat, system_prompt="Hello."), lambda: sandbox(name)
     )
     assert "template-system-prompt" not in done.events
@@ -311,7 +311,7 @@ def test_calls_that_a_template_leaves_out_are_rejected() -> None:
     calls = [{"type": "function", "function": {"name": n, "arguments": {"n": n}}} for n in "ab"]
     row = [Turn(USER, "Both?"), Turn(ASSISTANT, "", None, json.dumps(calls))]
     chat = ChatFormat(template("gpt-oss"), tools=True)
-    done = rendering.render_turns(Turns.of_rows([row]), None, chat, lambda: sandbox("gpt-oss"))
+    done = render_turns.render_turns(Turns.of_rows([row]), None, chat, lambda: sandbox("gpt-oss"))
     assert done.bad[0].code == "turn-dropped"
     assert "call of b" in done.bad[0].excerpt
 
@@ -341,12 +341,12 @@ def test_escapes_in_arguments_hide_no_control_token(name: str) -> None:
     calls = [{"type": "function", "function": {"name": "f", "arguments": hidden}}]
     row = [Turn(USER, "Call."), Turn(ASSISTANT, "", None, json.dumps(calls))]
     chat = ChatFormat(template(name))
-    done = rendering.render_turns(Turns.of_rows([row]), None, chat, lambda: sandbox(name))
+    done = render_turns.render_turns(Turns.of_rows([row]), None, chat, lambda: sandbox(name))
     assert done.bad[0].code == "control-token"
     tokens = chat.template.control_tokens
     harmless = [row[0], row[1]._replace(tool_calls=json.dumps(calls).replace("003c", "0061"))]
     escaped, calm = (
-        rendering.render_turns(
+        render_turns.render_turns(
             Turns.of_rows([turns]), None, replace(chat, control_tokens="escape"),
             lambda: sandbox(name),
         ).texts[0].as_py()
@@ -375,7 +375,7 @@ def test_reasoning_of_the_last_turn_is_no_part_of_the_prompt() -> None:
         Turn(ASSISTANT, "ok", "LAST"),
     ]
     chat = ChatFormat(template("gpt-oss"))
-    done = rendering.render_turns(
+    done = render_turns.render_turns(
         Turns.of_rows([row]), None, chat, lambda: sandbox("gpt-oss"), True
     )
     assert done.prompts is not None
@@ -387,7 +387,7 @@ def test_tools_that_a_template_has_no_place_for_are_counted() -> None:
     tools = pa.array([json.dumps([{"type": "function", "function": {"name": "f"}}]), None])
     rows = [[Turn(USER, "q"), Turn(ASSISTANT, "a")]] * 2
     chat = ChatFormat(template("llama3"), tools=True)
-    done = rendering.render_turns(Turns.of_rows(rows), tools, chat, lambda: sandbox("llama3"))
+    done = render_turns.render_turns(Turns.of_rows(rows), tools, chat, lambda: sandbox("llama3"))
     assert done.events == {"tools-not-in-text": 1}
 
 

@@ -22,12 +22,12 @@ from made_sets import local_set, s3_set, use_server
 from s3_servers import S3Server
 
 from pipeline.cli import main
+from transforms.chat.segments import Marks, parts
 from transforms.errors import VerificationFailed
 from transforms.report import samples
 from transforms.report.figures import DISTANCE, NOTHING, SHARE, Figure, Table, number
 from transforms.report.headline import headlines
 from transforms.report.told import Told
-from transforms.text_parts import Marks, parts
 
 GSM8K = ("--dataset", "gsm8k/*.jsonl")
 PARTS = ("duplicates", "contamination", "truncated", "leakage", "lengths", "tokenizer", "balance")

@@ -23,7 +23,7 @@ from environments import environment, pip
 
 from pipeline import Request, prepare
 from pipeline.plan import make_plan
-from transforms.built_in import chatml
+from transforms.chat.builtin_templates import chatml
 from transforms.split import SPLITS
 
 ONE_THREAD = ("--direct_running_mode=in_memory", "--direct_num_workers=1")

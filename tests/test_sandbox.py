@@ -24,9 +24,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from transforms import sandbox, sandbox_child
+from transforms.chat import sandbox, sandbox_worker
+from transforms.chat.sandbox import Refused, Sandbox, TemplateSource
 from transforms.errors import RunnerFailed, UsageError
-from transforms.sandbox import Refused, Sandbox, TemplateSource
 
 MESSAGES = [
     {"role": "user", "content": "What is 2 + 2?"},
@@ -177,7 +177,7 @@ class TestRendering:
         ]
         plain = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         plain.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
-        plain.filters["tojson"] = sandbox_child.environment("2025-01-01").filters["tojson"]
+        plain.filters["tojson"] = sandbox_worker.environment("2025-01-01").filters["tojson"]
         template = plain.from_string(REASONING_TEMPLATE)
         assert rendered(REASONING_TEMPLATE, *rows) == [template.render(row) for row in rows]
 
@@ -391,7 +391,7 @@ class TestUnsafe:
         class Own(dict[str, object]):
             pass
 
-        plain, ours = ImmutableSandboxedEnvironment(), sandbox_child.environment("2025-01-01")
+        plain, ours = ImmutableSandboxedEnvironment(), sandbox_worker.environment("2025-01-01")
         things: list[Any] = [
             {"items": 1, "role": "a", "__class__": 2, "_a": 3}, Own(role="a", pop=1), [1], {1},
             (1,), "a", 1, None, str, dict, type, range(3), (i for i in "a"),
@@ -421,8 +421,8 @@ class TestUnsafe:
                     assert repr(shown(ours, thing, name)) == repr(expected), (thing, name)
 
     def test_invented_names_fill_no_memory(self) -> None:
-        environment = sandbox_child.environment("2025-01-01")
-        assert isinstance(environment, sandbox_child.Rules)
+        environment = sandbox_worker.environment("2025-01-01")
+        assert isinstance(environment, sandbox_worker.Rules)
         for n in range(5000):
             environment.is_safe_attribute("", f"a{n}", None)
             assert not environment.is_safe_attribute("", f"_{n}", None)
@@ -728,7 +728,7 @@ class TestTheChild:
         folders = sandbox._folders("jinja2", "markupsafe")
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-c", f"import sys; sys.path += {folders}; {look}",
-             sandbox_child.__file__],
+             sandbox_worker.__file__],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         loaded = {name.partition(".")[0] for name in done.stdout.split()}
@@ -738,7 +738,7 @@ class TestTheChild:
 
     def test_its_numbers_are_the_same_on_both_sides(self) -> None:
         for name in ("OUT_OF_MEMORY", "TOO_MUCH_OF_A_ROW", "TOO_MUCH_OF_A_BATCH", "BATCH_TIMES"):
-            assert getattr(sandbox, f"_{name}") == getattr(sandbox_child, name)
+            assert getattr(sandbox, f"_{name}") == getattr(sandbox_worker, name)
 
     def test_that_cannot_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
@@ -762,7 +762,7 @@ class TestTheChild:
 
 PARENT = """
 import os, sys
-from transforms.sandbox import Sandbox, TemplateSource
+from transforms.chat.sandbox import Sandbox, TemplateSource
 loop = "{% for a in range(n) %}{% for b in range(n) %}{% endfor %}{% endfor %}"
 box = Sandbox(TemplateSource("my.jinja", loop), seconds=1)
 box.render([])

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from planted import in_validation
 from test_transforms import error_of, run
 
-from transforms.built_in import chatml
+from transforms.chat.builtin_templates import chatml
 from transforms.conversations.field_mapping import FieldMapping
 from transforms.conversations.rules import ConversationRules
 from transforms.errors import StorageError, VerificationFailed

@@ -23,18 +23,19 @@ from made_tokenizers import byte_bpe
 from test_hub_source import refused, run
 from tokenizers import Tokenizer
 
-import transforms.quality.tokens as tokens_module
-from transforms.built_in import built_in, chatml
-from transforms.chat import ChatFormat
+import transforms.chat.token_counter as tokens_module
+from transforms.chat.builtin_templates import built_in, chatml
+from transforms.chat.output_columns import Shape
+from transforms.chat.render_rows import render, sandbox_of
+from transforms.chat.rendered_rows import RenderedRows
+from transforms.chat.sandbox import DEFAULT_DATE
+from transforms.chat.template import ChatFormat
+from transforms.chat.token_counter import TOKENIZER_FILE, TokenCounter, stored_counter
+from transforms.chat.token_limit import Limit, TooLong
 from transforms.conversations.turns import ASSISTANT, USER, Turn, Turns
 from transforms.errors import StorageError
 from transforms.options import TokenRule
-from transforms.quality.limit import Limit, TooLong
-from transforms.quality.tokens import TOKENIZER_FILE, TokenCounter, stored_counter
 from transforms.records import ROW, TOKENS, TURNS
-from transforms.render import RenderedRows, render, sandbox_of
-from transforms.sandbox import DEFAULT_DATE
-from transforms.shapes import Shape
 from transforms.storage.local import LocalFolder
 
 COUNTER = TokenCounter(byte_bpe())

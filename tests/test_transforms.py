@@ -21,7 +21,9 @@ from datasets import load_from_disk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.built_in import chatml
+from transforms.chat.builtin_templates import chatml
+from transforms.chat.output_columns import Shape
+from transforms.chat.render_rows import REJECTED, Render
 from transforms.coders import BatchCoder
 from transforms.commit import Commit, Contents
 from transforms.conversations.field_mapping import FieldMapping
@@ -54,8 +56,6 @@ from transforms.records import (
     Unit,
     rejects_table,
 )
-from transforms.render import REJECTED, Render
-from transforms.shapes import Shape
 from transforms.split import SplitRule
 from transforms.storage.local import LocalFolder
 from transforms.text.hashing import hash64

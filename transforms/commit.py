@@ -22,6 +22,7 @@ from typing import Any
 import apache_beam as beam
 
 from transforms import layout
+from transforms.chat.output_columns import Shape
 from transforms.errors import VerificationFailed
 from transforms.options import QualityRules
 from transforms.quality.figures import figures
@@ -31,7 +32,6 @@ from transforms.report.figures import plain
 from transforms.report.headline import short
 from transforms.report.page import page
 from transforms.report.told import Told
-from transforms.shapes import Shape
 from transforms.shards import HashingFile
 from transforms.split import SPLITS
 from transforms.storage.names import REJECTS_FOLDER

@@ -20,8 +20,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from transforms.chat.output_columns import Shape, describe
 from transforms.records import SetFile, Shard
-from transforms.shapes import Shape, describe
 from transforms.split import SPLITS
 from transforms.storage.names import REPORT
 

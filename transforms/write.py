@@ -22,11 +22,11 @@ import pyarrow.compute as pc
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
+from transforms.chat.output_columns import Shape
 from transforms.errors import VerificationFailed
 from transforms.formats import source_reader
 from transforms.quality.measured import Measured, measure, to_text, together
 from transforms.records import VALIDATION, Batch, Shard, Written
-from transforms.shapes import Shape
 from transforms.shards import HashingFile, ShardWriter
 from transforms.split import SPLITS
 from transforms.storage.names import REJECTS_FOLDER, shard_path

@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from transforms.chat.token_limit import TRUNCATED
 from transforms.options import SIMILAR, QualityRules
 from transforms.quality.leakage import Seen, leakage
 from transforms.records import Shard
 
 VERSION = 1
 
-TRUNCATED = "response-truncated"
-"""The event of a row whose response was cut to ``--max-tokens``."""
 
 OVERLAP = "benchmark-overlap: "
 """Begins the event of a row that holds a piece of a benchmark, whose name follows."""

@@ -13,9 +13,9 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms.chat import ChatTemplate
+from transforms.chat.output_columns import asked
+from transforms.chat.template import ChatTemplate
 from transforms.errors import VerificationFailed
-from transforms.quality.asked import asked
 from transforms.quality.leakage import Finder, Seen, leakage, together
 from transforms.quality.survey import PROMPTS_FILE
 from transforms.quality.validation_prompts import BYTES_AT_ONCE, NONE, Prompts

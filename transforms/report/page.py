@@ -13,12 +13,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from transforms.chat.segments import Marks
 from transforms.report import lengths, origin, rows
 from transforms.report.figures import Figure, number, plain
 from transforms.report.headline import headlines
 from transforms.report.samples import MOST_CHARS, Chunks, Files, read_rejects, read_samples
 from transforms.report.told import Told
-from transforms.text_parts import Marks
 
 BEGINNING = b'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<meta name="generator" '
 """Every report begins like that."""

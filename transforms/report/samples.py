@@ -13,12 +13,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from transforms.chat.segments import PROMPT, RESPONSE, TEMPLATE, Marks, parts
 from transforms.errors import VerificationFailed
 from transforms.records import SetFile, Shard
 from transforms.split import SPLITS
 from transforms.storage.chunked_file import ChunkedFile
 from transforms.storage.names import RECORD_BATCH_ROWS, REJECTS_FOLDER
-from transforms.text_parts import PROMPT, RESPONSE, TEMPLATE, Marks, parts
 
 SAMPLES = 20
 MOST_CHARS = 4000

@@ -203,7 +203,7 @@ class _Child:
     """The process, by the frames that go to it and come from it."""
 
     def __init__(self) -> None:
-        script = Path(__file__).absolute().with_name("sandbox_child.py")
+        script = Path(__file__).absolute().with_name("sandbox_worker.py")
         # -I and -S: no variable, no folder and no package that happens to be here takes part.
         command = [sys.executable, "-I", "-S", str(script), *_folders("jinja2", "markupsafe")]
         try:

@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from transforms import control_tokens
-from transforms.chat import ChatFormat, ChatTemplate
+from transforms.chat import control_tokens
+from transforms.chat.sandbox import Refused
+from transforms.chat.template import ChatFormat, ChatTemplate
 from transforms.conversations.roles import ROLES
 from transforms.conversations.turns import SYSTEM, Turn, Turns
 from transforms.records import Bad
-from transforms.sandbox import Refused
 
 
 class Renderer(Protocol):

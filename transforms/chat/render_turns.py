@@ -29,12 +29,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms import control_tokens
-from transforms.chat import ChatFormat, ChatTemplate
+from transforms.chat import control_tokens
+from transforms.chat.jinja_renderer import Jinja, Renderer, quoted
+from transforms.chat.template import ChatFormat, ChatTemplate
 from transforms.conversations import reasoning
 from transforms.conversations.roles import ROLES
 from transforms.conversations.turns import ASSISTANT, SYSTEM, TOOL, USER, Turns
-from transforms.jinja_rows import Jinja, Renderer, quoted
 from transforms.records import Bad
 
 NO_REASONING = "reasoning-not-in-text"

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from transforms.concatenation import Concatenation
+from transforms.chat.arrow_renderer import Concatenation
+from transforms.chat.sandbox import DEFAULT_DATE
 from transforms.conversations.turns import Turns
-from transforms.sandbox import DEFAULT_DATE
 
 VERSION = 1
 """Of the rules that make texts of turns; part of every plan, as another one gives other bytes."""

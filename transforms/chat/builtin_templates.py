@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from transforms.chat import DEFAULT_SYSTEM_PROMPT, ChatFormat, ChatTemplate
-from transforms.concatenation import Concatenation
-from transforms.sandbox import DEFAULT_DATE
+from transforms.chat.arrow_renderer import Concatenation
+from transforms.chat.sandbox import DEFAULT_DATE
+from transforms.chat.template import DEFAULT_SYSTEM_PROMPT, ChatFormat, ChatTemplate
 
 _FOLDER = Path(__file__).with_name("templates")
 

@@ -20,16 +20,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.chat.token_counter import TokenCounter
 from transforms.conversations import reasoning
 from transforms.conversations.turns import ASSISTANT, Turns
 from transforms.errors import BadInput
 from transforms.options import TokenRule
-from transforms.quality.figures import TRUNCATED
-from transforms.quality.tokens import TokenCounter
 from transforms.records import ROW, TOKENS, TURNS, one_array, rejects_table
 
 if TYPE_CHECKING:
-    from transforms.render import RenderedRows
+    from transforms.chat.rendered_rows import RenderedRows
 
 
 class TooLong(Exception):
@@ -200,3 +199,7 @@ def _with_answers(table: pa.Table, answers: list[str]) -> pa.Table:
 
 def _rejects(tokens: dict[int, int], code: str, what: str) -> pa.Table:
     return rejects_table([(row, code, f"{count:,} {what}") for row, count in tokens.items()])
+
+
+TRUNCATED = "response-truncated"
+"""The event of a row whose response was cut to ``--max-tokens``."""

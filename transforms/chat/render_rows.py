@@ -11,15 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms import control_tokens
-from transforms.chat import ChatFormat
+from transforms.chat import control_tokens
+from transforms.chat.output_columns import Shape, shape_pairs, shape_turns
+from transforms.chat.render_turns import ESCAPED, KEPT, OWN_SYSTEM, render_turns
+from transforms.chat.rendered_rows import RenderedRows
+from transforms.chat.sandbox import Sandbox, TemplateSource
+from transforms.chat.template import ChatFormat
+from transforms.chat.token_counter import stored_counter
+from transforms.chat.token_limit import Limit, TooLong
 from transforms.conversations import reasoning
 from transforms.conversations.turns import ASSISTANT, USER, Turn, Turns
 from transforms.formats import source_reader
 from transforms.formats.source_rows import MAX_ROW_BYTES
 from transforms.options import TokenRule
-from transforms.quality.limit import Limit, TooLong
-from transforms.quality.tokens import stored_counter
 from transforms.records import (
     HIDDEN,
     ROW,
@@ -31,9 +35,6 @@ from transforms.records import (
     one_array,
     rejects_table,
 )
-from transforms.rendering import ESCAPED, KEPT, OWN_SYSTEM, render_turns
-from transforms.sandbox import Sandbox, TemplateSource
-from transforms.shapes import Shape, shape_pairs, shape_turns
 from transforms.storage.store import Folder
 
 REJECTED = "rejected"
@@ -111,19 +112,6 @@ def sandbox_of(chat: ChatFormat) -> Sandbox:
     template = chat.template
     source = TemplateSource(template.name, template.jinja, template.bos, template.eos, chat.date)
     return Sandbox(source, output_bytes=2 * MAX_ROW_BYTES)  # a row, and what JSON makes of it
-
-
-@dataclass(frozen=True)
-class RenderedRows:
-    """The shape's columns of the rows that are kept, the ``REJECTS`` of the others, and events.
-
-    ``rows`` is the ``ROW`` of each row that is kept.
-    """
-
-    kept: pa.Table
-    rejects: pa.Table
-    events: Mapping[str, int]
-    rows: pa.ChunkedArray
 
 
 def render(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from transforms import control_tokens
+from transforms.chat import control_tokens
 
 TEMPLATE, PROMPT, RESPONSE = "template", "prompt", "response"
 """Kinds of pieces: constant parts and control tokens; the assistant's last turn is the response."""

@@ -1,0 +1,1 @@
+"""Text in a model's chat format: templates, rendering, the sandbox, tokens, output columns."""
