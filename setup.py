@@ -15,7 +15,7 @@ setup(
     packages=find_packages(include=["pipeline", "pipeline.*", "transforms", "transforms.*"]),
     package_data={
         "pipeline": ["sample/*.jsonl", "py.typed"],
-        "transforms": ["templates/*.jinja", "report/*.jinja", "py.typed"],
+        "transforms": ["chat/templates/*.jinja", "report/*.jinja", "py.typed"],
     },
     install_requires=[
         "apache-beam>=2.77,<2.78",  # the job; runners are tested with one minor version
