@@ -11,10 +11,10 @@ PURE := transforms/chat/builtin_templates.py transforms/chat/template.py transfo
 	transforms/storage/s3/store.py transforms/storage/s3/retries.py transforms/chat/sandbox.py \
 	transforms/chat/sandbox_worker.py transforms/chat/output_columns.py transforms/shards.py transforms/split.py \
 	transforms/storage/store.py transforms/chat/segments.py transforms/conversations/turns.py transforms/work_units.py \
-	transforms/quality/asked.py transforms/quality/balance.py transforms/quality/content.py \
-	transforms/quality/duplicates.py transforms/quality/figures.py \
+	transforms/quality/asked.py transforms/quality/balance.py transforms/duplicates/content_hash.py \
+	transforms/duplicates/exact.py transforms/quality/figures.py \
 	transforms/quality/gates.py transforms/quality/leakage.py transforms/quality/lengths.py \
-	transforms/chat/token_limit.py transforms/quality/measured.py transforms/quality/minhash.py \
+	transforms/chat/token_limit.py transforms/quality/measured.py transforms/duplicates/minhash.py \
 	transforms/quality/overlap.py transforms/options.py transforms/chat/token_counter.py \
 	transforms/quality/validation_prompts.py transforms/text/ngrams.py \
 	pipeline/allocators.py pipeline/benchmarks.py pipeline/catalog.py pipeline/download.py \

@@ -30,13 +30,13 @@ from pipeline.training import training_facts
 from transforms.chat.render_rows import REJECTED, Render
 from transforms.commit import PLAN_FILE, Commit, Contents
 from transforms.conversations.normalize_rows import Normalize
+from transforms.duplicates.row_reader import Surveyed
 from transforms.errors import OutputTaken, VerificationFailed
 from transforms.formats.source_reader import BATCH_BYTES
 from transforms.partition import Partition
 from transforms.quality.decontaminate import Decontaminate
 from transforms.quality.find_leaks import FindLeaks
 from transforms.quality.gates import check, judge, warnings
-from transforms.quality.looks import Surveyed
 from transforms.quality.measure import Measure, without_counts
 from transforms.quality.survey import Survey
 from transforms.read import Read, Units

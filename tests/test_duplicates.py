@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.conversations.turns import Turn, Turns
-from transforms.quality.content import content_hashes, contents
-from transforms.quality.duplicates import Drop, fingerprints, place, repeated, rows_of_piece
-from transforms.quality.minhash import (
+from transforms.duplicates.content_hash import content_hashes, contents
+from transforms.duplicates.exact import fingerprints, repeated
+from transforms.duplicates.minhash import (
     VALUES,
     Links,
     Said,
@@ -27,6 +27,7 @@ from transforms.quality.minhash import (
     verified,
     wanted,
 )
+from transforms.duplicates.positions import Drop, place, rows_of_piece
 from transforms.records import TURNS
 from transforms.text.ngrams import distinct, n_grams, words
 

@@ -23,13 +23,13 @@ from test_transforms import error_of, run
 from transforms.chat.builtin_templates import chatml
 from transforms.conversations.field_mapping import FieldMapping
 from transforms.conversations.rules import ConversationRules
+from transforms.duplicates.positions import rows_of_piece
+from transforms.duplicates.row_reader import Surveyed
 from transforms.errors import StorageError, VerificationFailed
 from transforms.formats import source_reader
 from transforms.formats.source_reader import Format, Source
 from transforms.options import QualityRules
-from transforms.quality.duplicates import rows_of_piece
 from transforms.quality.find_leaks import FindLeaks
-from transforms.quality.looks import Surveyed
 from transforms.quality.survey import PROMPTS_FILE, Survey
 from transforms.quality.validation_prompts import Prompts, prompts_of
 from transforms.records import VALIDATION, Batch, Column, Piece, Unit

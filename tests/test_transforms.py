@@ -28,6 +28,8 @@ from transforms.coders import BatchCoder
 from transforms.commit import Commit, Contents
 from transforms.conversations.field_mapping import FieldMapping
 from transforms.conversations.normalize_rows import Normalize
+from transforms.duplicates.positions import Drop
+from transforms.duplicates.positions import place as place_of
 from transforms.errors import (
     AccessDenied,
     BadInput,
@@ -39,8 +41,6 @@ from transforms.errors import (
 from transforms.formats.source_reader import Format, Source
 from transforms.layout import COLUMNS
 from transforms.partition import Partition
-from transforms.quality.duplicates import Drop
-from transforms.quality.duplicates import place as place_of
 from transforms.quality.gates import Gates
 from transforms.read import Read, Units
 from transforms.records import (

@@ -10,8 +10,8 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from transforms.duplicates.positions import Drop, among, rows_of_piece
 from transforms.formats import source_reader
-from transforms.quality.duplicates import Drop, among, rows_of_piece
 from transforms.records import REJECTS, ROW, Batch, Piece, Unit
 from transforms.stored_units import StoredUnits
 from transforms.text.hashing import each_once

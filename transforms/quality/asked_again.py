@@ -13,18 +13,11 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from transforms.duplicates.content_hash import content_hashes
+from transforms.duplicates.exact import Alike, Fingerprints, fingerprints, repeated
+from transforms.duplicates.positions import Drop, among, place
+from transforms.duplicates.row_reader import Surveyed
 from transforms.quality.by_unit import ByUnit, parted
-from transforms.quality.content import content_hashes
-from transforms.quality.duplicates import (
-    Alike,
-    Drop,
-    Fingerprints,
-    among,
-    fingerprints,
-    place,
-    repeated,
-)
-from transforms.quality.looks import Surveyed
 from transforms.records import ROW, Unit
 
 

@@ -10,12 +10,12 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from transforms.duplicates.content_hash import contents
+from transforms.duplicates.minhash import Links, Said, Wanted, left_out, verified, wanted
+from transforms.duplicates.positions import Drop, place
+from transforms.duplicates.row_reader import Surveyed
 from transforms.options import SHINGLE_WORDS
 from transforms.quality.by_unit import ByUnit, parted
-from transforms.quality.content import contents
-from transforms.quality.duplicates import Drop, place
-from transforms.quality.looks import Surveyed
-from transforms.quality.minhash import Links, Said, Wanted, left_out, verified, wanted
 from transforms.records import ROW, Unit
 from transforms.text.ngrams import distinct, n_grams, words
 

@@ -17,26 +17,16 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from transforms.duplicates.content_hash import (
+    asked_hashes,
+)
+from transforms.duplicates.exact import Alike, alike, buckets, repeated
+from transforms.duplicates.minhash import linked
+from transforms.duplicates.positions import Drop, place
+from transforms.duplicates.row_reader import Surveyed
+from transforms.duplicates.unit_hashes import _ROWS_A_PART, _Key, _Part
 from transforms.quality.asked_again import AskedAgain
 from transforms.quality.by_unit import numbered
-from transforms.quality.content import (
-    asked_hashes,
-    both_halves,
-    content_hashes,
-    contents,
-    first_of_each,
-)
-from transforms.quality.duplicates import (
-    Alike,
-    Drop,
-    alike,
-    buckets,
-    fingerprints,
-    place,
-    repeated,
-)
-from transforms.quality.looks import Surveyed
-from transforms.quality.minhash import banded, linked, min_hashes
 from transforms.quality.near import Near
 from transforms.quality.validation_prompts import (
     BYTES_AT_ONCE,
@@ -58,9 +48,6 @@ _LINKS = "links"
 
 MANY_ROWS = 50_000
 """Rows from which on it pays to read instructions alone, and to have two more shuffles for it."""
-
-_ROWS_A_PART = 100_000
-"""Rows after which a unit's hashes are handed on."""
 
 
 @dataclass
@@ -144,48 +131,6 @@ class _SurveyUnitFn(beam.DoFn):
         marks = split.is_validation(one_array(rows["key"]) if split.key else asked)
         asked = asked.filter(marks)
         return prompts_of(asked, hash64(split.seed, asked))
-
-
-class _Key:
-    """What is compared with each other: the rows of a bucket, or of a band's; all prompts."""
-
-    HASHES, BAND, PROMPTS = "hashes", "band", "prompts"
-
-
-class _Part:
-    """Hashes of some rows of a unit, until they are taken."""
-
-    def __init__(self, unit: int, dedup: str, of: int, alone: bool) -> None:
-        self._unit, self._dedup, self._of, self._alone = unit, dedup, of, alone
-        self._clear()
-
-    def _clear(self) -> None:
-        self.rows = 0
-        self._hashed: list[tuple[np.ndarray, ...]] = []
-        self._near: list[tuple[np.ndarray, ...]] = []
-
-    def add(self, rows: pa.Table, asked: np.ndarray, places: np.ndarray) -> None:
-        self.rows += rows.num_rows
-        if self._dedup == "off":
-            return
-        hashes = both_halves(asked) if self._alone else content_hashes(rows, asked)
-        self._hashed.append((*hashes, places))
-        if self._dedup == "near":
-            first = first_of_each(hashes)  # exact copies need no second look
-            values, which = min_hashes(contents(rows.take(pa.array(first))))
-            self._near.append((values, places[first][which]))
-
-    def taken(self) -> Iterator[tuple[str, Any]]:
-        """What the hashes are for the survey's outputs; there are none left then."""
-        if self._hashed:
-            first, second, places = map(np.concatenate, zip(*self._hashed, strict=True))
-            for bucket, prints in fingerprints(self._unit, (first, second), places, self._of):
-                yield f"{_Key.HASHES}/{bucket}", prints
-        if self._near:
-            values, places = map(np.concatenate, zip(*self._near, strict=True))
-            for (band, bucket), entry in banded(self._unit, values, places, self._of):
-                yield f"{_Key.BAND}/{band}/{bucket}", entry
-        self._clear()
 
 
 class _ResolveFn(beam.DoFn):

@@ -10,38 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transforms.quality.content import Halves
+from transforms.duplicates.content_hash import Halves
+from transforms.duplicates.positions import Drop
 
 ROWS_A_BUCKET = 200_000
 """Rows whose hashes one group holds, about: 3 MB, and some times that to sort them."""
-
-_ROW_BITS = 40
-
-
-def place(piece: int, rows: np.ndarray) -> np.ndarray:
-    """Where rows of a unit's piece lie, as one number each that sorts in source order.
-
-    ``piece`` counts from 0, ``rows`` (from 1) within it.
-    """
-    places: np.ndarray = np.uint64(piece << _ROW_BITS) | rows.astype(np.uint64)
-    return places
-
-
-def rows_of_piece(places: np.ndarray, piece: int) -> np.ndarray:
-    """The row numbers of those places that lie in a piece; int64."""
-    own = places[(places >> np.uint64(_ROW_BITS)) == piece]
-    rows: np.ndarray = (own & np.uint64(2**_ROW_BITS - 1)).astype(np.int64)
-    return rows
-
-
-def among(rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """The indexes in ``rows`` of those ``numbers`` that are there; both are sorted."""
-    if not len(rows):
-        return np.empty(0, np.int64)
-    own = numbers[np.searchsorted(numbers, rows[0]) : np.searchsorted(numbers, rows[-1], "right")]
-    places = np.searchsorted(rows, own)
-    found: np.ndarray = places[rows[places] == own]  # a row that Read could not take is not there
-    return found
 
 
 def buckets(rows: int) -> int:
@@ -69,14 +42,6 @@ class Fingerprints:
         """Where the rows lie; uint64."""
         kind = np.uint32 if len(self.steps) < len(self.first) else np.uint64
         return np.frombuffer(self.steps, kind).astype(np.uint64) + np.uint64(self.start)
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """Rows of a unit that are left out: ``places``, bytes of uint64."""
-
-    places: bytes
-    near: bool = False
 
 
 @dataclass(frozen=True, slots=True)

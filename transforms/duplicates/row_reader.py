@@ -12,9 +12,9 @@ import pyarrow as pa
 from transforms.conversations.field_mapping import AnyMapping, FieldMapping
 from transforms.conversations.normalize_rows import rows_of
 from transforms.conversations.rules import ConversationRules
+from transforms.duplicates.positions import rows_of_piece
 from transforms.formats import source_reader
 from transforms.options import QualityRules
-from transforms.quality.duplicates import rows_of_piece
 from transforms.records import Column, Unit
 from transforms.split import SplitRule
 

@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 from rensa import RMinHash  # type: ignore[import-untyped]
 
+from transforms.duplicates.positions import Drop
 from transforms.options import SHINGLE_WORDS, SIMILAR
-from transforms.quality.duplicates import Drop
 from transforms.text.hashing import scattered
 from transforms.text.ngrams import Hashed, n_grams, words
 

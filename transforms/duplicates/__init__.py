@@ -1,0 +1,1 @@
+"""Content hashes, and which of exact and near copies stays."""
