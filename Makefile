@@ -13,10 +13,10 @@ PURE := transforms/chat/builtin_templates.py transforms/chat/template.py transfo
 	transforms/storage/store.py transforms/chat/segments.py transforms/conversations/turns.py transforms/work_units.py \
 	transforms/quality/asked.py transforms/quality/balance.py transforms/duplicates/content_hash.py \
 	transforms/duplicates/exact.py transforms/quality/figures.py \
-	transforms/quality/gates.py transforms/quality/leakage.py transforms/quality/lengths.py \
+	transforms/quality/gates.py transforms/leakage/near_prompts.py transforms/quality/lengths.py \
 	transforms/chat/token_limit.py transforms/quality/measured.py transforms/duplicates/minhash.py \
-	transforms/quality/overlap.py transforms/options.py transforms/chat/token_counter.py \
-	transforms/quality/validation_prompts.py transforms/text/ngrams.py \
+	transforms/leakage/contamination.py transforms/options.py transforms/chat/token_counter.py \
+	transforms/leakage/prompts.py transforms/text/ngrams.py \
 	pipeline/allocators.py pipeline/benchmarks.py pipeline/catalog.py pipeline/download.py \
 	pipeline/explain.py pipeline/flags.py pipeline/on_worker.py pipeline/output.py \
 	pipeline/own_package.py pipeline/plan.py pipeline/quality_flags.py \

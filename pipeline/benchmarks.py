@@ -27,8 +27,8 @@ from transforms.conversations.turns import USER
 from transforms.errors import BadInput, DataPrepError, UsageError
 from transforms.formats import source_reader
 from transforms.formats.source_reader import Peek
+from transforms.leakage.contamination import LEAST_WORDS, Pieces, file_of, pack, pieces_of, together
 from transforms.options import Benchmark
-from transforms.quality.overlap import LEAST_WORDS, Pieces, file_of, pack, pieces_of, together
 from transforms.records import Column, Piece, one_array
 
 MOST_PIECES = 2**24

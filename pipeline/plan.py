@@ -28,8 +28,8 @@ from transforms.conversations.roles import role_table
 from transforms.conversations.rules import ConversationRules
 from transforms.errors import BadInput, UsageError
 from transforms.formats import source_reader
+from transforms.leakage.prompts import MOST_LOOKED_AT
 from transforms.options import QualityRules, TokenRule
-from transforms.quality.validation_prompts import MOST_LOOKED_AT
 from transforms.records import Column, Unit
 from transforms.split import SplitRule
 from transforms.work_units import DEFAULT_UNIT_BYTES, Cut, pack, take_first

@@ -20,7 +20,7 @@ from transforms.chat.token_limit import Limit, TooLong
 from transforms.conversations.field_mapping import TurnMapping
 from transforms.conversations.normalize_rows import rows_of
 from transforms.formats import source_reader
-from transforms.quality.overlap import Finder, decontaminated, file_of, unpack
+from transforms.leakage.contamination import Finder, decontaminated, file_of, unpack
 
 _VISIBLE = str.maketrans({" ": "·", "\t": "→", "\r": "␍", "\u00a0": "⍽", "\u200b": "␣"})
 _STYLES = {"template": "dim", "prompt": "cyan", "response": "green"}

@@ -14,7 +14,7 @@ from pipeline.preview import first_rows
 from pipeline.report import lines
 from pipeline.request import DEFAULT_OUTPUT, Request
 from pipeline.upload import Uploaded, claimed, kept, note, send
-from transforms.quality.figures import OVERLAP
+from transforms.leakage.contamination import OVERLAP
 from transforms.storage.names import DATASET_DICT, MANIFEST, REPORT
 from transforms.storage.s3.store import S3Folder
 from transforms.storage.s3.uri import S3Place, is_s3

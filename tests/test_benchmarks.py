@@ -21,7 +21,7 @@ from pipeline.cli import parse
 from pipeline.plan import make_plan
 from pipeline.request import Request
 from transforms.errors import UsageError
-from transforms.quality.overlap import file_of, unpack
+from transforms.leakage.contamination import file_of, unpack
 
 __all__ = ["hub_fixture", "prepare_fixture"]
 

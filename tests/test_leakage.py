@@ -12,14 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.chat.output_columns import asked
-from transforms.quality.leakage import Finder, Leak, Seen, leakage, together
-from transforms.quality.validation_prompts import (
-    NONE,
-    Prompts,
-    is_looked_at,
-    merged,
-    prompts_of,
-)
+from transforms.leakage.near_prompts import Finder, Leak, Seen, leakage, together
+from transforms.leakage.prompts import NONE, Prompts, is_looked_at, merged, prompts_of
 from transforms.text.hashing import hash64
 from transforms.text.ngrams import Hashed, n_grams, words
 from transforms.text.normalization import normalise_keys

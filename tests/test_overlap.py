@@ -19,9 +19,7 @@ from test_words import slow_words
 
 from transforms.conversations.turns import Turn, Turns
 from transforms.errors import StorageError
-from transforms.options import Benchmark, QualityRules
-from transforms.quality.decontaminate import Decontaminate
-from transforms.quality.overlap import (
+from transforms.leakage.contamination import (
     LENGTHS,
     Finder,
     Pieces,
@@ -32,6 +30,8 @@ from transforms.quality.overlap import (
     together,
     unpack,
 )
+from transforms.options import Benchmark, QualityRules
+from transforms.quality.decontaminate import Decontaminate
 from transforms.records import ROW, TURNS, Batch
 from transforms.storage.local import LocalFolder
 

@@ -28,10 +28,10 @@ from transforms.duplicates.row_reader import Surveyed
 from transforms.errors import StorageError, VerificationFailed
 from transforms.formats import source_reader
 from transforms.formats.source_reader import Format, Source
+from transforms.leakage.prompts import PROMPTS_FILE, Prompts, prompts_of
 from transforms.options import QualityRules
 from transforms.quality.find_leaks import FindLeaks
-from transforms.quality.survey import PROMPTS_FILE, Survey
-from transforms.quality.validation_prompts import Prompts, prompts_of
+from transforms.quality.survey import Survey
 from transforms.records import VALIDATION, Batch, Column, Piece, Unit
 from transforms.split import SplitRule
 from transforms.storage.local import LocalFolder

@@ -10,8 +10,8 @@ import apache_beam as beam
 import pyarrow as pa
 
 from transforms import coders  # noqa: F401 (registers the coder of Batch)
+from transforms.leakage.contamination import Finder, Pieces, decontaminated, file_of, unpack
 from transforms.options import Benchmark, QualityRules
-from transforms.quality.overlap import Finder, Pieces, decontaminated, file_of, unpack
 from transforms.records import Batch
 from transforms.storage.store import Folder, checked_work
 

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transforms.chat.token_limit import TRUNCATED
+from transforms.leakage.contamination import OVERLAP
+from transforms.leakage.near_prompts import Seen, leakage
 from transforms.options import SIMILAR, QualityRules
-from transforms.quality.leakage import Seen, leakage
 from transforms.records import Shard
 
 VERSION = 1
 
-
-OVERLAP = "benchmark-overlap: "
-"""Begins the event of a row that holds a piece of a benchmark, whose name follows."""
 
 _MOST_FILES = 1000
 

@@ -16,9 +16,8 @@ from apache_beam.utils.windowed_value import WindowedValue
 from transforms.chat.output_columns import asked
 from transforms.chat.template import ChatTemplate
 from transforms.errors import VerificationFailed
-from transforms.quality.leakage import Finder, Seen, leakage, together
-from transforms.quality.survey import PROMPTS_FILE
-from transforms.quality.validation_prompts import BYTES_AT_ONCE, NONE, Prompts
+from transforms.leakage.near_prompts import Finder, Seen, leakage, together
+from transforms.leakage.prompts import BYTES_AT_ONCE, NONE, PROMPTS_FILE, Prompts
 from transforms.records import ASKED, ASKED_KEY, VALIDATION, Batch, one_array
 from transforms.split import SplitRule
 from transforms.storage.store import Folder, required_work

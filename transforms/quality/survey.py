@@ -25,24 +25,22 @@ from transforms.duplicates.minhash import linked
 from transforms.duplicates.positions import Drop, place
 from transforms.duplicates.row_reader import Surveyed
 from transforms.duplicates.unit_hashes import _ROWS_A_PART, _Key, _Part
-from transforms.quality.asked_again import AskedAgain
-from transforms.quality.by_unit import numbered
-from transforms.quality.near import Near
-from transforms.quality.validation_prompts import (
+from transforms.leakage.prompts import (
     BYTES_AT_ONCE,
     NONE,
+    PROMPTS_FILE,
     Prompts,
     is_looked_at,
     merged,
     prompts_of,
 )
+from transforms.quality.asked_again import AskedAgain
+from transforms.quality.by_unit import numbered
+from transforms.quality.near import Near
 from transforms.records import ROW, Unit, one_array
 from transforms.storage.store import Folder, note_survey
 from transforms.text.hashing import hash64
 from transforms.text.normalization import normalise_keys
-
-PROMPTS_FILE = "validation-prompts.ipc"
-"""Work file of the validation prompts to look for: hashes, no text."""
 
 _LINKS = "links"
 

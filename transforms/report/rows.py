@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from transforms.quality.figures import OVERLAP
+from transforms.leakage.contamination import OVERLAP
 from transforms.records import SetFile, Shard
 from transforms.report.figures import (
     NOT_MEASURED,

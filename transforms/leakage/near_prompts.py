@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from transforms.leakage.prompts import Prompts
 from transforms.options import SHINGLE_WORDS, SIMILAR
-from transforms.quality.validation_prompts import Prompts
 from transforms.text.hash_index import Known, Sieve
 from transforms.text.hashing import each_once
 from transforms.text.ngrams import Hashed, distinct, n_grams, words

@@ -117,3 +117,7 @@ def merged(
     if kept < len(first):
         below = int(ids[kept])
     return replace(both.select(first[:kept]), below=below)
+
+
+PROMPTS_FILE = "validation-prompts.ipc"
+"""Work file of the validation prompts to look for: hashes, no text."""

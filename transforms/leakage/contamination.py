@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from transforms.conversations.turns import Turns
 from transforms.options import OVERLAP_WORDS
-from transforms.quality.figures import OVERLAP
 from transforms.records import ROW, TURNS, one_array, rejects_table
 from transforms.text.hash_index import Known
 from transforms.text.hashing import each_once
@@ -175,3 +174,7 @@ def _texts(table: pa.Table) -> list[tuple[pa.StringArray, np.ndarray]]:
         return [(turns.content, turns.rows)]
     rows = np.arange(table.num_rows)
     return [(one_array(table[name]), rows) for name in ("instruction", "response")]
+
+
+OVERLAP = "benchmark-overlap: "
+"""Begins the event of a row that holds a piece of a benchmark, whose name follows."""

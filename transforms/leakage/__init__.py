@@ -1,0 +1,1 @@
+"""Prompts near validation's, and contamination by evaluation sets."""
