@@ -12,9 +12,9 @@ PURE := transforms/chat/builtin_templates.py transforms/chat/template.py transfo
 	transforms/chat/sandbox_worker.py transforms/chat/output_columns.py transforms/shards.py transforms/split.py \
 	transforms/storage/store.py transforms/chat/segments.py transforms/conversations/turns.py transforms/work_units.py \
 	transforms/quality/asked.py transforms/quality/balance.py transforms/duplicates/content_hash.py \
-	transforms/duplicates/exact.py transforms/quality/figures.py \
+	transforms/duplicates/exact.py transforms/quality/summary.py \
 	transforms/quality/gates.py transforms/leakage/near_prompts.py transforms/quality/lengths.py \
-	transforms/chat/token_limit.py transforms/quality/measured.py transforms/duplicates/minhash.py \
+	transforms/chat/token_limit.py transforms/quality/row_stats.py transforms/duplicates/minhash.py \
 	transforms/leakage/contamination.py transforms/options.py transforms/chat/token_counter.py \
 	transforms/leakage/prompts.py transforms/text/ngrams.py \
 	pipeline/allocators.py pipeline/benchmarks.py pipeline/catalog.py pipeline/download.py \

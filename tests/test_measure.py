@@ -34,7 +34,7 @@ from transforms.layout import COLUMNS
 from transforms.options import QualityRules
 from transforms.quality.balance import MOST_VALUES, Values
 from transforms.quality.measure import Measure, without_counts
-from transforms.quality.measured import (
+from transforms.quality.row_stats import (
     Measured,
     measure,
     of_text,

@@ -25,8 +25,8 @@ from transforms import layout
 from transforms.chat.output_columns import Shape
 from transforms.errors import VerificationFailed
 from transforms.options import QualityRules
-from transforms.quality.figures import figures
 from transforms.quality.gates import Gates, check, judge
+from transforms.quality.summary import figures
 from transforms.records import SetFile, Shard, Written
 from transforms.report.figures import plain
 from transforms.report.headline import short

@@ -25,7 +25,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from transforms.chat.output_columns import Shape
 from transforms.errors import VerificationFailed
 from transforms.formats import source_reader
-from transforms.quality.measured import Measured, measure, to_text, together
+from transforms.quality.row_stats import Measured, measure, to_text, together
 from transforms.records import VALIDATION, Batch, Shard, Written
 from transforms.shards import HashingFile, ShardWriter
 from transforms.split import SPLITS

@@ -10,7 +10,7 @@ import apache_beam as beam
 from apache_beam import coders
 
 from transforms.options import QualityRules
-from transforms.quality.measured import (
+from transforms.quality.row_stats import (
     Measured,
     of_bytes,
     of_text,
