@@ -3,13 +3,13 @@ BIN := .venv/bin
 PURE := transforms/chat/builtin_templates.py transforms/chat/template.py transforms/conversations/detect_turns.py \
 	transforms/storage/chunked_file.py transforms/text/unicode_ranges.py transforms/chat/arrow_renderer.py \
 	transforms/chat/control_tokens.py transforms/conversations/rules.py transforms/errors.py \
-	transforms/conversations/detect_pairs.py transforms/chat/jinja_renderer.py transforms/layout.py \
+	transforms/conversations/detect_pairs.py transforms/chat/jinja_renderer.py transforms/dataset/layout.py \
 	transforms/storage/local.py transforms/storage/manifest.py transforms/conversations/field_mapping.py \
 	transforms/conversations/pair_turns.py transforms/conversations/pairs.py transforms/conversations/parse_turns.py \
 	transforms/conversations/reasoning.py transforms/records.py transforms/chat/render_turns.py transforms/conversations/roles.py \
 	transforms/storage/s3/bucket.py transforms/storage/s3/lease.py transforms/storage/s3/client.py transforms/storage/s3/errors.py \
 	transforms/storage/s3/store.py transforms/storage/s3/retries.py transforms/chat/sandbox.py \
-	transforms/chat/sandbox_worker.py transforms/chat/output_columns.py transforms/shards.py transforms/split.py \
+	transforms/chat/sandbox_worker.py transforms/chat/output_columns.py transforms/dataset/shard_writer.py transforms/split.py \
 	transforms/storage/store.py transforms/chat/segments.py transforms/conversations/turns.py transforms/work_units.py \
 	transforms/quality/asked.py transforms/quality/balance.py transforms/duplicates/content_hash.py \
 	transforms/duplicates/exact.py transforms/quality/summary.py \
@@ -21,7 +21,7 @@ PURE := transforms/chat/builtin_templates.py transforms/chat/template.py transfo
 	pipeline/explain.py pipeline/flags.py pipeline/on_worker.py pipeline/output.py \
 	pipeline/own_package.py pipeline/plan.py pipeline/quality_flags.py \
 	pipeline/repeated_flag.py pipeline/report.py pipeline/request.py pipeline/set_flags.py \
-	pipeline/source.py pipeline/template.py pipeline/tokenizer.py pipeline/training.py \
+	pipeline/source.py pipeline/template.py pipeline/tokenizer.py transforms/dataset/trainer_facts.py \
 	pipeline/upload.py pipeline/verify.py transforms/formats transforms/report
 # For two cores: tests wait for servers and programs a quarter of their time.
 TESTS_AT_ONCE ?= 3

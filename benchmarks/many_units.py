@@ -125,7 +125,7 @@ def some_rows(folder: object, name: str) -> Iterator[bytes]:
     """What the report finds in a shard."""
     import pyarrow as pa
 
-    from transforms.layout import SCHEMA
+    from transforms.dataset.layout import SCHEMA
 
     if name.endswith(".arrow"):
         sink = pa.BufferOutputStream()
@@ -136,7 +136,7 @@ def some_rows(folder: object, name: str) -> Iterator[bytes]:
 
 def commit(_: str, folder: Path) -> dict[str, float]:
     """Commits a set whose shards nobody wrote, with a plan that lies beside it."""
-    from transforms import commit as under_test
+    from transforms.dataset import publish as under_test
     from transforms.quality.gates import Gates
     from transforms.storage.local import LocalFolder
 

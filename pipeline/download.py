@@ -24,7 +24,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pipeline.fetch import FILES_AT_ONCE, Received, Wanted, check_space, fetch, is_right
-from transforms import layout
+from transforms.dataset import layout
 from transforms.errors import OutputTaken, UsageError, VerificationFailed
 from transforms.records import SetFile
 from transforms.split import SPLITS

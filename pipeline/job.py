@@ -26,10 +26,10 @@ from pipeline.runners import (
     runner_for,
     works_elsewhere,
 )
-from pipeline.training import training_facts
 from transforms.chat.render_rows import REJECTED, Render
-from transforms.commit import PLAN_FILE, Commit, Contents
 from transforms.conversations.normalize_rows import Normalize
+from transforms.dataset.publish import PLAN_FILE, Commit, Contents
+from transforms.dataset.trainer_facts import training_facts
 from transforms.duplicates.row_reader import Surveyed
 from transforms.errors import OutputTaken, VerificationFailed
 from transforms.formats.source_reader import BATCH_BYTES

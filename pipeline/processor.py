@@ -28,20 +28,20 @@ from pipeline.output import dated_folders
 from pipeline.request import DEFAULT_BUCKET, DEFAULT_DATASET, check_output
 from pipeline.source import choose_split
 from pipeline.upload import claimed, kept, local_manifest, note, send
-from transforms import layout
 from transforms.chat.builtin_templates import chatml
 from transforms.chat.output_columns import Shape
 from transforms.chat.render_rows import render, sandbox_of
 from transforms.chat.template import ChatFormat
-from transforms.commit import fingerprint, put_file
 from transforms.conversations.detect_pairs import detect
 from transforms.conversations.field_mapping import AnyMapping, FieldMapping, TurnMapping
 from transforms.conversations.normalize_rows import rows_of
+from transforms.dataset import layout
+from transforms.dataset.publish import fingerprint, put_file
+from transforms.dataset.shard_writer import ShardWriter
 from transforms.errors import BadInput, UsageError
 from transforms.formats.arrow_types import text_rows, typed_columns
 from transforms.formats.source_rows import numbered
 from transforms.records import SetFile, one_array
-from transforms.shards import ShardWriter
 from transforms.split import SPLITS, SplitRule
 from transforms.storage.local import LocalFolder
 from transforms.storage.s3.uri import S3Options, S3Place

@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from transforms import layout
+from transforms.dataset import layout
 from transforms.errors import DataPrepError, OutputTaken, UsageError, VerificationFailed
 from transforms.records import SetFile
 from transforms.storage.manifest import files as files_of

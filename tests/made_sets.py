@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 from s3_servers import ROOT_ACCESS, ROOT_SECRET, S3Server
 
-from transforms.commit import Contents, commit
-from transforms.layout import SCHEMA
+from transforms.dataset.layout import SCHEMA
+from transforms.dataset.publish import Contents, commit
+from transforms.dataset.shard_writer import ShardWriter
 from transforms.quality.gates import Gates
 from transforms.records import Shard, Written
-from transforms.shards import ShardWriter
 from transforms.storage.local import LocalFolder
 from transforms.storage.names import shard_path
 from transforms.storage.s3 import client as s3_client

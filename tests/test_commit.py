@@ -12,20 +12,13 @@ import pyarrow as pa
 import pytest
 from datasets import load_from_disk
 
-from transforms.commit import (
-    Contents,
-    account,
-    agree,
-    commit,
-    complete,
-    fingerprint,
-    reject_reasons,
-)
+from transforms.dataset.accounting import account, agree, complete, reject_reasons
+from transforms.dataset.layout import SCHEMA
+from transforms.dataset.publish import Contents, commit, fingerprint
+from transforms.dataset.shard_writer import ShardWriter
 from transforms.errors import GateFailed, VerificationFailed
-from transforms.layout import SCHEMA
 from transforms.quality.gates import Gates
 from transforms.records import Shard
-from transforms.shards import ShardWriter
 from transforms.storage.local import LocalFolder
 from transforms.storage.names import shard_path
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from transforms import layout
+from transforms.dataset import layout
+from transforms.dataset.shard_writer import ShardWriter
 from transforms.records import SetFile
-from transforms.shards import ShardWriter
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ import pyarrow as pa
 import pytest
 from conftest import REPOSITORY
 
-from transforms.commit import Contents, commit
-from transforms.layout import SCHEMA
+from transforms.dataset.layout import SCHEMA
+from transforms.dataset.publish import Contents, commit
+from transforms.dataset.shard_writer import ShardWriter
 from transforms.quality.gates import Gates
 from transforms.records import Shard
-from transforms.shards import ShardWriter
 from transforms.storage.local import LocalFolder
 from transforms.storage.names import shard_path
 from transforms.storage.s3.store import answers

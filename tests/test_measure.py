@@ -29,8 +29,8 @@ from test_transforms import given_batches, run
 
 from pipeline.cli import main
 from transforms.chat.output_columns import Shape
+from transforms.dataset.layout import COLUMNS
 from transforms.errors import StorageError, VerificationFailed
-from transforms.layout import COLUMNS
 from transforms.options import QualityRules
 from transforms.quality.balance import MOST_VALUES, Values
 from transforms.quality.measure import Measure, without_counts

@@ -21,12 +21,12 @@ from s3_servers import S3Server
 import pipeline.output
 from pipeline.cli import main
 from pipeline.verify import verify
-from transforms.commit import Contents, commit
+from transforms.dataset.layout import SCHEMA
+from transforms.dataset.publish import Contents, commit
+from transforms.dataset.shard_writer import ShardWriter
 from transforms.errors import DataPrepError, OutputTaken, VerificationFailed
-from transforms.layout import SCHEMA
 from transforms.quality.gates import Gates
 from transforms.records import Shard
-from transforms.shards import ShardWriter
 from transforms.storage.local import LocalFolder
 from transforms.storage.names import shard_path
 from transforms.storage.s3 import bucket as s3_bucket

@@ -13,9 +13,9 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.layout import SCHEMA
+from transforms.dataset.layout import SCHEMA
+from transforms.dataset.shard_writer import HashingFile, ShardWriter
 from transforms.records import Written
-from transforms.shards import HashingFile, ShardWriter
 from transforms.storage.names import RECORD_BATCH_ROWS
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

@@ -25,9 +25,10 @@ from transforms.chat.builtin_templates import chatml
 from transforms.chat.output_columns import Shape
 from transforms.chat.render_rows import REJECTED, Render
 from transforms.coders import BatchCoder
-from transforms.commit import Commit, Contents
 from transforms.conversations.field_mapping import FieldMapping
 from transforms.conversations.normalize_rows import Normalize
+from transforms.dataset.layout import COLUMNS
+from transforms.dataset.publish import Commit, Contents
 from transforms.duplicates.positions import Drop
 from transforms.duplicates.positions import place as place_of
 from transforms.errors import (
@@ -39,7 +40,6 @@ from transforms.errors import (
     from_worker,
 )
 from transforms.formats.source_reader import Format, Source
-from transforms.layout import COLUMNS
 from transforms.partition import Partition
 from transforms.quality.gates import Gates
 from transforms.read import Read, Units

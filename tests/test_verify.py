@@ -17,8 +17,8 @@ from s3_servers import S3Server
 
 from pipeline import set_place
 from pipeline.verify import verify
+from transforms.dataset.layout import SCHEMA
 from transforms.errors import AccessDenied, StorageError, UsageError, VerificationFailed
-from transforms.layout import SCHEMA
 from transforms.storage.s3.bucket import Bucket
 from transforms.storage.s3.uri import S3Options
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from transforms.layout import load_snippet
+from transforms.dataset.layout import load_snippet
 from transforms.report.figures import Example, Figure, Section, Table, Words
 from transforms.report.told import Told
 from transforms.storage.names import MANIFEST

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from transforms.dataset.layout import SCHEMA
 from transforms.errors import StorageError
-from transforms.layout import SCHEMA
 from transforms.records import Written
 from transforms.storage.names import RECORD_BATCH_ROWS
 

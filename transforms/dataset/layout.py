@@ -17,13 +17,12 @@ memory map).  Nothing but shards and the two JSON files may lie in a split's fol
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from transforms.chat.output_columns import Shape, describe
+from transforms.chat.output_columns import Shape
 from transforms.records import SetFile, Shard
 from transforms.split import SPLITS
-from transforms.storage.names import REPORT
 
 DEFAULT_SHAPE = Shape()
 COLUMNS = DEFAULT_SHAPE.columns
@@ -85,43 +84,6 @@ def dataset_dict() -> bytes:
     return json.dumps({"splits": list(SPLITS)}).encode()
 
 
-def card(
-    facts: str,
-    splits: Sequence[str] = SPLITS,
-    shape: Shape = DEFAULT_SHAPE,
-    training: Mapping[str, Any] | None = None,
-    figures: Sequence[tuple[str, str]] = (),
-) -> bytes:
-    """The card: front matter that names the files of ``splits``, the columns, ``facts`` as prose,
-    ``training`` (see ``pipeline.training``), how trainers are told of the set, and ``figures``,
-    (name, what is told) of its quality, where there is a report with all of them.
-
-    ``splits`` are those that hold rows: ``load_dataset`` raises ValueError for an empty one.
-    """
-    columns = "\n".join(f"| `{name}` | {what} |" for name, what in describe(shape.features))
-    shown = shape.columns[0]
-    configs = "\n".join(f"  - split: {split}\n    path: {split}/*.arrow" for split in splits)
-    return f"""---
-configs:
-- config_name: default
-  data_files:
-{configs}
----
-
-# Prepared instruction data
-
-{facts}
-{_quality(figures) if figures else ""}
-| column | what it holds |
-|---|---|
-{columns}
-
-```python
-{load_snippet(shown)}
-```
-{_training(training) if training else ""}""".encode()
-
-
 def load_snippet(column: str) -> str:
     """Python that loads the set and shows a column; ``FOLDER`` stands for its place."""
     return (
@@ -129,23 +91,3 @@ def load_snippet(column: str) -> str:
         'data = load_from_disk("FOLDER")\n'
         f'print(data["train"][0]["{column}"])'
     )
-
-
-def _quality(figures: Sequence[tuple[str, str]]) -> str:
-    rows = "\n".join(f"| {name} | {told} |" for name, told in figures)
-    return f"\n| quality | |\n|---|---|\n{rows}\n\n`{REPORT}` tells all of it, with examples.\n"
-
-
-def _training(facts: Mapping[str, Any]) -> str:
-    """How trainers are told of the set; strings as Python writes them, so that line ends show."""
-    rows = [
-        ("template", f"`{facts['template']}`, SHA-256 `{facts['template_sha256']}`"),
-        ("before the user's part", f"`{facts['user_marker']!r}`"),
-        ("before the assistant's part", f"`{facts['assistant_marker']!r}`"),
-        ("end of a text", f"`{facts['eos_token']!r}`"),
-    ]
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
-    snippets = "\n\n".join(
-        f"**{name}**\n\n```\n{snippet}\n```" for name, snippet in facts["snippets"].items()
-    )
-    return f"\n## Training\n\n| | |\n|---|---|\n{table}\n\n{snippets}\n"

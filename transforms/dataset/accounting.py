@@ -1,0 +1,116 @@
+"""Accounting: every shard once, every row somewhere, or nothing is published."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from transforms.errors import VerificationFailed
+from transforms.records import Shard
+from transforms.split import SPLITS
+from transforms.storage.names import REJECTS_FOLDER
+
+
+def complete(shards: Iterable[Shard], units: int) -> list[Shard]:
+    """Every shard of every unit exactly once, in order; a repeated attempt's equal record is one.
+
+    Raises ``VerificationFailed`` where one is missing, or two attempts disagree.
+    """
+    found: defaultdict[str, dict[int, Shard]] = defaultdict(dict)
+    for shard in shards:
+        earlier = found[shard.split].setdefault(shard.unit, shard)
+        if earlier != shard:
+            raise VerificationFailed(
+                f"two attempts at {shard.split} shard {shard.unit} wrote different bytes; the "
+                "source changed during the run: run again"
+            )
+    splits = (*SPLITS, REJECTS_FOLDER)
+    missing = [
+        f"{split} {unit}" for split in splits for unit in range(units) if unit not in found[split]
+    ]
+    expected, count = len(splits) * units, sum(len(own) for own in found.values())
+    if missing or count != expected:
+        raise VerificationFailed(
+            f"expected {expected} shard records, found {count}; missing: "
+            f"{', '.join(missing[:5]) or 'none'}; run again"
+        )
+    return [found[split][unit] for split in splits for unit in range(units)]
+
+
+def account(shards: Sequence[Shard]) -> dict[str, Any]:
+    """The counts, from the shards' records; every row read must be somewhere.
+
+    Raises ``VerificationFailed`` unless read = train + validation + rejected + duplicates, in each
+    unit.
+    """
+    rows: Counter[str] = Counter()
+    codes: Counter[str] = Counter()
+    events: Counter[str] = Counter()
+    duplicates = 0
+    read: dict[int, int] = {}
+    placed: Counter[int] = Counter()
+    for shard in shards:
+        rows[shard.split] += shard.rows
+        codes.update(shard.codes)
+        events.update(shard.events)
+        left_out = sum(exact + near for exact, near in shard.duplicates.values())
+        duplicates += left_out
+        placed[shard.unit] += shard.rows + left_out
+        if read.setdefault(shard.unit, shard.read) != shard.read:
+            raise VerificationFailed(
+                f"the files of unit {shard.unit} disagree on how many rows were read: "
+                f"{read[shard.unit]:,} and {shard.read:,}"
+            )
+    wrong = [unit for unit in read if read[unit] != placed[unit]]
+    if wrong:
+        raise VerificationFailed(
+            f"the rows do not add up: unit {wrong[0]} read {read[wrong[0]]:,} rows and placed "
+            f"{placed[wrong[0]]:,}; nothing was published, run again"
+        )
+    if codes.total() != rows[REJECTS_FOLDER]:
+        raise VerificationFailed(
+            f"the rejects do not add up: {codes.total():,} were counted by reason and "
+            f"{rows[REJECTS_FOLDER]:,} written; nothing was published, run again"
+        )
+    return {
+        "read": sum(read.values()),
+        "train": rows["train"],
+        "validation": rows["validation"],
+        "rejected": {"total": codes.total(), "by_reason": dict(sorted(codes.items()))},
+        "duplicates": duplicates,
+        "events": dict(sorted(events.items())),
+    }
+
+
+def agree(counts: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """``VerificationFailed`` unless what was measured is of the rows that are there."""
+    text = found.get("lengths", {}).get("text")
+    if text is not None:
+        for split in SPLITS:
+            measured, rows = text[split]["rows"], counts[split]
+            if measured != rows:
+                raise _wrong_figures(f"the lengths of {measured:,} {split} rows of {rows:,}")
+    leakage = found.get("leakage")
+    if leakage is not None:
+        leaked, looked, rows = leakage["rows"], leakage["checked"], counts["validation"]
+        if looked > rows:
+            raise _wrong_figures(f"{looked:,} validation rows of {rows:,} looked at")
+        if leaked > looked:
+            raise _wrong_figures(f"{leaked:,} leaks among the {looked:,} validation rows looked at")
+
+
+def _wrong_figures(what: str) -> VerificationFailed:
+    return VerificationFailed(
+        f"the figures do not add up: {what}; nothing was published, run again"
+    )
+
+
+def reject_reasons(shards: Sequence[Shard], counts: Mapping[str, Any]) -> str:
+    """The three most frequent reasons of rejects, each with the place of the first."""
+    examples: dict[str, str] = {}
+    for shard in shards:
+        for code, place in shard.examples.items():
+            examples.setdefault(code, place)
+    top = Counter(counts["rejected"]["by_reason"]).most_common(3)
+    return "; ".join(f"{code} {n:,} (first: {examples[code]})" for code, n in top)
