@@ -17,10 +17,10 @@ from typing import Any
 from pipeline.set_place import set_place
 from pipeline.verify import begin
 from transforms.errors import StorageError, UsageError, VerificationFailed
-from transforms.report.figures import plain
+from transforms.report.elements import plain
 from transforms.report.headline import Headline, headlines
+from transforms.report.manifest_view import Told
 from transforms.report.page import BEGINNING, page
-from transforms.report.told import Told
 from transforms.storage.manifest import files as files_of
 from transforms.storage.names import DATASET_DICT, MANIFEST
 from transforms.storage.s3.uri import S3Options, is_s3

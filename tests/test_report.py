@@ -25,9 +25,9 @@ from pipeline.cli import main
 from transforms.chat.segments import Marks, parts
 from transforms.errors import VerificationFailed
 from transforms.report import samples
-from transforms.report.figures import DISTANCE, NOTHING, SHARE, Figure, Table, number
+from transforms.report.elements import DISTANCE, NOTHING, SHARE, Figure, Table, number
 from transforms.report.headline import headlines
-from transforms.report.told import Told
+from transforms.report.manifest_view import Told
 
 GSM8K = ("--dataset", "gsm8k/*.jsonl")
 PARTS = ("duplicates", "contamination", "truncated", "leakage", "lengths", "tokenizer", "balance")

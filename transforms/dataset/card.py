@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transforms.chat.output_columns import Shape, describe
-from transforms.dataset.layout import DEFAULT_SHAPE, load_snippet
+from transforms.dataset.layout import DEFAULT_SHAPE
+from transforms.report.provenance import load_snippet
 from transforms.split import SPLITS
 from transforms.storage.names import REPORT
 

@@ -82,12 +82,3 @@ def split_files(
 def dataset_dict() -> bytes:
     """The file that makes the folder load."""
     return json.dumps({"splits": list(SPLITS)}).encode()
-
-
-def load_snippet(column: str) -> str:
-    """Python that loads the set and shows a column; ``FOLDER`` stands for its place."""
-    return (
-        "from datasets import load_from_disk\n\n"
-        'data = load_from_disk("FOLDER")\n'
-        f'print(data["train"][0]["{column}"])'
-    )

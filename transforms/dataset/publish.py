@@ -28,10 +28,10 @@ from transforms.options import QualityRules
 from transforms.quality.gates import Gates, check, judge
 from transforms.quality.summary import figures
 from transforms.records import SetFile, Shard, Written
-from transforms.report.figures import plain
+from transforms.report.elements import plain
 from transforms.report.headline import short
+from transforms.report.manifest_view import Told
 from transforms.report.page import page
-from transforms.report.told import Told
 from transforms.split import SPLITS
 from transforms.storage.store import Folder, required_work
 

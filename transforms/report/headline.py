@@ -17,8 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from transforms.quality.gates import FEW_VALIDATION_ROWS
-from transforms.report.figures import NOT_MEASURED, Figure, Words, share
-from transforms.report.told import Told
+from transforms.report.elements import NOT_MEASURED, Figure, Words, share
+from transforms.report.manifest_view import Told
 
 LONG_TOKENS = 2048
 _MANY, _SOME = 0.05, 0.01

@@ -14,11 +14,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from transforms.chat.segments import Marks
-from transforms.report import lengths, origin, rows
-from transforms.report.figures import Figure, number, plain
+from transforms.report import length_section, provenance, row_sections
+from transforms.report.elements import Figure, number, plain
 from transforms.report.headline import headlines
+from transforms.report.manifest_view import Told
 from transforms.report.samples import MOST_CHARS, Chunks, Files, read_rejects, read_samples
-from transforms.report.told import Told
 
 BEGINNING = b'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<meta name="generator" '
 """Every report begins like that."""
@@ -34,7 +34,7 @@ def page(manifest: Mapping[str, Any], files: Files, chunks: Chunks, where: str) 
     ``VerificationFailed``, naming the set at ``where``, if it is not what it should be.
     """
     # Through JSON, as a manifest that was read has other types than one that is being made.
-    told = Told(json.loads(json.dumps(origin.known(manifest))), where)
+    told = Told(json.loads(json.dumps(provenance.known(manifest))), where)
     reasons = [name for name, _ in told.part("counts", "rejected", "by_reason").items()]
     rejects = read_rejects(files, chunks, reasons)
     return (
@@ -43,17 +43,17 @@ def page(manifest: Mapping[str, Any], files: Files, chunks: Chunks, where: str) 
             name=told.part("dataset").text() if told.part("dataset") else "",
             headlines=headlines(told),
             before=(
-                rows.read(told, rejects),
-                origin.source(told),
-                rows.splits(told, files),
-                lengths.lengths(told),
-                rows.duplicates(told),
-                rows.leaks(told),
-                rows.overlap(told),
-                rows.balance(told),
+                row_sections.read(told, rejects),
+                provenance.source(told),
+                row_sections.splits(told, files),
+                length_section.lengths(told),
+                row_sections.duplicates(told),
+                row_sections.leaks(told),
+                row_sections.overlap(told),
+                row_sections.balance(told),
             ),
             samples=read_samples(files, chunks, _marks(told), where),
-            after=(origin.provenance(told), origin.loading(told)),
+            after=(provenance.provenance(told), provenance.loading(told)),
             most_chars=MOST_CHARS,
         )
         .encode("utf-8", "replace")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from transforms.dataset.layout import load_snippet
-from transforms.report.figures import Example, Figure, Section, Table, Words
-from transforms.report.told import Told
+from transforms.report.elements import Example, Figure, Section, Table, Words
+from transforms.report.manifest_view import Told
 from transforms.storage.names import MANIFEST
 
 _MOST_FILES = 20
@@ -139,3 +138,12 @@ def loading(manifest: Told) -> Section:
 
 def _text(found: Told) -> str:
     return found.text() if found and found.value != "" else "not known"
+
+
+def load_snippet(column: str) -> str:
+    """Python that loads the set and shows a column; ``FOLDER`` stands for its place."""
+    return (
+        "from datasets import load_from_disk\n\n"
+        'data = load_from_disk("FOLDER")\n'
+        f'print(data["train"][0]["{column}"])'
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from transforms.errors import VerificationFailed
-from transforms.report.figures import DISTANCE, Figure
+from transforms.report.elements import DISTANCE, Figure
 from transforms.storage.names import MANIFEST
 
 _MOST = 2**63

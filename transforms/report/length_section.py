@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transforms.report.figures import (
+from transforms.report.elements import (
     NOT_MEASURED,
     NOTHING,
     Figure,
@@ -13,7 +13,7 @@ from transforms.report.figures import (
     number,
     share,
 )
-from transforms.report.told import Told
+from transforms.report.manifest_view import Told
 from transforms.split import SPLITS
 
 _KINDS = ("tokens", "text", "instruction", "response")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from transforms.leakage.contamination import OVERLAP
 from transforms.records import SetFile, Shard
-from transforms.report.figures import (
+from transforms.report.elements import (
     NOT_MEASURED,
     NOTHING,
     SHARE,
@@ -19,7 +19,7 @@ from transforms.report.figures import (
     share,
 )
 from transforms.report.headline import contamination, kept_rows, leakage
-from transforms.report.told import Told
+from transforms.report.manifest_view import Told
 from transforms.split import SPLITS
 from transforms.storage.names import REJECTS_FOLDER
 
