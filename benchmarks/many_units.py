@@ -76,10 +76,10 @@ def plan(shape: str, folder: Path) -> dict[str, float]:
     from pipeline import job
     from pipeline.plan import make_plan
     from pipeline.request import Request
+    from transforms.steps.read import StoredUnits
     from transforms.storage.local import LocalFolder
     from transforms.storage.s3.store import S3Folder
     from transforms.storage.s3.uri import S3Place
-    from transforms.stored_units import StoredUnits
 
     request = Request(dataset="listing", output=str(folder / "out"), shard_size=UNIT_BYTES)
     listing = listed(folder, SHAPES[shape])

@@ -26,25 +26,25 @@ from pipeline.runners import (
     runner_for,
     works_elsewhere,
 )
-from transforms.chat.render_rows import REJECTED, Render
-from transforms.conversations.normalize_rows import Normalize
-from transforms.dataset.publish import PLAN_FILE, Commit, Contents
+from transforms.dataset.publish import PLAN_FILE, Contents
 from transforms.dataset.trainer_facts import training_facts
 from transforms.duplicates.row_reader import Surveyed
 from transforms.errors import OutputTaken, VerificationFailed
 from transforms.formats.source_reader import BATCH_BYTES
-from transforms.partition import Partition
-from transforms.quality.decontaminate import Decontaminate
-from transforms.quality.find_leaks import FindLeaks
 from transforms.quality.gates import check, judge, warnings
-from transforms.quality.measure import Measure, without_counts
-from transforms.quality.survey import Survey
-from transforms.read import Read, Units
-from transforms.recall import Recall, RecallRows, runs
 from transforms.records import Shard, Unit
+from transforms.steps.commit import Commit
+from transforms.steps.decontaminate import Decontaminate
+from transforms.steps.find_leaks import FindLeaks
+from transforms.steps.measure import Measure, without_counts
+from transforms.steps.normalize import Normalize
+from transforms.steps.partition import Partition
+from transforms.steps.read import MAX_INLINE, Read, StoredUnits, Units
+from transforms.steps.render import REJECTED, Render
+from transforms.steps.resume import Recall, RecallRows, runs
+from transforms.steps.scan import Survey
+from transforms.steps.write import Write, WriteRejects
 from transforms.storage.store import Folder, Hold
-from transforms.stored_units import MAX_INLINE, StoredUnits
-from transforms.write import Write, WriteRejects
 
 
 @dataclass(frozen=True)

@@ -251,7 +251,7 @@ def _run_and_stop(number: int, words: list[str]) -> int:
     from pipeline import cli, signals
 
     cli._calm()  # before Beam is imported, as it is in a command
-    from transforms import write
+    from transforms.steps import write
     from transforms.storage.s3.lease import Claim
     from transforms.storage.s3.store import S3Folder
     from transforms.storage.s3.uri import S3Place

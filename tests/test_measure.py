@@ -33,7 +33,6 @@ from transforms.dataset.layout import COLUMNS
 from transforms.errors import StorageError, VerificationFailed
 from transforms.options import QualityRules
 from transforms.quality.balance import MOST_VALUES, Values
-from transforms.quality.measure import Measure, without_counts
 from transforms.quality.row_stats import (
     Measured,
     measure,
@@ -42,13 +41,14 @@ from transforms.quality.row_stats import (
     to_text,
     together,
 )
-from transforms.recall import RecallRows
 from transforms.records import TOKENS, VALIDATION, Batch, Piece, Shard, Written, balance_column
+from transforms.steps.measure import Measure, without_counts
+from transforms.steps.resume import RecallRows
+from transforms.steps.write import Write
 from transforms.storage.local import LocalFolder
 from transforms.storage.s3.store import S3Folder
 from transforms.storage.s3.uri import S3Place
 from transforms.storage.store import Folder, record
-from transforms.write import Write
 
 RULES = QualityRules(balance=("domain",))
 

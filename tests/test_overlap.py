@@ -31,8 +31,8 @@ from transforms.leakage.contamination import (
     unpack,
 )
 from transforms.options import Benchmark, QualityRules
-from transforms.quality.decontaminate import Decontaminate
 from transforms.records import ROW, TURNS, Batch
+from transforms.steps.decontaminate import Decontaminate
 from transforms.storage.local import LocalFolder
 
 

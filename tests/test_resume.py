@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transforms.stored_units
 from made_sets import use_server
 from s3_runs import SMALL, stop_in_the_middle, stored, without_run, write_rows
 from s3_servers import S3Server
 
 import pipeline.job
-import transforms.stored_units
 from pipeline.cli import main
 from pipeline.verify import verify
 from transforms.errors import StorageError
-from transforms.read import _ReadUnitFn
 from transforms.records import Batch, Unit, Written
+from transforms.steps.read import _ReadUnitFn
 from transforms.storage.local import LocalFolder
 from transforms.storage.s3 import client as s3_client
 from transforms.storage.s3.store import S3Folder

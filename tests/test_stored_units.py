@@ -5,15 +5,15 @@ from pathlib import Path
 
 import apache_beam as beam
 import pytest
+import transforms.stored_units
 
 import pipeline.job
-import transforms.stored_units
 from pipeline.job import run
 from pipeline.plan import make_plan
 from pipeline.request import Request
 from transforms.records import Piece, Unit
+from transforms.steps.read import StoredUnits
 from transforms.storage.local import LocalFolder
-from transforms.stored_units import StoredUnits
 
 
 @pytest.fixture

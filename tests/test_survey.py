@@ -30,10 +30,10 @@ from transforms.formats import source_reader
 from transforms.formats.source_reader import Format, Source
 from transforms.leakage.prompts import PROMPTS_FILE, Prompts, prompts_of
 from transforms.options import QualityRules
-from transforms.quality.find_leaks import FindLeaks
-from transforms.quality.survey import Survey
 from transforms.records import VALIDATION, Batch, Column, Piece, Unit
 from transforms.split import SplitRule
+from transforms.steps.find_leaks import FindLeaks
+from transforms.steps.scan import Survey
 from transforms.storage.local import LocalFolder
 from transforms.text.hashing import hash64
 
@@ -126,7 +126,7 @@ class TestAskedAlone:
     @staticmethod
     def surveyed(folder: Path, looks: Surveyed, made: list[Unit], many_rows: int) -> list[Any]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("transforms.quality.survey.MANY_ROWS", many_rows)
+            patch.setattr("transforms.steps.scan.MANY_ROWS", many_rows)
             target = LocalFolder(str(folder / f"out-{many_rows}"))
             with target.claimed():
                 step = Survey(looks, target, rows=500_000)  # several buckets

@@ -23,12 +23,9 @@ from hypothesis import strategies as st
 
 from transforms.chat.builtin_templates import chatml
 from transforms.chat.output_columns import Shape
-from transforms.chat.render_rows import REJECTED, Render
-from transforms.coders import BatchCoder
 from transforms.conversations.field_mapping import FieldMapping
-from transforms.conversations.normalize_rows import Normalize
 from transforms.dataset.layout import COLUMNS
-from transforms.dataset.publish import Commit, Contents
+from transforms.dataset.publish import Contents
 from transforms.duplicates.positions import Drop
 from transforms.duplicates.positions import place as place_of
 from transforms.errors import (
@@ -40,9 +37,7 @@ from transforms.errors import (
     from_worker,
 )
 from transforms.formats.source_reader import Format, Source
-from transforms.partition import Partition
 from transforms.quality.gates import Gates
-from transforms.read import Read, Units
 from transforms.records import (
     ASKED,
     ASKED_KEY,
@@ -57,10 +52,16 @@ from transforms.records import (
     rejects_table,
 )
 from transforms.split import SplitRule
+from transforms.steps.coders import BatchCoder
+from transforms.steps.commit import Commit
+from transforms.steps.normalize import Normalize
+from transforms.steps.partition import Partition
+from transforms.steps.read import Read, Units
+from transforms.steps.render import REJECTED, Render
+from transforms.steps.write import Write, WriteRejects
 from transforms.storage.local import LocalFolder
 from transforms.text.hashing import hash64
 from transforms.text.normalization import normalise_keys
-from transforms.write import Write, WriteRejects
 
 JSON_LINES = Format("json_lines")
 QA = FieldMapping(("q",), ("a",))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,94 +16,19 @@ from transforms.chat.render_turns import ESCAPED, KEPT, OWN_SYSTEM, render_turns
 from transforms.chat.rendered_rows import RenderedRows
 from transforms.chat.sandbox import Sandbox, TemplateSource
 from transforms.chat.template import ChatFormat
-from transforms.chat.token_counter import stored_counter
-from transforms.chat.token_limit import Limit, TooLong
+from transforms.chat.token_limit import Limit
 from transforms.conversations import reasoning
 from transforms.conversations.turns import ASSISTANT, USER, Turn, Turns
-from transforms.formats import source_reader
 from transforms.formats.source_rows import MAX_ROW_BYTES
-from transforms.options import TokenRule
 from transforms.records import (
     HIDDEN,
     ROW,
     TURNS,
     VALIDATION,
     Bad,
-    Batch,
-    Piece,
     one_array,
     rejects_table,
 )
-from transforms.storage.store import Folder
-
-REJECTED = "rejected"
-"""The side output's tag."""
-
-
-@dataclass
-class Render(beam.PTransform):
-    """``Batch -> {None: Batch, REJECTED: Batch}``.
-
-    The main output's tables have the shape's columns and ``validation``.  The side output has a
-    batch of the ``REJECTS`` schema for every input batch, with the same place: what Read,
-    Normalize and this step could not take.
-
-    With ``tokens`` the main output has ``TOKENS``, too; the tokenizer lies beside ``folder``, and
-    ``source`` tells where a row stands that is too long.
-    """
-
-    chat: ChatFormat
-    shape: Shape
-    tokens: TokenRule | None = None
-    folder: Folder | None = None
-    source: source_reader.Source | None = None
-
-    def expand(self, batches: beam.PCollection[Batch]) -> beam.pvalue.DoOutputsTuple:
-        step = _RenderFn(self.chat, self.shape, self.tokens, self.folder, self.source)
-        render = beam.ParDo(step).with_output_types(Batch)
-        outputs = batches | render.with_outputs(REJECTED, main="kept")
-        outputs[REJECTED].element_type = Batch  # else Beam would pickle tables to sample their size
-        return outputs
-
-
-class _RenderFn(beam.DoFn):
-    def __init__(
-        self,
-        chat: ChatFormat,
-        shape: Shape,
-        tokens: TokenRule | None,
-        folder: Folder | None,
-        source: source_reader.Source | None,
-    ) -> None:
-        self._chat, self._shape = chat, shape
-        self._tokens, self._folder, self._source = tokens, folder, source
-        self._limit: Limit | None = None
-
-    def setup(self) -> None:
-        self._sandbox = sandbox_of(self._chat)
-        if self._tokens is not None and self._folder is not None:
-            self._limit = Limit(self._tokens, stored_counter(self._folder, self._tokens))
-
-    def process(self, batch: Batch) -> Iterator[Batch]:
-        try:
-            rows = render(batch.table, self._chat, self._shape, self._sandbox, self._limit)
-        except TooLong as error:
-            raise error.at(batch.piece.file, self._before(batch.piece) + error.row) from error
-        rejects = rows.rejects
-        if batch.rejects is not None:
-            rejects = pa.concat_tables([batch.rejects, rejects])
-        events = Counter(batch.events)
-        events.update(rows.events)
-        yield replace(batch, table=rows.kept, rejects=None, events=events)
-        rejected = replace(batch, table=rejects.sort_by("row"), rejects=None)
-        yield beam.pvalue.TaggedOutput(REJECTED, rejected)
-
-    def _before(self, piece: Piece) -> int:
-        source = self._source
-        return source_reader.first_row(source.path(piece.file), source.form, piece) if source else 0
-
-    def teardown(self) -> None:
-        self._sandbox.close()
 
 
 def sandbox_of(chat: ChatFormat) -> Sandbox:

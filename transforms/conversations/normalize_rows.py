@@ -6,9 +6,8 @@ Rows that cannot be taken go into the batch's ``rejects``, with those that Read 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,24 +19,6 @@ from transforms.conversations.turns import USER
 from transforms.records import ROW, TURNS, Batch, balance_column, one_array
 
 _VALUE_CHARS = 100
-
-
-@dataclass
-class Normalize(beam.PTransform):
-    """``Batch -> Batch``.
-
-    The tables have ``ROW`` and ``instruction``, with ``response`` or ``turns`` (and ``tools``),
-    and with ``key`` also ``key``; and the columns of ``balance`` (see ``with_balance``).
-    """
-
-    mapping: AnyMapping
-    key: str | None = None
-    rules: ConversationRules = ConversationRules()
-    balance: tuple[str, ...] = ()
-
-    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Batch]:
-        args = (self.mapping, self.key, self.rules, self.balance)
-        return batches | beam.Map(normalize, *args).with_output_types(Batch)
 
 
 def normalize(

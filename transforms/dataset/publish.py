@@ -12,13 +12,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import Any
-
-import apache_beam as beam
 
 from transforms.chat.output_columns import Shape
 from transforms.dataset import layout
@@ -60,40 +58,6 @@ class Contents:
     shape: Shape = Shape()
     training: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class Commit(beam.PTransform):
-    """(``Shard``, ``dict``, …) ``-> dict``: the counts, once, after the folder is in place.
-
-    All inputs but the first are parts of the manifest's ``quality``, each with keys of its own.
-    The result is not the manifest: Beam would encode all of it, to learn its size.
-    """
-
-    folder: Folder
-    units: int
-    contents: Contents
-
-    def expand(self, inputs: tuple[beam.PCollection[Any], ...]) -> beam.PCollection[dict[str, Any]]:
-        return (
-            inputs
-            | beam.Flatten()
-            | "OneKey" >> beam.WithKeys(0)
-            | "All" >> beam.GroupByKey()
-            | "Publish" >> beam.MapTuple(self._publish)
-        )
-
-    def _publish(self, _: int, inputs: Iterable[Shard | dict[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-
-        def shards() -> Iterator[Shard]:
-            for one in inputs:
-                if isinstance(one, Shard):
-                    yield one
-                else:
-                    found.update(one)
-
-        return commit(self.folder, self.units, self.contents, shards(), found)
 
 
 def commit(

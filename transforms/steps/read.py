@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -13,7 +14,7 @@ import pyarrow as pa
 from transforms.duplicates.positions import Drop, among, rows_of_piece
 from transforms.formats import source_reader
 from transforms.records import REJECTS, ROW, Batch, Piece, Unit
-from transforms.stored_units import StoredUnits
+from transforms.storage.store import Folder, required_work
 from transforms.text.hashing import each_once
 
 
@@ -139,3 +140,39 @@ def _without(
 
 def _places(drop: Drop) -> np.ndarray:
     return np.frombuffer(drop.places, np.uint64)
+
+
+MAX_INLINE = 1000
+"""More units than this travel as files: runners limit the size of a graph (Flink to 10 MB)."""
+
+
+@dataclass(frozen=True)
+class StoredUnits:
+    """``count`` units in files of ``MAX_INLINE`` units each."""
+
+    folder: Folder
+    count: int
+
+    @classmethod
+    def store(cls, folder: Folder, units: Sequence[Unit]) -> StoredUnits:
+        """Writes the units where the workers can read them."""
+        stored = cls(folder, len(units))
+        for part in stored.parts:
+            some = units[part * MAX_INLINE : (part + 1) * MAX_INLINE]
+            rows = [[unit.number, [astuple(piece) for piece in unit.pieces]] for unit in some]
+            folder.put_work(_name(part), json.dumps(rows).encode())
+        return stored
+
+    @property
+    def parts(self) -> range:
+        """The numbers of the files."""
+        return range(-(-self.count // MAX_INLINE))
+
+    def load(self, part: int) -> Iterator[Unit]:
+        """The units of one file."""
+        for number, pieces in json.loads(required_work(self.folder, _name(part))):
+            yield Unit(number, tuple(Piece(*piece) for piece in pieces))
+
+
+def _name(part: int) -> str:
+    return f"units-{part:05d}.json"

@@ -10,10 +10,10 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from transforms import coders  # noqa: F401 (registers the coder of Batch)
 from transforms.errors import VerificationFailed
 from transforms.records import VALIDATION, Batch, Piece, Shard
 from transforms.split import SPLITS
+from transforms.steps import coders  # noqa: F401 (registers the coder of Batch)
 from transforms.storage.chunked_file import ChunkedFile
 from transforms.storage.store import Folder, recall
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import apache_beam as beam
 import pyarrow as pa
 
-from transforms import coders  # noqa: F401 (registers the coder of Batch)
 from transforms.leakage.contamination import Finder, Pieces, decontaminated, file_of, unpack
 from transforms.options import Benchmark, QualityRules
 from transforms.records import Batch
+from transforms.steps import coders  # noqa: F401 (registers the coder of Batch)
 from transforms.storage.store import Folder, checked_work
 
 

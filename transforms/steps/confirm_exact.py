@@ -17,8 +17,8 @@ from transforms.duplicates.content_hash import content_hashes
 from transforms.duplicates.exact import Alike, Fingerprints, fingerprints, repeated
 from transforms.duplicates.positions import Drop, among, place
 from transforms.duplicates.row_reader import Surveyed
-from transforms.quality.by_unit import ByUnit, parted
 from transforms.records import ROW, Unit
+from transforms.steps.confirm_near import ByUnit, parted
 
 
 @dataclass

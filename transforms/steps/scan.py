@@ -34,10 +34,9 @@ from transforms.leakage.prompts import (
     merged,
     prompts_of,
 )
-from transforms.quality.asked_again import AskedAgain
-from transforms.quality.by_unit import numbered
-from transforms.quality.near import Near
 from transforms.records import ROW, Unit, one_array
+from transforms.steps.confirm_exact import AskedAgain
+from transforms.steps.confirm_near import Near, numbered
 from transforms.storage.store import Folder, note_survey
 from transforms.text.hashing import hash64
 from transforms.text.normalization import normalise_keys
