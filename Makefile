@@ -58,7 +58,7 @@ check: install  ## Lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(PURE)
-	$(BIN)/python pipeline/sample/make_sample.py --check
+	$(BIN)/python benchmarks/make_sample.py --check
 
 fix: install  ## Mend what lint and format can mend by themselves
 	$(BIN)/ruff check --fix .

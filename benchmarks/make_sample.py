@@ -5,8 +5,8 @@ awkward where real data is awkward (LaTeX, code with tabs, quotes and backslashe
 text, several scripts, emoji built of several code points). So the rows are made here. Every
 answer is computed, and an assert in its generator checks it a second way.
 
-    python pipeline/sample/make_sample.py            rewrite reasoning.jsonl
-    python pipeline/sample/make_sample.py --check    exit 1 if the file differs
+    python benchmarks/make_sample.py            rewrite reasoning.jsonl
+    python benchmarks/make_sample.py --check    exit 1 if the file differs
 
 Needs only the standard library.
 """
