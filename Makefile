@@ -17,10 +17,10 @@ PURE := transforms/chat/builtin_templates.py transforms/chat/template.py transfo
 	transforms/chat/token_limit.py transforms/quality/row_stats.py transforms/duplicates/minhash.py \
 	transforms/leakage/contamination.py transforms/options.py transforms/chat/token_counter.py \
 	transforms/leakage/prompts.py transforms/text/ngrams.py \
-	pipeline/allocators.py pipeline/benchmarks.py pipeline/catalog.py pipeline/download.py \
-	pipeline/explain.py pipeline/flags.py pipeline/on_worker.py pipeline/output.py \
+	pipeline/cli/process_tuning.py pipeline/benchmarks.py pipeline/catalog.py pipeline/download.py \
+	pipeline/explain.py pipeline/cli/flags.py pipeline/on_worker.py pipeline/output.py \
 	pipeline/own_package.py pipeline/plan.py pipeline/quality_flags.py \
-	pipeline/repeated_flag.py pipeline/report.py pipeline/request.py pipeline/set_flags.py \
+	pipeline/repeated_flag.py pipeline/report.py pipeline/request.py pipeline/cli/dataset_flags.py \
 	pipeline/source.py pipeline/template.py pipeline/tokenizer.py transforms/dataset/trainer_facts.py \
 	pipeline/upload.py pipeline/verify.py transforms/formats transforms/report
 # For two cores: tests wait for servers and programs a quarter of their time.

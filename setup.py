@@ -55,5 +55,5 @@ setup(
             "selenium>=4.30,<5",  # looks at the report in Chromium, whose driver is a W3C standard
         ],
     },
-    entry_points={"console_scripts": ["reasonforge-data=pipeline.cli:main"]},
+    entry_points={"console_scripts": ["reasonforge-data=pipeline.cli.main:main"]},
 )

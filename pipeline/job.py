@@ -12,7 +12,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipeline.config_file import of_plan
+from pipeline.cli.config_file import of_plan
 from pipeline.execution import Stalled, execute, hand_over
 from pipeline.job_server import connected
 from pipeline.output import finished_units, output_folders

@@ -33,8 +33,7 @@ from command_runs import Ended, Prepare, has, lines, put, quiet_process
 from datasets import load_from_disk
 from hub import Hub, hub_environment, hub_fixture  # noqa: F401 - pytest finds the fixture here
 
-from pipeline import signals
-from pipeline.cli import main
+from pipeline.cli import main, signals
 from pipeline.request import Request
 from transforms.errors import UsageError
 from transforms.formats import json_lines
@@ -935,7 +934,7 @@ class TestCompressed:
         assert path.stat().st_size < 2**21 * 4
         script = """
 import resource, sys
-from pipeline.cli import main
+from pipeline.cli.main import main
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 def run(source, name):

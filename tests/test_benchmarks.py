@@ -17,7 +17,7 @@ from hub import Hub, hub_environment, hub_fixture
 from test_overlap import pieces, slow_pieces
 
 from pipeline import benchmarks
-from pipeline.cli import parse
+from pipeline.cli.main import parse
 from pipeline.plan import make_plan
 from pipeline.request import Request
 from transforms.errors import UsageError

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import main, parse
-from pipeline.console import Console, progress_line
+from pipeline.cli import main
+from pipeline.cli.console import Console, progress_line
+from pipeline.cli.main import parse
 from pipeline.preview import visible
 from pipeline.request import Request, parse_size
 from transforms.errors import UsageError

@@ -9,8 +9,9 @@ import pytest
 from command_runs import lines, put
 from made_tokenizers import byte_bpe
 
-from pipeline.cli import main, parse
-from pipeline.config_file import GATES, OF_A_SET, of_plan
+from pipeline.cli import main
+from pipeline.cli.config_file import GATES, OF_A_SET, of_plan
+from pipeline.cli.main import parse
 from pipeline.plan import make_plan
 from transforms.errors import UsageError
 

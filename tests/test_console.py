@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline import signals
-from pipeline.console import progress_line, runner_output_aside
+from pipeline.cli import signals
+from pipeline.cli.console import progress_line, runner_output_aside
 from transforms.errors import StorageError
 
 

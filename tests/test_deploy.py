@@ -31,7 +31,7 @@ from filelock import FileLock
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from pipeline.cli import parse
+from pipeline.cli.main import parse
 from pipeline.runners import works_elsewhere
 from transforms.storage.s3.uri import is_s3
 

@@ -14,8 +14,8 @@ from apache_beam.runners.runner import PipelineState
 from flink_page import FlinkPage
 
 from pipeline import execution
+from pipeline.cli.signals import Stopped
 from pipeline.execution import Late, Stalled, Watchdog, execute, hand_over
-from pipeline.signals import Stopped
 from transforms.errors import AccessDenied, BadInput, RunnerFailed
 
 RUNNING, DONE, FAILED = PipelineState.RUNNING, PipelineState.DONE, PipelineState.FAILED

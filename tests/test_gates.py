@@ -18,7 +18,8 @@ from made_sets import use_server
 from made_tokenizers import byte_bpe
 from s3_servers import S3Server
 
-from pipeline.cli import main, parse
+from pipeline.cli import main
+from pipeline.cli.main import parse
 from pipeline.job import run, submit
 from pipeline.plan import make_plan
 from pipeline.request import Request

@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 from apache_beam.runners.worker.data_plane import PeriodicThread
 from flink_page import FlinkPage
 
-from pipeline.cli import parse
+from pipeline.cli.main import parse
 from pipeline.request import Request
 from pipeline.runners import (
     check_detachable,

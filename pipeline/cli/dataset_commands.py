@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pipeline.console import Console
+from pipeline.cli.console import Console
 from pipeline.output import dated_folders
 from pipeline.request import DEFAULT_OUTPUT
 from pipeline.upload import claimed, local_manifest, note, send

@@ -16,7 +16,7 @@ from typing import Any
 
 import tomli_w
 
-from pipeline.flags import nearest
+from pipeline.cli.flags import nearest
 from pipeline.plan import Plan
 from transforms.conversations.field_mapping import FieldMapping
 from transforms.conversations.roles import ALIASES

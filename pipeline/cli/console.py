@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from threading import Event, Lock, Thread
 from typing import Any, TextIO
 
-from pipeline import signals
+from pipeline.cli import signals
 from transforms.errors import DataPrepError
 
 _TERMINAL_SECONDS = 0.2

@@ -6,7 +6,7 @@ import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.console import Console, runner_output_aside
+from pipeline.cli.console import Console, runner_output_aside
 from pipeline.explain import source_lines
 from pipeline.output import dated_folders
 from pipeline.plan import Plan, make_plan

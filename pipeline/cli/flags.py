@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from pipeline.quality_flags import gate_flags, quality_flags
-from pipeline.repeated_flag import Repeated
 from pipeline.request import (
     CHOICES,
     DEFAULT_BUCKET,
@@ -329,3 +327,94 @@ def console_flags(parser: Parser) -> argparse._ArgumentGroup:
 
 def _size(text: str) -> int:
     return parse_size(text)
+
+
+def quality_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds what is looked for in the rows, and which of them it costs."""
+    quality = parser.add_argument_group("quality")
+    quality.add_argument(
+        "--dedup",
+        default="exact",
+        metavar="off|exact|near",
+        help="leave out rows that stand in the source already, exactly or nearly; the first stays "
+        "(exact)",
+    )
+    quality.add_argument(
+        "--decontaminate",
+        action=Repeated,
+        default=[],
+        metavar="NAME|PATH",
+        help="look in the rows for 13 words in a row of this benchmark's prompts, or a whole short "
+        "prompt; as --dataset, with ,config=C ,split=S ,revision=R behind it (the split test, else "
+        "validation, else as for --dataset); may be repeated",
+    )
+    quality.add_argument(
+        "--contaminated",
+        default="report",
+        metavar="report|drop",
+        help="rows that hold them are counted, or left out (report)",
+    )
+    quality.add_argument(
+        "--tokenizer",
+        metavar="NAME|PATH",
+        help="count tokens with this model's: a hub name, a tokenizer's folder or tokenizer.json",
+    )
+    quality.add_argument(
+        "--max-tokens", type=int, metavar="N", help="the most tokens of a text (no limit)"
+    )
+    quality.add_argument(
+        "--too-long",
+        default="reject",
+        metavar="|".join(CHOICES["too_long"]),
+        help="texts with more: left out, their last response cut, or the run fails (reject)",
+    )
+    quality.add_argument(
+        "--balance",
+        action=Repeated,
+        default=[],
+        metavar="COLUMN",
+        help="compare this column's values between train and validation; may be repeated",
+    )
+
+
+def gate_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds what a set must be like to be published."""
+    gates = parser.add_argument_group(
+        "gates", "what a set must be like to be published; else the run fails with exit code 8"
+    )
+    for name, what, default in (
+        ("--max-reject-rate", "rows that are rejected", 0.05),
+        ("--max-duplicates", "rows that are duplicates", None),
+        ("--max-leakage", "validation rows with a near copy in training", None),
+        ("--max-truncated", "rows that are cut to --max-tokens", None),
+    ):
+        gates.add_argument(
+            name,
+            type=float,
+            default=default,
+            metavar="F",
+            help=f"the largest share of {what}, 0 to 1 ({default or 'no limit'})",
+        )
+    gates.add_argument(
+        "--min-validation",
+        type=int,
+        metavar="N",
+        help="the fewest validation rows (a warning below 100)",
+    )
+
+
+class Repeated(argparse.Action):
+    """Collects the values of a flag; they stand in for the default, such as a file's list.
+
+    argparse's own ``append`` would add them to it.
+    """
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        value: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*(before if before is not self.default else ()), value])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.flags import Parser, console_flags, s3_flags
+from pipeline.cli.flags import Parser, console_flags, s3_flags
 
 
 def moving(verb: str) -> Parser:

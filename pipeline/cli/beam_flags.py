@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.flags import nearest
+from pipeline.cli.flags import nearest
 from transforms.errors import UsageError
 
 # Beam shows option values in its logs and on the runner's web pages.

@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, TextIO
 
-from pipeline import allocators, signals
-from pipeline.flags import MOVING, PREPARING, preparing, s3_options
+from pipeline.cli import process_tuning, signals
+from pipeline.cli.dataset_flags import moving
+from pipeline.cli.flags import MOVING, PREPARING, preparing, s3_options
 from pipeline.request import DEFAULT_OUTPUT, Request
-from pipeline.set_flags import moving
 from transforms.errors import DataPrepError, UsageError
 
 
@@ -33,12 +33,12 @@ def parse(argv: Sequence[str]) -> tuple[str, argparse.Namespace, Request]:
     parser = preparing(verb)
     flags, rest = parser.parse_known_args(words)
     if flags.config_file:
-        from pipeline import config_file
+        from pipeline.cli import config_file
 
         config_file.set_defaults(parser, config_file.load(flags.config_file), flags.config_file)
         flags, rest = parser.parse_known_args(words)
     if rest:
-        from pipeline.beam_flags import check
+        from pipeline.cli.beam_flags import check
 
         own = [option for action in parser._actions for option in action.option_strings]
         check(rest, [*own, *PREPARING, *MOVING])
@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(verb: str, flags: argparse.Namespace, request: Request) -> int:
     if flags.save_config:
-        from pipeline import config_file
+        from pipeline.cli import config_file
 
         config_file.save(flags.save_config, preparing(verb), flags)
     if verb == "plan":
@@ -142,8 +142,8 @@ def _run(verb: str, flags: argparse.Namespace, request: Request) -> int:
         return 0
 
     _import_the_job()
-    from pipeline.console import Console
-    from pipeline.story import prepare_with_story, submit_with_story
+    from pipeline.cli.console import Console
+    from pipeline.cli.prepare_command import prepare_with_story, submit_with_story
 
     if request.detach:
         submitted = submit_with_story(request, Console(_out(flags), flags.quiet))
@@ -163,22 +163,22 @@ def _import_the_job() -> None:
     Beam and its like leave half a million objects that stay; collections during the imports, and
     full ones during the run, would take a second of ten.
     """
-    if "pipeline.story" in sys.modules:
+    if "pipeline.cli.prepare_command" in sys.modules:
         return  # another program's process, which has objects of its own
-    allocators.settle()
+    process_tuning.settle()
     gc.disable()
     try:
-        import pipeline.story  # noqa: F401
+        import pipeline.cli.prepare_command  # noqa: F401
     finally:
         gc.freeze()
         gc.enable()
 
 
 def _move(verb: str, flags: argparse.Namespace) -> int:
-    from pipeline import verbs
-    from pipeline.console import Console
+    from pipeline.cli import dataset_commands
+    from pipeline.cli.console import Console
 
-    act: Callable[..., dict[str, Any]] = getattr(verbs, verb)
+    act: Callable[..., dict[str, Any]] = getattr(dataset_commands, verb)
     found = act(flags, s3_options(flags), Console(_out(flags), flags.quiet))
     if flags.json:
         _print_json(found)

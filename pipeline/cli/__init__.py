@@ -1,0 +1,1 @@
+"""The command line: words become a request; console, configuration files, signals."""
