@@ -17,12 +17,12 @@ PURE := transforms/chat/builtin_templates.py transforms/chat/template.py transfo
 	transforms/chat/token_limit.py transforms/quality/row_stats.py transforms/duplicates/minhash.py \
 	transforms/leakage/contamination.py transforms/options.py transforms/chat/token_counter.py \
 	transforms/leakage/prompts.py transforms/text/ngrams.py \
-	pipeline/cli/process_tuning.py pipeline/benchmarks.py pipeline/catalog.py pipeline/download.py \
-	pipeline/explain.py pipeline/cli/flags.py pipeline/on_worker.py pipeline/output.py \
+	pipeline/cli/process_tuning.py pipeline/benchmarks.py pipeline/dataset/catalog.py pipeline/dataset/download.py \
+	pipeline/explain.py pipeline/cli/flags.py pipeline/on_worker.py pipeline/dataset/destinations.py \
 	pipeline/own_package.py pipeline/plan.py pipeline/quality_flags.py \
-	pipeline/repeated_flag.py pipeline/report.py pipeline/request.py pipeline/cli/dataset_flags.py \
+	pipeline/repeated_flag.py pipeline/dataset/report.py pipeline/request.py pipeline/cli/dataset_flags.py \
 	pipeline/source.py pipeline/template.py pipeline/tokenizer.py transforms/dataset/trainer_facts.py \
-	pipeline/upload.py pipeline/verify.py transforms/formats transforms/report
+	pipeline/dataset/upload.py pipeline/dataset/verify.py transforms/formats transforms/report
 # For two cores: tests wait for servers and programs a quarter of their time.
 TESTS_AT_ONCE ?= 3
 SAMPLE := pipeline/sample/reasoning.jsonl

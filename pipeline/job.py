@@ -13,9 +13,9 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline.cli.config_file import of_plan
+from pipeline.dataset.destinations import finished_units, output_folders
 from pipeline.execution import Stalled, execute, hand_over
 from pipeline.job_server import connected
-from pipeline.output import finished_units, output_folders
 from pipeline.plan import Plan, make_plan
 from pipeline.probe import probe
 from pipeline.request import Request

@@ -23,11 +23,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, Features, Value, load_dataset
 
-from pipeline.download import download
-from pipeline.output import dated_folders
+from pipeline.dataset.destinations import dated_folders
+from pipeline.dataset.download import download
+from pipeline.dataset.upload import claimed, kept, local_manifest, note, send
 from pipeline.request import DEFAULT_BUCKET, DEFAULT_DATASET, check_output
 from pipeline.source import choose_split
-from pipeline.upload import claimed, kept, local_manifest, note, send
 from transforms.chat.builtin_templates import chatml
 from transforms.chat.output_columns import Shape
 from transforms.chat.render_rows import render, sandbox_of

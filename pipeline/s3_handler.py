@@ -4,7 +4,7 @@
     handler.download_directory("my-bucket", "datasets/processed_reasoning_20251220_143022", "data")
     data = datasets.load_from_disk("data")
 
-A set that this tool prepared is better fetched with ``pipeline.download``, which checks it against
+A set that this tool prepared is better fetched with ``pipeline.dataset.download``, which checks it against
 its manifest.
 """
 
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.fetch import FILES_AT_ONCE, Wanted, check_space, fetch, is_right
+from pipeline.dataset.transfers import FILES_AT_ONCE, Wanted, check_space, fetch, is_right
 from transforms.errors import AccessDenied, BadInput, OutputTaken, StorageError, UsageError
 from transforms.storage.checksums import hash_file
 from transforms.storage.local import explained

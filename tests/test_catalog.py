@@ -12,8 +12,8 @@ from datasets import load_from_disk
 from made_sets import FILES, MadeSet, s3_set, use_server
 from s3_servers import S3Server
 
-from pipeline.catalog import ListedSet, list_sets, plan_prune, prune, table
-from pipeline.verify import verify
+from pipeline.dataset.catalog import ListedSet, list_sets, plan_prune, prune, table
+from pipeline.dataset.verify import verify
 from transforms.errors import AccessDenied, StorageError, UsageError, VerificationFailed
 from transforms.storage.s3 import lease as s3_claim
 from transforms.storage.s3.bucket import Bucket

@@ -14,7 +14,7 @@ from clusters import FlinkCluster, JobServer, SparkCluster
 from s3_runs import stored, without_run
 from s3_servers import S3Server
 
-from pipeline.status import COMPLETE, look
+from pipeline.dataset.status import COMPLETE, look
 from transforms.storage.s3.uri import S3Options
 from transforms.storage.store import SUBMITTED
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.cli import main
-from pipeline.diff import HASHES, compare
+from pipeline.dataset.diff import HASHES, compare
 
 Prepared = tuple[int, int, bool]
 

@@ -23,8 +23,8 @@ from datasets import load_from_disk
 from made_sets import FILES, ROWS, UNITS, MadeSet, s3_set, use_server
 from s3_servers import Proxy, S3Server, Toxiproxy
 
-from pipeline import fetch
-from pipeline.download import Downloaded, download
+from pipeline.dataset import transfers
+from pipeline.dataset.download import Downloaded, download
 from transforms.errors import (
     AccessDenied,
     OutputTaken,
@@ -253,7 +253,7 @@ class TestDownload:
 
     def test_it_waits_for_no_heavy_library(self) -> None:
         script = (
-            "import sys, pipeline.download, pipeline.s3_handler\n"
+            "import sys, pipeline.dataset.download, pipeline.s3_handler\n"
             "print({'boto3', 'botocore', 'datasets', 'apache_beam'} & set(sys.modules))"
         )
         done = subprocess.run(
@@ -411,7 +411,7 @@ class TestSpace:
     ) -> None:
         script = (
             "import resource, sys\nfrom pathlib import Path\n"
-            "from pipeline.download import download\n"
+            "from pipeline.dataset.download import download\n"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))\n"
             "try:\n    download(sys.argv[1], Path(sys.argv[2]))\n"
             "except Exception as error:\n    print(type(error).__name__, error)"
@@ -443,7 +443,7 @@ class TestResume:
     ) -> None:
         script = (
             "import os, signal, sys\nfrom pathlib import Path\n"
-            "from pipeline.download import download\n"
+            "from pipeline.dataset.download import download\n"
             "came = 0\n"
             "def received(count):\n"
             "    global came\n    came += count\n"
@@ -492,9 +492,9 @@ class TestResume:
     ) -> None:
         s3_bucket.Bucket(bucket).put("a", bytes(1000))
         requests = Requests(f"s3://{bucket}")
-        wanted = [fetch.Wanted("a", f"{n}", 999 if n == 5 else 1000, None) for n in range(200)]
+        wanted = [transfers.Wanted("a", f"{n}", 999 if n == 5 else 1000, None) for n in range(200)]
         with pytest.raises(VerificationFailed, match="should have 999 bytes, but it has 1,000"):
-            fetch.fetch(s3_bucket.Bucket(bucket), wanted, tmp_path)
+            transfers.fetch(s3_bucket.Bucket(bucket), wanted, tmp_path)
         assert len(requests.fetched()) < 50
 
     def test_a_signal_stops_transfers_in_the_middle(
@@ -511,11 +511,11 @@ class TestResume:
 
         s3_bucket.Bucket(bucket).put("a", bytes(8_000_000))
         proxy.add("bandwidth", rate=1000)  # the whole takes half a minute
-        monkeypatch.setattr(fetch, "as_completed", interrupted)
-        wanted = [fetch.Wanted("a", f"{n}", 8_000_000, None) for n in range(4)]
+        monkeypatch.setattr(transfers, "as_completed", interrupted)
+        wanted = [transfers.Wanted("a", f"{n}", 8_000_000, None) for n in range(4)]
         begin = time.monotonic()
         with pytest.raises(Stopped):
-            fetch.fetch(s3_bucket.Bucket(bucket, S3Options(proxy.endpoint)), wanted, tmp_path)
+            transfers.fetch(s3_bucket.Bucket(bucket, S3Options(proxy.endpoint)), wanted, tmp_path)
         assert time.monotonic() - begin < 8
         assert contents(tmp_path) == {}
 

@@ -18,7 +18,7 @@ from s3_servers import S3Server
 
 import pipeline.job
 from pipeline.cli import main
-from pipeline.verify import verify
+from pipeline.dataset.verify import verify
 from transforms.errors import StorageError
 from transforms.records import Batch, Unit, Written
 from transforms.steps.read import _ReadUnitFn

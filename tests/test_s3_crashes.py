@@ -27,7 +27,7 @@ from s3_runs import (
 from s3_servers import S3Server
 
 from pipeline.cli import main
-from pipeline.verify import verify
+from pipeline.dataset.verify import verify
 from transforms.errors import OutputTaken
 from transforms.storage.s3 import lease as s3_claim
 from transforms.storage.s3.store import S3Folder

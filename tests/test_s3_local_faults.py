@@ -163,7 +163,7 @@ class TestAfterTheCommit:
     def test_the_record_of_an_upload_is_not_written(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("pipeline.upload.write_metadata", full)
+        monkeypatch.setattr("pipeline.dataset.upload.write_metadata", full)
         ended = site.publish("upload", "set")
         assert ended.code == 0
         assert "Warning: the set is published, but no record of it was written" in ended.said
@@ -176,7 +176,7 @@ class TestAfterTheCommit:
         site: Site,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr("pipeline.upload.write_metadata", full)
+        monkeypatch.setattr("pipeline.dataset.upload.write_metadata", full)
         ended = site.publish("upload", "set", "--json", "--quiet")
         assert ended.code == 0
         assert json.loads(ended.said)["metadata"] is None
@@ -190,7 +190,7 @@ class TestAfterTheCommit:
         assert site.seen("set") == "complete"
 
     def test_nor_after_preparing(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pipeline.upload.write_metadata", full)
+        monkeypatch.setattr("pipeline.dataset.upload.write_metadata", full)
         words = ("--dataset", str(SAMPLE), "--output", "new/set", "--s3-bucket", site.bucket)
         ended = site.run(*words)
         assert ended.code == 0
@@ -202,7 +202,7 @@ class TestAfterTheCommit:
         self, site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", site.proxy.endpoint)
-        monkeypatch.setattr("pipeline.upload.write_metadata", full)
+        monkeypatch.setattr("pipeline.dataset.upload.write_metadata", full)
         processor = DatasetProcessor("some/set", site.bucket, "cache")
         uri = processor.upload_to_s3(site.local)
         assert site.seen(uri.removeprefix(f"s3://{site.bucket}/")) == "complete"

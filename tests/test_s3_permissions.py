@@ -16,7 +16,7 @@ from s3_runs import SMALL, stored, without_run
 from s3_servers import S3Server
 
 from pipeline.cli import main
-from pipeline.verify import verify
+from pipeline.dataset.verify import verify
 from transforms.steps.read import _ReadUnitFn
 from transforms.storage.s3 import bucket as s3_bucket
 from transforms.storage.s3 import client as s3_client

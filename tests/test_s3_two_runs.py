@@ -18,9 +18,9 @@ from made_sets import use_server
 from s3_runs import SMALL, Forks, stored, without_run
 from s3_servers import S3Server
 
-import pipeline.output
+import pipeline.dataset.destinations
 from pipeline.cli import main
-from pipeline.verify import verify
+from pipeline.dataset.verify import verify
 from transforms.dataset.layout import SCHEMA
 from transforms.dataset.publish import Contents, commit
 from transforms.dataset.shard_writer import ShardWriter
@@ -326,7 +326,7 @@ class TestRuns:
             def now(cls, tz: object = None) -> Clock:
                 return cls(2024, 1, 31, 10, 0, 0, tzinfo=timezone.utc)
 
-        monkeypatch.setattr(pipeline.output, "datetime", Clock)
+        monkeypatch.setattr(pipeline.dataset.destinations, "datetime", Clock)
         command = ["--dataset", str(two_units), *SMALL, "--output", f"s3://{bucket}/datasets/"]
         assert [main(command), main(command), main([*command, "--seed", "7"])] == [0, 0, 0]
         names = [f"processed_reasoning_20240131_100000{suffix}" for suffix in ("", "_2", "_3")]

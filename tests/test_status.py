@@ -18,9 +18,9 @@ from s3_runs import SMALL
 from s3_servers import S3Server
 
 import pipeline.job
-from pipeline import catalog
 from pipeline.cli import main
-from pipeline.status import Status, look
+from pipeline.dataset import catalog
+from pipeline.dataset.status import Status, look
 from transforms.errors import BadInput, OutputTaken, UsageError
 from transforms.records import Shard
 from transforms.storage.local import LocalFolder

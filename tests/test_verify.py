@@ -15,8 +15,8 @@ import pytest
 from made_sets import FILES, MadeSet, local_set, s3_set, use_server
 from s3_servers import S3Server
 
-from pipeline import set_place
-from pipeline.verify import verify
+from pipeline.dataset import reader as set_place
+from pipeline.dataset.verify import verify
 from transforms.dataset.layout import SCHEMA
 from transforms.errors import AccessDenied, StorageError, UsageError, VerificationFailed
 from transforms.storage.s3.bucket import Bucket

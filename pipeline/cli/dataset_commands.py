@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cli.console import Console
-from pipeline.output import dated_folders
+from pipeline.dataset.destinations import dated_folders
+from pipeline.dataset.upload import claimed, local_manifest, note, send
 from pipeline.request import DEFAULT_OUTPUT
-from pipeline.upload import claimed, local_manifest, note, send
 from transforms.errors import UsageError
 from transforms.storage.s3.store import S3Folder
 from transforms.storage.s3.uri import S3Options, S3Place
@@ -44,7 +44,7 @@ def upload(flags: argparse.Namespace, options: S3Options, console: Console) -> d
 
 def status(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:
     """Tells how far a set is."""
-    from pipeline.status import look
+    from pipeline.dataset.status import look
 
     found = look(flags.address, options)
     console.say(found.describe())
@@ -53,7 +53,7 @@ def status(flags: argparse.Namespace, options: S3Options, console: Console) -> d
 
 def download(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:
     """Fetches a set into a local folder."""
-    from pipeline.download import download as fetch
+    from pipeline.dataset.download import download as fetch
 
     place = S3Place.parse(flags.address, "the address")
     name = place.prefix.rpartition("/")[2] or place.bucket
@@ -72,7 +72,7 @@ def download(flags: argparse.Namespace, options: S3Options, console: Console) ->
 
 def verify(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:
     """Checks a set."""
-    from pipeline.verify import verify as check
+    from pipeline.dataset.verify import verify as check
 
     console.say(f"🔍 Verifying {flags.address}{' (quick)' if flags.quick else ''}...")
     with console.transfer(None) as heard:
@@ -84,7 +84,7 @@ def verify(flags: argparse.Namespace, options: S3Options, console: Console) -> d
 
 def report(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:
     """Makes the page on a set."""
-    from pipeline.report import lines, make, open_page, write
+    from pipeline.dataset.report import lines, make, open_page, write
 
     made = make(flags.address, options)
     path = write(made, flags.output)
@@ -98,7 +98,7 @@ def report(flags: argparse.Namespace, options: S3Options, console: Console) -> d
 
 def diff(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:
     """Compares two sets."""
-    from pipeline.diff import diff as compare
+    from pipeline.dataset.diff import diff as compare
 
     console.say(f"🔍 Comparing {flags.first} with {flags.second}...")
     with console.transfer(None) as heard:
@@ -111,7 +111,7 @@ def diff(flags: argparse.Namespace, options: S3Options, console: Console) -> dic
 
 def list(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:
     """Shows the sets below an address."""
-    from pipeline.catalog import list_sets, table
+    from pipeline.dataset.catalog import list_sets, table
 
     sets = list_sets(flags.address, options)
     console.say(table(sets, flags.address))
@@ -120,7 +120,7 @@ def list(flags: argparse.Namespace, options: S3Options, console: Console) -> dic
 
 def prune(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:
     """Deletes all complete sets below an address but the newest; only shows them without --yes."""
-    from pipeline import catalog
+    from pipeline.dataset import catalog
 
     sets = catalog.list_sets(flags.address, options)
     old = catalog.plan_prune(sets, flags.keep)

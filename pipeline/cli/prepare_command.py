@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli.console import Console, runner_output_aside
+from pipeline.dataset.destinations import dated_folders
+from pipeline.dataset.report import lines
+from pipeline.dataset.upload import Uploaded, claimed, kept, note, send
 from pipeline.explain import source_lines
-from pipeline.output import dated_folders
 from pipeline.plan import Plan, make_plan
 from pipeline.preview import first_rows
-from pipeline.report import lines
 from pipeline.request import DEFAULT_OUTPUT, Request
-from pipeline.upload import Uploaded, claimed, kept, note, send
 from transforms.leakage.contamination import OVERLAP
 from transforms.storage.names import DATASET_DICT, MANIFEST, REPORT
 from transforms.storage.s3.store import S3Folder

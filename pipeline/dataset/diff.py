@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.lib.recfunctions import repack_fields
 
-from pipeline.set_place import SetPlace, set_place
-from pipeline.verify import Stream, begin
+from pipeline.dataset.reader import SetPlace, set_place
+from pipeline.dataset.verify import Stream, begin
 from transforms.chat.output_columns import asked
 from transforms.errors import UsageError, VerificationFailed
 from transforms.records import SetFile

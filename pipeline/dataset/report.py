@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.set_place import set_place
-from pipeline.verify import begin
+from pipeline.dataset.reader import set_place
+from pipeline.dataset.verify import begin
 from transforms.errors import StorageError, UsageError, VerificationFailed
 from transforms.report.elements import plain
 from transforms.report.headline import Headline, headlines

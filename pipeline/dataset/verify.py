@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.set_place import SetPlace, set_place
+from pipeline.dataset.reader import SetPlace, set_place
 from transforms.chat.output_columns import Shape
 from transforms.errors import VerificationFailed
 from transforms.records import SetFile

@@ -23,7 +23,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pipeline.fetch import FILES_AT_ONCE, Received, Wanted, check_space, fetch, is_right
+from pipeline.dataset.transfers import FILES_AT_ONCE, Received, Wanted, check_space, fetch, is_right
 from transforms.dataset import layout
 from transforms.errors import OutputTaken, UsageError, VerificationFailed
 from transforms.records import SetFile

@@ -1,0 +1,1 @@
+"""What is done with a finished set: verify, diff, download, upload, list, report."""
