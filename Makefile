@@ -17,11 +17,11 @@ PURE := transforms/chat/builtin_templates.py transforms/chat/template.py transfo
 	transforms/chat/token_limit.py transforms/quality/row_stats.py transforms/duplicates/minhash.py \
 	transforms/leakage/contamination.py transforms/options.py transforms/chat/token_counter.py \
 	transforms/leakage/prompts.py transforms/text/ngrams.py \
-	pipeline/cli/process_tuning.py pipeline/benchmarks.py pipeline/dataset/catalog.py pipeline/dataset/download.py \
-	pipeline/explain.py pipeline/cli/flags.py pipeline/on_worker.py pipeline/dataset/destinations.py \
-	pipeline/own_package.py pipeline/plan.py pipeline/quality_flags.py \
+	pipeline/cli/process_tuning.py pipeline/planning/decontamination.py pipeline/dataset/catalog.py pipeline/dataset/download.py \
+	pipeline/planning/plan_text.py pipeline/cli/flags.py pipeline/on_worker.py pipeline/dataset/destinations.py \
+	pipeline/own_package.py pipeline/planning/plan.py pipeline/quality_flags.py \
 	pipeline/repeated_flag.py pipeline/dataset/report.py pipeline/request.py pipeline/cli/dataset_flags.py \
-	pipeline/source.py pipeline/template.py pipeline/tokenizer.py transforms/dataset/trainer_facts.py \
+	pipeline/planning/sources.py pipeline/planning/chat_template.py pipeline/planning/tokenizer.py transforms/dataset/trainer_facts.py \
 	pipeline/dataset/upload.py pipeline/dataset/verify.py transforms/formats transforms/report
 # For two cores: tests wait for servers and programs a quarter of their time.
 TESTS_AT_ONCE ?= 3

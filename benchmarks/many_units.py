@@ -74,7 +74,7 @@ def plan(shape: str, folder: Path) -> dict[str, float]:
     import apache_beam as beam
 
     from pipeline import job
-    from pipeline.plan import make_plan
+    from pipeline.planning.plan import make_plan
     from pipeline.request import Request
     from transforms.steps.read import StoredUnits
     from transforms.storage.local import LocalFolder
@@ -86,7 +86,7 @@ def plan(shape: str, folder: Path) -> dict[str, float]:
     local, on_s3 = LocalFolder(request.output), S3Folder(S3Place("bucket", "sets/one"))
     straight, remote, resumed = (beam.Pipeline() for _ in range(3))
     start = time.perf_counter()
-    with patch("pipeline.plan.resolve", lambda request: listing):
+    with patch("pipeline.planning.plan.resolve", lambda request: listing):
         made = make_plan(request)
     with local.claimed(made.digest):
         job._fill(straight, made, request, local, (), job.BATCH_BYTES)
@@ -109,7 +109,7 @@ def plan(shape: str, folder: Path) -> dict[str, float]:
 
 def listed(folder: Path, files: int) -> Any:
     """A source of so many files whose sizes make ``UNITS`` units; only the first is there."""
-    from pipeline.source import SourceFiles
+    from pipeline.planning.source_files import SourceFiles
     from transforms.formats.source_reader import Format
 
     # With a digest, as many stores name theirs: names in a row would be squeezed to nothing.

@@ -12,11 +12,11 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipeline.cli.config_file import of_plan
 from pipeline.dataset.destinations import finished_units, output_folders
 from pipeline.execution import Stalled, execute, hand_over
 from pipeline.job_server import connected
-from pipeline.plan import Plan, make_plan
+from pipeline.planning.plan import Plan, make_plan
+from pipeline.planning.plan_flags import of_plan
 from pipeline.probe import probe
 from pipeline.request import Request
 from pipeline.runners import (

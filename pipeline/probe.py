@@ -28,7 +28,7 @@ from packaging.requirements import Requirement
 
 from pipeline import on_worker
 from pipeline.execution import Late, execute
-from pipeline.plan import Plan
+from pipeline.planning.plan import Plan
 from pipeline.request import Request
 from transforms.errors import DataPrepError, RunnerFailed, of_name
 from transforms.formats import source_reader

@@ -26,8 +26,8 @@ from datasets import Dataset, DatasetDict, Features, Value, load_dataset
 from pipeline.dataset.destinations import dated_folders
 from pipeline.dataset.download import download
 from pipeline.dataset.upload import claimed, kept, local_manifest, note, send
+from pipeline.planning.source_files import choose_split
 from pipeline.request import DEFAULT_BUCKET, DEFAULT_DATASET, check_output
-from pipeline.source import choose_split
 from transforms.chat.builtin_templates import chatml
 from transforms.chat.output_columns import Shape
 from transforms.chat.render_rows import render, sandbox_of

@@ -108,11 +108,14 @@ def child(script: str, *arguments: str) -> str:
     ("source", "found"),
     [
         ("import pipeline", "pipeline"),
-        ("import os, pipeline.plan as p", "pipeline.plan"),
-        ("from pipeline.plan import Plan", "pipeline.plan"),
-        ("def f():\n    from pipeline import plan", "pipeline.plan"),
+        ("import os, pipeline.planning.plan as p", "pipeline.planning.plan"),
+        ("from pipeline.planning.plan import Plan", "pipeline.planning.plan"),
+        ("def f():\n    from pipeline import plan", "pipeline.planning.plan"),
         ("if True:\n    import pipeline", "pipeline"),
-        ("import importlib\nimportlib.import_module('pipeline.plan')", "pipeline.plan"),
+        (
+            "import importlib\nimportlib.import_module('pipeline.planning.plan')",
+            "pipeline.planning.plan",
+        ),
         ("__import__('pipeline')", "pipeline"),
         ("from . import chat", "transforms.chat.template"),
         ("from .chat import chatml", "transforms.chat.template"),

@@ -16,9 +16,9 @@ from conftest import REPOSITORY
 from hub import Hub, hub_environment, hub_fixture
 from test_overlap import pieces, slow_pieces
 
-from pipeline import benchmarks
 from pipeline.cli.main import parse
-from pipeline.plan import make_plan
+from pipeline.planning import decontamination
+from pipeline.planning.plan import make_plan
 from pipeline.request import Request
 from transforms.errors import UsageError
 from transforms.leakage.contamination import file_of, unpack
@@ -149,7 +149,7 @@ class TestSources:
     """What a benchmark may be."""
 
     def prompts(self, source: Path, *benchmarks: object) -> list[tuple[int, int]]:
-        words = [w for benchmark in benchmarks for w in ("--decontaminate", str(benchmark))]
+        words = [w for benchmark in decontamination for w in ("--decontaminate", str(benchmark))]
         plan = make_plan(parse(["--dataset", str(source), *words])[2])
         for benchmark in plan.quality.benchmarks:
             assert file_of(benchmark.sha256) in plan.attachments
@@ -207,8 +207,8 @@ class TestSources:
     ) -> None:
         prompts = [f"{PROMPT} {n % 7} {n}" for n in range(40)]
         bench = lines(tmp_path / "b.jsonl", *({"prompt": prompt} for prompt in prompts))
-        monkeypatch.setattr(benchmarks, "_CUT_BYTES", 300)
-        monkeypatch.setattr(benchmarks, "_MOST_PARTS", most)
+        monkeypatch.setattr(decontamination, "_CUT_BYTES", 300)
+        monkeypatch.setattr(decontamination, "_MOST_PARTS", most)
         request = Request(str(source), decontaminate=(str(bench),))
         (data,) = make_plan(request).attachments.values()
         expected = pieces(*prompts)
@@ -216,9 +216,9 @@ class TestSources:
             n: own.tolist() for n, own in expected.items()
         }
         count = sum(map(len, expected.values()))
-        monkeypatch.setattr(benchmarks, "MOST_PIECES", count)
+        monkeypatch.setattr(decontamination, "MOST_PIECES", count)
         make_plan(request)
-        monkeypatch.setattr(benchmarks, "MOST_PIECES", count - 1)
+        monkeypatch.setattr(decontamination, "MOST_PIECES", count - 1)
         with pytest.raises(UsageError, match=f"has more than {count - 1} pieces of 8 to 13 words"):
             make_plan(request)
 

@@ -13,7 +13,7 @@ import pytest
 from pipeline.cli import main
 from pipeline.cli.console import Console, progress_line
 from pipeline.cli.main import parse
-from pipeline.preview import visible
+from pipeline.planning.preview import visible
 from pipeline.request import Request, parse_size
 from transforms.errors import UsageError
 

@@ -10,9 +10,10 @@ from command_runs import lines, put
 from made_tokenizers import byte_bpe
 
 from pipeline.cli import main
-from pipeline.cli.config_file import GATES, OF_A_SET, of_plan
+from pipeline.cli.config_file import GATES
 from pipeline.cli.main import parse
-from pipeline.plan import make_plan
+from pipeline.planning.plan import make_plan
+from pipeline.planning.plan_flags import OF_A_SET, of_plan
 from transforms.errors import UsageError
 
 ROWS = [

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.plan import Plan, make_plan
+from pipeline.planning.plan import Plan, make_plan
 from pipeline.request import Request
 from transforms.conversations.field_mapping import TurnMapping
 from transforms.conversations.normalize_rows import rows_of

@@ -27,7 +27,7 @@ from s3_servers import S3Server
 from pipeline import on_worker, probe
 from pipeline.job_server import connected
 from pipeline.on_worker import DISTRIBUTION, facts, misfits, report
-from pipeline.plan import Plan, make_plan
+from pipeline.planning.plan import Plan, make_plan
 from pipeline.probe import _AsSource, _explained, _wanted
 from pipeline.request import Request
 from pipeline.runners import options_for, runner_for

@@ -22,7 +22,7 @@ import regenerate_golden
 from environments import environment, pip
 
 from pipeline import Request, prepare
-from pipeline.plan import make_plan
+from pipeline.planning.plan import make_plan
 from transforms.chat.builtin_templates import chatml
 from transforms.split import SPLITS
 

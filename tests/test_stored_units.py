@@ -9,7 +9,7 @@ import transforms.stored_units
 
 import pipeline.job
 from pipeline.job import run
-from pipeline.plan import make_plan
+from pipeline.planning.plan import make_plan
 from pipeline.request import Request
 from transforms.records import Piece, Unit
 from transforms.steps.read import StoredUnits

@@ -389,7 +389,7 @@ class TestRuns:
     def test_a_file_that_is_too_large(
         self, prepare: Prepare, rows: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("pipeline.tokenizer.MAX_BYTES", 1000)
+        monkeypatch.setattr("pipeline.planning.tokenizer.MAX_BYTES", 1000)
         ended = prepare("--dataset", rows, "--tokenizer", tokenizer)
         assert ended.code == 2 and has(ended.err, "more than 1,000 bytes")
 

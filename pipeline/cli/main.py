@@ -123,8 +123,8 @@ def _run(verb: str, flags: argparse.Namespace, request: Request) -> int:
 
         config_file.save(flags.save_config, preparing(verb), flags)
     if verb == "plan":
-        from pipeline.explain import explain
-        from pipeline.plan import make_plan
+        from pipeline.planning.plan import make_plan
+        from pipeline.planning.plan_text import explain
 
         plan = make_plan(request)
         if flags.json:
@@ -133,8 +133,8 @@ def _run(verb: str, flags: argparse.Namespace, request: Request) -> int:
             print(explain(plan))
         return 0
     if verb == "preview":
-        from pipeline.plan import make_plan
-        from pipeline.preview import preview
+        from pipeline.planning.plan import make_plan
+        from pipeline.planning.preview import preview
 
         if flags.n < 1:
             raise UsageError(f"-n must be at least 1, found {flags.n}")

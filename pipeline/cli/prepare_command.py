@@ -10,9 +10,9 @@ from pipeline.cli.console import Console, runner_output_aside
 from pipeline.dataset.destinations import dated_folders
 from pipeline.dataset.report import lines
 from pipeline.dataset.upload import Uploaded, claimed, kept, note, send
-from pipeline.explain import source_lines
-from pipeline.plan import Plan, make_plan
-from pipeline.preview import first_rows
+from pipeline.planning.plan import Plan, make_plan
+from pipeline.planning.plan_text import source_lines
+from pipeline.planning.preview import first_rows
 from pipeline.request import DEFAULT_OUTPUT, Request
 from transforms.leakage.contamination import OVERLAP
 from transforms.storage.names import DATASET_DICT, MANIFEST, REPORT

@@ -13,34 +13,16 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.planning.source_files import SourceFiles, choose_split, one_format
 from pipeline.request import Request
 from transforms.errors import AccessDenied, BadInput, DataPrepError, UsageError
 from transforms.formats.source_reader import EXTENSIONS, Format, Peek, format_of_name, peek
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".lz4")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-
-
-@dataclass(frozen=True)
-class SourceFiles:
-    """The files of one split of a data set at one revision, in order.
-
-    ``root`` + a file's name is its local path or hub address; ``files`` are (name, bytes).
-    ``left_out`` names the splits that are not read.
-    """
-
-    kind: str
-    root: str
-    revision: str
-    config: str | None
-    split: str
-    left_out: tuple[str, ...]
-    form: Format
-    files: tuple[tuple[str, int], ...]
 
 
 def resolve(request: Request) -> SourceFiles:
@@ -70,7 +52,7 @@ def resolve(request: Request) -> SourceFiles:
             f"--dataset {name} does not exist; expected a hub name such as user/name, or a local "
             "file, folder or glob"
         )
-    from pipeline import hub
+    from pipeline.planning import hub
 
     return hub.resolve(request)
 
@@ -92,26 +74,6 @@ def first_rows(source: SourceFiles, dataset: str) -> Peek:
     peeks = (peek(source.root + name, source.form) for name in filled)
     first = next(peeks)
     return first if first.sample else next((found for found in peeks if found.sample), first)
-
-
-def choose_split(splits: Sequence[str], wanted: str | None, dataset: str) -> str:
-    """The split to read: the wanted one, else ``train``, else the first."""
-    if wanted is None:
-        return "train" if "train" in splits else splits[0]
-    if wanted not in splits:
-        raise UsageError(f"--split {wanted} is not in {dataset}; found {', '.join(splits)}")
-    return wanted
-
-
-def one_format(files: Sequence[str], forms: Sequence[Format]) -> Format:
-    """The format that all files share; ``UsageError`` naming two that differ."""
-    for file, form in zip(files, forms, strict=True):
-        if form != forms[0]:
-            raise UsageError(
-                f"{files[0]} and {file} are of different formats; name one kind with a glob, such "
-                "as --dataset 'FOLDER/*.jsonl'"
-            )
-    return forms[0]
 
 
 def _keep_apart(source: Path, output: str) -> None:
@@ -143,7 +105,7 @@ def _folder(path: Path, request: Request) -> SourceFiles:
             f"the folder {path} cannot be listed, for its name holds one of * ? [ ::; rename it, "
             "or name a file in it"
         )
-    from pipeline import hub
+    from pipeline.planning import hub
 
     try:
         builder = hub.builder(whole, request.config, None)

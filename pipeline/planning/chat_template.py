@@ -107,7 +107,7 @@ def _text(data: bytes, name: str) -> str:
 
 
 def _from_hub(name: str) -> Read:
-    from pipeline.hub import model_files
+    from pipeline.planning.hub import model_files
 
     return model_files(name)
 

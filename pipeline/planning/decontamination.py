@@ -16,8 +16,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.planning.source_files import SourceFiles
+from pipeline.planning.sources import first_rows, resolve
 from pipeline.request import Request
-from pipeline.source import SourceFiles, first_rows, resolve
 from transforms.conversations.detect_pairs import RULES, TEXT, detect
 from transforms.conversations.field_mapping import FieldMapping, TurnMapping
 from transforms.conversations.pairs import to_pairs

@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.explain import roles_seen
-from pipeline.plan import Plan
+from pipeline.planning.plan import Plan
+from pipeline.planning.plan_text import roles_seen
 from transforms.chat import segments
 from transforms.chat.render_rows import render, sandbox_of, with_text
 from transforms.chat.token_counter import TOKENIZER_FILE, TokenCounter

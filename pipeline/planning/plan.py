@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from pipeline.benchmarks import read_benchmarks
+from pipeline.planning.chat_template import chat_format
+from pipeline.planning.decontamination import read_benchmarks
+from pipeline.planning.source_files import SourceFiles
+from pipeline.planning.sources import first_rows, resolve
+from pipeline.planning.tokenizer import tokenizer_file
 from pipeline.request import Request
-from pipeline.source import SourceFiles, first_rows, resolve
-from pipeline.template import chat_format
-from pipeline.tokenizer import tokenizer_file
 from transforms import split
 from transforms.chat.output_columns import Shape, parse_shapes
 from transforms.chat.template import ChatFormat

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml  # type: ignore[import-untyped]
 
+from pipeline.planning.source_files import SourceFiles, choose_split
 from pipeline.request import Request
-from pipeline.source import SourceFiles, choose_split
 from transforms.errors import AccessDenied, DataPrepError, StorageError, UsageError
 from transforms.formats.source_reader import Format, format_of_name
 

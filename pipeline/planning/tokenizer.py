@@ -74,7 +74,7 @@ def _found(name: str) -> tuple[str, bytes]:
             f"--tokenizer {name} is no file or folder; expected a {TOKENIZER_FILE}, a tokenizer's "
             "folder, or a hub model as hub:NAME"
         )
-    from pipeline.hub import model_files
+    from pipeline.planning.hub import model_files
 
     model = name.removeprefix(_HUB)
     data = model_files(model, "--tokenizer")(TOKENIZER_FILE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from pipeline.plan import Plan
+from pipeline.planning.plan import Plan
 from transforms.conversations.detect_turns import turns_in
 from transforms.conversations.field_mapping import TurnMapping
 from transforms.conversations.roles import role_of

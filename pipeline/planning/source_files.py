@@ -1,0 +1,47 @@
+"""The files of a source: their revision, split, format and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transforms.errors import UsageError
+from transforms.formats.source_reader import Format
+
+
+@dataclass(frozen=True)
+class SourceFiles:
+    """The files of one split of a data set at one revision, in order.
+
+    ``root`` + a file's name is its local path or hub address; ``files`` are (name, bytes).
+    ``left_out`` names the splits that are not read.
+    """
+
+    kind: str
+    root: str
+    revision: str
+    config: str | None
+    split: str
+    left_out: tuple[str, ...]
+    form: Format
+    files: tuple[tuple[str, int], ...]
+
+
+def choose_split(splits: Sequence[str], wanted: str | None, dataset: str) -> str:
+    """The split to read: the wanted one, else ``train``, else the first."""
+    if wanted is None:
+        return "train" if "train" in splits else splits[0]
+    if wanted not in splits:
+        raise UsageError(f"--split {wanted} is not in {dataset}; found {', '.join(splits)}")
+    return wanted
+
+
+def one_format(files: Sequence[str], forms: Sequence[Format]) -> Format:
+    """The format that all files share; ``UsageError`` naming two that differ."""
+    for file, form in zip(files, forms, strict=True):
+        if form != forms[0]:
+            raise UsageError(
+                f"{files[0]} and {file} are of different formats; name one kind with a glob, such "
+                "as --dataset 'FOLDER/*.jsonl'"
+            )
+    return forms[0]
