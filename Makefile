@@ -18,8 +18,8 @@ PURE := transforms/chat/builtin_templates.py transforms/chat/template.py transfo
 	transforms/leakage/contamination.py transforms/options.py transforms/chat/token_counter.py \
 	transforms/leakage/prompts.py transforms/text/ngrams.py \
 	pipeline/cli/process_tuning.py pipeline/planning/decontamination.py pipeline/dataset/catalog.py pipeline/dataset/download.py \
-	pipeline/planning/plan_text.py pipeline/cli/flags.py pipeline/on_worker.py pipeline/dataset/destinations.py \
-	pipeline/own_package.py pipeline/planning/plan.py pipeline/quality_flags.py \
+	pipeline/planning/plan_text.py pipeline/cli/flags.py pipeline/launch/worker_agent.py pipeline/dataset/destinations.py \
+	pipeline/launch/wheel.py pipeline/planning/plan.py pipeline/quality_flags.py \
 	pipeline/repeated_flag.py pipeline/dataset/report.py pipeline/request.py pipeline/cli/dataset_flags.py \
 	pipeline/planning/sources.py pipeline/planning/chat_template.py pipeline/planning/tokenizer.py transforms/dataset/trainer_facts.py \
 	pipeline/dataset/upload.py pipeline/dataset/verify.py transforms/formats transforms/report

@@ -73,7 +73,7 @@ def plan(shape: str, folder: Path) -> dict[str, float]:
     """Plans a listing and puts the job for each kind of output into a pipeline."""
     import apache_beam as beam
 
-    from pipeline import job
+    from pipeline.launch import job
     from pipeline.planning.plan import make_plan
     from pipeline.request import Request
     from transforms.steps.read import StoredUnits

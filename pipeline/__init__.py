@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from pipeline.job import prepare
+    from pipeline.launch.job import prepare
     from pipeline.processor import DatasetProcessor
     from pipeline.request import Request
     from pipeline.s3_handler import S3Handler
@@ -37,7 +37,7 @@ _HOME = {
     "DatasetProcessor": "pipeline.processor",
     "Request": "pipeline.request",
     "S3Handler": "pipeline.s3_handler",
-    "prepare": "pipeline.job",
+    "prepare": "pipeline.launch.job",
 }
 
 

@@ -34,7 +34,7 @@ SMALL = ("--shard-size", "1MiB", "--direct_running_mode=in_memory", "--quiet")
 _IMPORTED = (
     *(
         "pipeline.cli.main",
-        "pipeline.job",
+        "pipeline.launch.job",
         "pipeline.cli.prepare_command",
         "pipeline.cli.dataset_commands",
     ),

@@ -31,7 +31,7 @@ from command_runs import (
 )
 from datasets import load_dataset, load_from_disk
 
-from pipeline.job import prepare as run_job
+from pipeline.launch.job import prepare as run_job
 from pipeline.request import Request
 from transforms.chat.builtin_templates import built_in
 from transforms.chat.sandbox import DEFAULT_DATE, Sandbox

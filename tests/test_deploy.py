@@ -32,7 +32,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from pipeline.cli.main import parse
-from pipeline.runners import works_elsewhere
+from pipeline.launch.runners import works_elsewhere
 from transforms.storage.s3.uri import is_s3
 
 DEPLOY = REPOSITORY / "deploy"

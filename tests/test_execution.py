@@ -13,9 +13,9 @@ from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.runner import PipelineState
 from flink_page import FlinkPage
 
-from pipeline import execution
 from pipeline.cli.signals import Stopped
-from pipeline.execution import Late, Stalled, Watchdog, execute, hand_over
+from pipeline.launch import execution
+from pipeline.launch.execution import Late, Stalled, Watchdog, execute, hand_over
 from transforms.errors import AccessDenied, BadInput, RunnerFailed
 
 RUNNING, DONE, FAILED = PipelineState.RUNNING, PipelineState.DONE, PipelineState.FAILED

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flink_page import FlinkPage
 
-from pipeline.flink_cluster import FlinkCluster
+from pipeline.launch.flink import FlinkCluster
 from transforms.errors import RunnerFailed
 
 

@@ -20,7 +20,7 @@ from s3_servers import S3Server
 
 from pipeline.cli import main
 from pipeline.cli.main import parse
-from pipeline.job import run, submit
+from pipeline.launch.job import run, submit
 from pipeline.planning.plan import make_plan
 from pipeline.request import Request
 from transforms.errors import GateFailed, UsageError

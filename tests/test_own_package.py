@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
-from pipeline import on_worker
-from pipeline.own_package import make_wheel
+from pipeline.launch import worker_agent
+from pipeline.launch.wheel import make_wheel
 
 # In an interpreter that does not find the checkout.
 LOOK = """
@@ -75,7 +75,7 @@ def test_pip_installs_it_and_it_is_this_very_code(installed: Path) -> None:
     assert found["files"] == [
         str(installed / package / "__init__.py") for package in ("pipeline", "transforms")
     ]
-    assert found["digest"] == on_worker.digest()
+    assert found["digest"] == worker_agent.digest()
     assert found["version"] == version("reasonforge-data-prep")
     assert any(need.startswith("apache-beam") for need in found["needs"])  # type: ignore[attr-defined]
 
@@ -102,7 +102,7 @@ def test_its_record_is_whole(wheel: Path) -> None:
 
 def test_it_is_made_in_a_checkout_too(tmp_path: Path) -> None:
     """There may be the metadata of a build, which Python finds first, and what Python made."""
-    script = "from pathlib import Path; from pipeline.own_package import make_wheel; import sys"
+    script = "from pathlib import Path; from pipeline.launch.wheel import make_wheel; import sys"
     (tmp_path / "wheel").mkdir()
     checkout = tmp_path / "checkout"
     for name in ("pipeline", "transforms"):
@@ -138,11 +138,11 @@ def test_the_digest_is_that_of_an_ordinary_installation(tmp_path: Path) -> None:
         path.unlink()
     (tmp_path / "reasonforge_data_prep-1.dist-info").mkdir()
     (tmp_path / "reasonforge_data_prep-1.dist-info" / "METADATA").write_text("Version: 1\n")
-    assert look(tmp_path)["digest"] == on_worker.digest()
+    assert look(tmp_path)["digest"] == worker_agent.digest()
     template = tmp_path / "transforms" / "templates" / "qwen3.jinja"
     text = template.read_text()
     template.write_text(f"{text}\n")
-    assert look(tmp_path)["digest"] != on_worker.digest()
+    assert look(tmp_path)["digest"] != worker_agent.digest()
     template.write_text(text)
     (tmp_path / "pipeline" / "plan.py").write_text("changed = True\n")
-    assert look(tmp_path)["digest"] != on_worker.digest()
+    assert look(tmp_path)["digest"] != worker_agent.digest()

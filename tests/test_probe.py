@@ -24,13 +24,13 @@ from hypothesis import strategies as st
 from made_sets import use_server
 from s3_servers import S3Server
 
-from pipeline import on_worker, probe
-from pipeline.job_server import connected
-from pipeline.on_worker import DISTRIBUTION, facts, misfits, report
+from pipeline.launch import worker_agent, worker_check
+from pipeline.launch.job_server import connected
+from pipeline.launch.runners import options_for, runner_for
+from pipeline.launch.worker_agent import DISTRIBUTION, facts, misfits, report
+from pipeline.launch.worker_check import _AsSource, _explained, _wanted
 from pipeline.planning.plan import Plan, make_plan
-from pipeline.probe import _AsSource, _explained, _wanted
 from pipeline.request import Request
-from pipeline.runners import options_for, runner_for
 from transforms.errors import AccessDenied, BadInput, DataPrepError, RunnerFailed, StorageError
 from transforms.storage.local import LocalFolder
 from transforms.storage.s3.store import S3Folder
@@ -98,7 +98,7 @@ class TestFacts:
         assert _wanted(request, local)["scratch"] == "/data/.out.work"
 
     def test_without_the_project_there_is_no_code(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(on_worker, "PACKAGES", ("transforms", "no_such_package"))
+        monkeypatch.setattr(worker_agent, "PACKAGES", ("transforms", "no_such_package"))
         found = facts([])
         assert found["code"] is None
         assert found["versions"][DISTRIBUTION] is None  # what it has left of it is of no use
@@ -162,7 +162,7 @@ class TestReport:
         told = {name: value for name, value in more.items() if name != "found"}
         text = report({"host": "h"}, step="read\nthe 'source'", told=told)
         long = f"{a}\n{3000 * 'x'} RuntimeError: {text} [while running 'Examine']\n{a}"
-        found = probe._REPORT.search(quote(quote(long)))
+        found = worker_check._REPORT.search(quote(quote(long)))
         assert found
         assert json.loads(bytes.fromhex(found[1])) == {
             "host": "h", "step": "read\nthe 'source'", "told": told
@@ -170,8 +170,8 @@ class TestReport:
 
     def test_a_part_of_one_is_none(self) -> None:
         text = report({"host": "h"})
-        assert probe._REPORT.search(text)
-        assert probe._REPORT.search(text[:-1]) is None
+        assert worker_check._REPORT.search(text)
+        assert worker_check._REPORT.search(text[:-1]) is None
 
 
 class TestExplained:
@@ -288,7 +288,7 @@ def test_the_steps_need_nothing_of_this_project(wanted: dict[str, Any], tmp_path
     found = json.loads(done.stdout)
     assert found["keys"] == [0, 1, 2]
     assert found["ours"] == []
-    told = probe._REPORT.search(found["said"])
+    told = worker_check._REPORT.search(found["said"])
     assert told
     one = json.loads(bytes.fromhex(told[1]))
     assert one["code"] is None
@@ -301,12 +301,12 @@ class TestOnPrism:
 
     @pytest.fixture
     def ask(self, rows: Path, prism: tuple[str, ...]) -> Iterator[Any]:
-        def ask(folder: Folder, plan: Plan | None = None) -> list[probe.Worker]:
+        def ask(folder: Folder, plan: Plan | None = None) -> list[worker_check.Worker]:
             asked = Request(str(rows), folder.path, skip_upload=True, beam_args=prism)
             options = options_for(asked, 1)
             runner = runner_for(options)
             with connected(runner, options):
-                return probe.probe(runner, options, plan or make_plan(asked), asked, folder)
+                return worker_check.probe(runner, options, plan or make_plan(asked), asked, folder)
 
         return ask
 
@@ -393,7 +393,7 @@ class TestOnPrism:
             found = known(request, folder)
             return {**found, "ranges": {**found["ranges"], "numpy": "<1"}}
 
-        monkeypatch.setattr(probe, "_wanted", wanting)
+        monkeypatch.setattr(worker_check, "_wanted", wanting)
         with pytest.raises(RunnerFailed, match="is not like this machine") as caught:
             ask(folder)
         assert "✗ numpy" in str(caught.value)
@@ -421,7 +421,7 @@ def test_the_look_is_not_taken_for_the_job(rows: Path, folder: LocalFolder) -> N
     options = PipelineOptions(["--job_name=mine", "--environment_type=LOOPBACK"])
     runner = _Noting()
     with pytest.raises(BadInput):
-        probe.probe(runner, options, make_plan(asked), asked, folder)
+        worker_check.probe(runner, options, make_plan(asked), asked, folder)
     assert runner.names == ["mine-check"]
     assert options.view_as(GoogleCloudOptions).job_name == "mine"
 
@@ -433,7 +433,7 @@ def test_workers_of_another_version_do_not_refuse_the_look(rows: Path, folder: L
     options = PipelineOptions(["--environment_type=LOOPBACK"])
     runner = _Noting()
     with pytest.raises(BadInput):
-        probe.probe(runner, options, make_plan(asked), asked, folder)
+        worker_check.probe(runner, options, make_plan(asked), asked, folder)
     assert runner.asked
     assert [one for one in runner.asked if one.startswith(version_of)] == []
     with pytest.raises(BadInput, match="enough"):  # but the job that follows is refused

@@ -16,7 +16,7 @@ from made_sets import use_server
 from s3_runs import SMALL, stop_in_the_middle, stored, without_run, write_rows
 from s3_servers import S3Server
 
-import pipeline.job
+import pipeline.launch.job
 from pipeline.cli import main
 from pipeline.dataset.verify import verify
 from transforms.errors import StorageError
@@ -100,7 +100,7 @@ def break_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def few_inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than two units travel as files, instead of more than a thousand."""
     monkeypatch.setattr(transforms.stored_units, "MAX_INLINE", 2)
-    monkeypatch.setattr(pipeline.job, "MAX_INLINE", 2)
+    monkeypatch.setattr(pipeline.launch.job, "MAX_INLINE", 2)
 
 
 class TestOnS3:

@@ -15,14 +15,14 @@ from apache_beam.runners.worker.data_plane import PeriodicThread
 from flink_page import FlinkPage
 
 from pipeline.cli.main import parse
-from pipeline.request import Request
-from pipeline.runners import (
+from pipeline.launch.runners import (
     check_detachable,
     check_place,
     options_for,
     runner_for,
     works_elsewhere,
 )
+from pipeline.request import Request
 from transforms.errors import RunnerFailed, UsageError
 
 FLUSHERS: list[float] = []

@@ -34,8 +34,8 @@ from s3_faults import (  # noqa: F401 - pytest finds the fixtures
     use_account,
 )
 
-from pipeline import job
-from pipeline.job import prepare
+from pipeline.launch import job
+from pipeline.launch.job import prepare
 from pipeline.request import Request
 from transforms.errors import DataPrepError
 from transforms.storage.s3.bucket import Bucket

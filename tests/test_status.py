@@ -17,7 +17,7 @@ from made_sets import CONTENTS, make_set, use_server
 from s3_runs import SMALL
 from s3_servers import S3Server
 
-import pipeline.job
+import pipeline.launch.job
 from pipeline.cli import main
 from pipeline.dataset import catalog
 from pipeline.dataset.status import Status, look
@@ -227,8 +227,8 @@ class TestSubmitted:
             jobs.append(pipeline)
             return JOB
 
-        monkeypatch.setattr(pipeline.job, "hand_over", take)
-        monkeypatch.setattr(pipeline.job, "check_detachable", lambda *_: None)
+        monkeypatch.setattr(pipeline.launch.job, "hand_over", take)
+        monkeypatch.setattr(pipeline.launch.job, "check_detachable", lambda *_: None)
         return jobs
 
     @pytest.fixture
@@ -312,8 +312,8 @@ class TestSubmitted:
             job.run()
             return JOB
 
-        monkeypatch.setattr(pipeline.job, "hand_over", take)
-        monkeypatch.setattr(pipeline.job, "check_detachable", lambda *_: None)
+        monkeypatch.setattr(pipeline.launch.job, "hand_over", take)
+        monkeypatch.setattr(pipeline.launch.job, "check_detachable", lambda *_: None)
         assert main(["submit", "--detach", *words, "--output", address]) == 0
         assert status(address).state == "complete"
         assert main([*words, "--output", address]) == 0
@@ -325,7 +325,7 @@ class TestSubmitted:
             raise BadInput("broken")
 
         with monkeypatch.context() as patch:
-            patch.setattr(pipeline.job, "hand_over", fail)
+            patch.setattr(pipeline.launch.job, "hand_over", fail)
             assert main(["submit", "--detach", *words, "--output", address]) == 3
         assert main([*words, "--output", address]) == 0
 

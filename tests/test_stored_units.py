@@ -7,8 +7,8 @@ import apache_beam as beam
 import pytest
 import transforms.stored_units
 
-import pipeline.job
-from pipeline.job import run
+import pipeline.launch.job
+from pipeline.launch.job import run
 from pipeline.planning.plan import make_plan
 from pipeline.request import Request
 from transforms.records import Piece, Unit
@@ -20,7 +20,7 @@ from transforms.storage.local import LocalFolder
 def few_inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two units in a file instead of a thousand."""
     monkeypatch.setattr(transforms.stored_units, "MAX_INLINE", 2)
-    monkeypatch.setattr(pipeline.job, "MAX_INLINE", 2)
+    monkeypatch.setattr(pipeline.launch.job, "MAX_INLINE", 2)
 
 
 def rows_file(folder: Path) -> Path:
@@ -61,6 +61,6 @@ def test_a_large_plan_leaves_the_graph_small(tmp_path: Path) -> None:
     plan = make_plan(asked)
     folder = LocalFolder(str(tmp_path / "out"))
     graph = beam.Pipeline()
-    contents = pipeline.job._contents(plan, asked, "Test")
-    pipeline.job.assemble(graph, plan, StoredUnits(folder, 100_000), folder, contents)
+    contents = pipeline.launch.job._contents(plan, asked, "Test")
+    pipeline.launch.graph.assemble(graph, plan, StoredUnits(folder, 100_000), folder, contents)
     assert len(graph.to_runner_api().SerializeToString()) < 2**20

@@ -20,7 +20,7 @@ from transforms.storage.s3.store import S3Folder
 from transforms.storage.s3.uri import S3Place, is_s3
 
 if TYPE_CHECKING:
-    from pipeline.job import Prepared, Submitted
+    from pipeline.launch.job import Prepared, Submitted
 
 _RULE = "=" * 70
 
@@ -60,7 +60,7 @@ def submit_with_story(request: Request, console: Console) -> Submitted:
     plan, _ = _begin(request, console)
     say = console.say
     with runner_output_aside():
-        from pipeline.job import submit
+        from pipeline.launch.job import submit
 
         submitted = submit(plan, request, say)
     if submitted.job is None:
@@ -117,7 +117,7 @@ def _run(plan: Plan, request: Request, console: Console) -> Prepared:
         # Beam takes a second to import; most that can be wrong with a request was found before.
         # What it makes is there to stay: the collector need not walk it again and again.
         gc.disable()
-        from pipeline.job import run
+        from pipeline.launch.job import run
 
         gc.freeze()
         gc.enable()

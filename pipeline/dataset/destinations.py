@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pipeline.request import Request
 from transforms.storage.local import LocalFolder
-from transforms.storage.s3.store import S3Folder, answers
+from transforms.storage.s3.store import S3Folder
 from transforms.storage.s3.uri import S3Options, S3Place, is_s3
-from transforms.storage.store import Folder, recall
+from transforms.storage.store import Folder
 
 SET_NAME = "processed_reasoning"
 """What the guide calls a prepared set."""
@@ -38,14 +38,3 @@ def dated_folders(place: S3Place, name: str, options: S3Options) -> Iterator[S3F
         suffix = f"_{number}" if number > 1 else ""
         key = place.key(f"{name}_{stamp}{suffix}")
         yield S3Folder(S3Place(place.bucket, key), options, fresh=True)
-
-
-def finished_units(folder: Folder, units: int) -> tuple[int, ...]:
-    """The units whose files an earlier run finished, each checked by size and SHA-256."""
-
-    def is_finished(unit: int) -> bool:
-        shards = recall(folder, unit)
-        return shards is not None and all(folder.present(shards))
-
-    finished = answers(is_finished, range(units))
-    return tuple(unit for unit, is_whole in enumerate(finished) if is_whole)

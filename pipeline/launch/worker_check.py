@@ -26,8 +26,8 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from apache_beam.transforms import environments
 from packaging.requirements import Requirement
 
-from pipeline import on_worker
-from pipeline.execution import Late, execute
+from pipeline.launch import worker_agent
+from pipeline.launch.execution import Late, execute
 from pipeline.planning.plan import Plan
 from pipeline.request import Request
 from transforms.errors import DataPrepError, RunnerFailed, of_name
@@ -38,13 +38,13 @@ from transforms.storage.store import Folder
 from transforms.work_units import DEFAULT_UNIT_BYTES
 
 _KEYS = 32  # enough for each of a dozen workers to get one; each costs two requests on S3
-_REPORT = re.compile(f"{on_worker.MARK}([0-9a-f]+);")
+_REPORT = re.compile(f"{worker_agent.MARK}([0-9a-f]+);")
 _SPARE_BYTES = 64 * 2**20
 _LAUNCHERS = "launcher.txt"
 _NO_ANSWER = "no worker has finished a first small task"
 _NO_ANSWER_HINT = (
     "look there, or into the workers' own logs, for why they do not start (the `python` of a "
-    f"worker pool needs {on_worker.BEAM}, a container its image, a task a free slot), or wait "
+    f"worker pool needs {worker_agent.BEAM}, a container its image, a task a free slot), or wait "
     "longer with --start-timeout"
 )
 
@@ -61,7 +61,7 @@ class Worker:
     def describe(self) -> str:
         """For the user."""
         return (
-            f"{self.host}: Python {self.python}, {on_worker.BEAM} {self.beam}, "
+            f"{self.host}: Python {self.python}, {worker_agent.BEAM} {self.beam}, "
             f"{_mebibytes(self.free)} of temporary space"
         )
 
@@ -136,7 +136,7 @@ class _AsSource(beam.DoFn):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Names of Python's own only: any worker can load them, whatever its version.
-        text = Path(on_worker.__file__).read_text(encoding="utf-8")
+        text = Path(worker_agent.__file__).read_text(encoding="utf-8")
         made = f"{self._name}(*arguments)"
         code = "(exec(text, own), eval(made, own))[1]"
         own = {"__name__": "reasonforge_on_worker", "arguments": self._arguments}
@@ -148,12 +148,12 @@ class _AsSource(beam.DoFn):
 
 def _wanted(request: Request, folder: Folder) -> dict[str, Any]:
     """This machine's facts, and what fits a worker."""
-    needs = [Requirement(text) for text in requires(on_worker.DISTRIBUTION) or ()]
+    needs = [Requirement(text) for text in requires(worker_agent.DISTRIBUTION) or ()]
     ranges = {need.name: str(need.specifier) for need in needs if need.marker is None}
     # Bytes and protocol are those of one Beam and one version of this project.
-    ranges[on_worker.BEAM] = f"=={version(on_worker.BEAM)}"
-    ranges[on_worker.DISTRIBUTION] = f"=={version(on_worker.DISTRIBUTION)}"
-    here = on_worker.facts([name for name in ranges if name != on_worker.DISTRIBUTION])
+    ranges[worker_agent.BEAM] = f"=={version(worker_agent.BEAM)}"
+    ranges[worker_agent.DISTRIBUTION] = f"=={version(worker_agent.DISTRIBUTION)}"
+    here = worker_agent.facts([name for name in ranges if name != worker_agent.DISTRIBUTION])
     # While a unit is written the one before is sent; its files hold a little more than its text.
     free = 3 * (request.shard_size or DEFAULT_UNIT_BYTES) + _SPARE_BYTES
     # Shards for S3 wait in the temporary folder, others beside the output.
@@ -181,11 +181,11 @@ def _look(
                 "--shared-filesystem says so; mount it everywhere, or give an s3:// address"
             )
         record = {"nonce": nonce, **{name: found[name] for name in ("host", "python", "free")}}
-        record["beam"] = found["versions"][on_worker.BEAM]
+        record["beam"] = found["versions"][worker_agent.BEAM]
         folder.put_work(_record(key), json.dumps(record).encode())
     except (DataPrepError, OSError) as error:
         kind = type(error).__name__
-        text = on_worker.report(found, kind=kind, step=step, message=str(error))
+        text = worker_agent.report(found, kind=kind, step=step, message=str(error))
         raise RuntimeError(text) from None
 
 
@@ -226,13 +226,13 @@ def _explained(report: Mapping[str, Any], wanted: Mapping[str, Any]) -> DataPrep
             "--shard-size"
         )
     if report["code"] is None:
-        what = f"has no {on_worker.DISTRIBUTION}"
+        what = f"has no {worker_agent.DISTRIBUTION}"
     else:
         what = "is not like this machine"
     return RunnerFailed(
         f"the worker on {host} {what}:\n{_table(report, wanted, wrong)}\n"
-        f"give its Python the same versions (pip install {on_worker.DISTRIBUTION}="
-        f"={wanted['versions'][on_worker.DISTRIBUTION]} there, or run it in the image of "
+        f"give its Python the same versions (pip install {worker_agent.DISTRIBUTION}="
+        f"={wanted['versions'][worker_agent.DISTRIBUTION]} there, or run it in the image of "
         "deploy/Dockerfile), then run again"
     )
 

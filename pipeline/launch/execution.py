@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.runner import PipelineState
 
-from pipeline.runner_page import cancel, is_known, look_up, whereabouts
+from pipeline.launch.job_monitor import cancel, is_known, look_up, whereabouts
 from transforms.errors import RunnerFailed, from_worker
 
 _LOOK_SECONDS = 0.5

@@ -18,9 +18,9 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.portability.portable_runner import PortableRunner
 
-from pipeline.own_package import make_wheel
-from pipeline.runner_page import check_reachable
-from pipeline.runners import runner_name, works_elsewhere
+from pipeline.launch.job_monitor import check_reachable
+from pipeline.launch.runners import runner_name, works_elsewhere
+from pipeline.launch.wheel import make_wheel
 from transforms.errors import RunnerFailed, UsageError
 
 

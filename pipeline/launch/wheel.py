@@ -12,7 +12,7 @@ import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
 
-from pipeline.on_worker import DISTRIBUTION, PACKAGES, root_of
+from pipeline.launch.worker_agent import DISTRIBUTION, PACKAGES, root_of
 
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # what a zip archive can tell; the same modules, the same bytes
 

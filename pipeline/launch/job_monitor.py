@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.runner import PipelineState
 
-from pipeline.flink_cluster import FlinkCluster
+from pipeline.launch.flink import FlinkCluster
 from transforms.errors import RunnerFailed
 
 _SECONDS = 10.0

@@ -20,9 +20,9 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_ha
 from apache_beam.runners.runner import create_runner
 from apache_beam.version import __version__ as beam_version
 
-from pipeline.flink_cluster import FlinkCluster
+from pipeline.launch.flink import FlinkCluster
+from pipeline.launch.job_monitor import flink_master
 from pipeline.request import Request
-from pipeline.runner_page import flink_master
 from transforms.errors import UsageError
 from transforms.storage.s3.uri import is_s3
 

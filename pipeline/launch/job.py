@@ -12,39 +12,30 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipeline.dataset.destinations import finished_units, output_folders
-from pipeline.execution import Stalled, execute, hand_over
-from pipeline.job_server import connected
-from pipeline.planning.plan import Plan, make_plan
-from pipeline.planning.plan_flags import of_plan
-from pipeline.probe import probe
-from pipeline.request import Request
-from pipeline.runners import (
+from pipeline.dataset.destinations import output_folders
+from pipeline.launch.execution import Stalled, execute, hand_over
+from pipeline.launch.graph import assemble
+from pipeline.launch.job_server import connected
+from pipeline.launch.runners import (
     check_detachable,
     check_place,
     options_for,
     runner_for,
     works_elsewhere,
 )
+from pipeline.launch.worker_check import probe
+from pipeline.planning.plan import Plan, make_plan
+from pipeline.planning.plan_flags import of_plan
+from pipeline.request import Request
 from transforms.dataset.publish import PLAN_FILE, Contents
 from transforms.dataset.trainer_facts import training_facts
-from transforms.duplicates.row_reader import Surveyed
 from transforms.errors import OutputTaken, VerificationFailed
 from transforms.formats.source_reader import BATCH_BYTES
 from transforms.quality.gates import check, judge, warnings
-from transforms.records import Shard, Unit
-from transforms.steps.commit import Commit
-from transforms.steps.decontaminate import Decontaminate
-from transforms.steps.find_leaks import FindLeaks
-from transforms.steps.measure import Measure, without_counts
-from transforms.steps.normalize import Normalize
-from transforms.steps.partition import Partition
-from transforms.steps.read import MAX_INLINE, Read, StoredUnits, Units
-from transforms.steps.render import REJECTED, Render
-from transforms.steps.resume import Recall, RecallRows, runs
-from transforms.steps.scan import Survey
-from transforms.steps.write import Write, WriteRejects
-from transforms.storage.store import Folder, Hold
+from transforms.records import Unit
+from transforms.steps.read import MAX_INLINE, StoredUnits
+from transforms.storage.s3.store import answers
+from transforms.storage.store import Folder, Hold, recall
 
 
 @dataclass(frozen=True)
@@ -211,44 +202,6 @@ def _fill(
     assemble(pipeline, plan, units, folder, contents, finished, batch_bytes)
 
 
-def assemble(
-    pipeline: beam.Pipeline,
-    plan: Plan,
-    units: tuple[Unit, ...] | StoredUnits,
-    folder: Folder,
-    contents: Contents,
-    finished: Sequence[int] = (),
-    batch_bytes: int = BATCH_BYTES,
-) -> None:
-    """The whole job in one sentence; ``finished`` are units whose shards the folder has already."""
-    source, count = plan.reading(), len(plan.units)
-    work = pipeline | "Units" >> Units(units)
-    looks = Surveyed(source, plan.fields.mapping, plan.rules, plan.split, plan.quality)
-    drops = work | "Survey" >> Survey(looks, folder, plan.guessed_rows)
-    rows = (
-        (work, drops)
-        | "Read" >> Read(source, runs(finished), batch_bytes)
-        | "Normalize"
-        >> Normalize(plan.fields.mapping, plan.split.key, plan.rules, plan.quality.balance)
-        | "Decontaminate" >> Decontaminate(plan.quality, folder)
-        | "Partition" >> Partition(plan.split)
-        | "Render" >> Render(plan.chat, plan.shape, plan.quality.tokens, folder, source)
-    )
-    shards = rows.kept | "Write" >> Write(folder, count, plan.shape, plan.quality.balance)
-    rejects = rows[REJECTED] | "WriteRejects" >> WriteRejects(folder, count, source)
-    records, kept = [shards, rejects], [rows.kept]
-    if finished:  # a stage without work takes a tenth of a second, too
-        records.append(pipeline | "Recall" >> Recall(folder, finished))
-        kept.append(pipeline | "RecallRows" >> RecallRows(folder, finished))
-    written = records | "Written" >> beam.Flatten()
-    lengths = written | "Measure" >> Measure(plan.quality)
-    leaks = tuple(kept) | "FindLeaks" >> FindLeaks(
-        folder, plan.chat.template, plan.split, plan.quality.looked_at > 0
-    )
-    bare = written | "Bare" >> beam.Map(without_counts).with_output_types(Shard)
-    _ = (bare, lengths, leaks) | "Commit" >> Commit(folder, count, contents)
-
-
 def _contents(plan: Plan, request: Request, runner: str) -> Contents:
     given = plan.chat.system_prompt is not None
     prompt = "with a system prompt" if given else "without a system prompt of its own"
@@ -275,3 +228,14 @@ def _contents(plan: Plan, request: Request, runner: str) -> Contents:
         training=training_facts(plan.chat, plan.shape),
         config=of_plan(plan),
     )
+
+
+def finished_units(folder: Folder, units: int) -> tuple[int, ...]:
+    """The units whose files an earlier run finished, each checked by size and SHA-256."""
+
+    def is_finished(unit: int) -> bool:
+        shards = recall(folder, unit)
+        return shards is not None and all(folder.present(shards))
+
+    finished = answers(is_finished, range(units))
+    return tuple(unit for unit, is_whole in enumerate(finished) if is_whole)
