@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from hypothesis import settings
+from means import ON_CI, REPOSITORY, absent
 
-ON_CI = os.environ.get("CI") == "true"
-REPOSITORY = Path(__file__).resolve().parent.parent
 # What these start runs once for all modules.
 pytest_plugins = ["s3_servers", "s3_runs", "clusters", "flink_page", "prism"]
 
@@ -25,13 +22,6 @@ def pytest_runtest_setup() -> None:
     # s3fs keeps one file system for all who ask alike, with the login of another test's user.
     if "s3fs" in sys.modules:
         sys.modules["s3fs"].S3FileSystem.clear_instance_cache()
-
-
-def absent(reason: str) -> NoReturn:
-    """Ends a test whose means are missing: skipped on a laptop, failed in CI."""
-    if ON_CI:
-        pytest.fail(f"{reason} (CI=true: nothing may be skipped)")
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
