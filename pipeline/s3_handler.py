@@ -4,8 +4,8 @@
     handler.download_directory("my-bucket", "datasets/processed_reasoning_20251220_143022", "data")
     data = datasets.load_from_disk("data")
 
-A set that this tool prepared is better fetched with ``pipeline.dataset.download``, which checks it against
-its manifest.
+A set that this tool prepared is better fetched with ``pipeline.dataset.download``, which checks it
+against its manifest.
 """
 
 from __future__ import annotations

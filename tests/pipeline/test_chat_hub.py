@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from hub import Hub, hub_environment
-from test_hub_source import Run, json_lines, parquet, run
+from hub_runs import Run, json_lines, parquet, run
 
 PROMPT = "You are a helpful assistant that provides detailed reasoning and explanations."
 COUNT = 40

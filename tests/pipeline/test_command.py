@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from means import REPOSITORY
 
 from pipeline.cli import main
 from pipeline.cli.console import Console, progress_line

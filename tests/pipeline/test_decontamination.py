@@ -14,7 +14,7 @@ import pytest
 from command_runs import Prepare, has, lines, prepare_fixture, put, turns
 from hub import Hub, hub_environment, hub_fixture
 from means import REPOSITORY
-from test_overlap import pieces, slow_pieces
+from slow_pieces import pieces, slow_pieces
 
 from pipeline.cli.main import parse
 from pipeline.planning import decontamination

@@ -17,7 +17,7 @@ from command_runs import (
     turns,
 )
 from hub import Hub, hub_environment, hub_fixture  # noqa: F401 - pytest finds the fixture
-from test_hub_source import refused, run
+from hub_runs import refused, run
 
 from transforms.chat import builtin_templates as module
 from transforms.chat.builtin_templates import built_in

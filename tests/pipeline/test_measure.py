@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from made_sets import use_server
 from made_tokenizers import byte_bpe
 from s3_servers import S3Server
-from test_transforms import given_batches, run
+from step_runs import given_batches, run
 
 from pipeline.cli import main
 from transforms.chat.output_columns import Shape

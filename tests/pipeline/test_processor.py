@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+from means import REPOSITORY
 
 from pipeline import DatasetProcessor, Request, prepare
 from transforms.errors import OutputTaken, UsageError

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import transforms.stored_units
 from made_sets import use_server
 from s3_runs import SMALL, stop_in_the_middle, stored, without_run, write_rows
 from s3_servers import S3Server
 
 import pipeline.launch.job
+import transforms.steps.read
 from pipeline.cli import main
 from pipeline.dataset.verify import verify
 from transforms.errors import StorageError
@@ -99,7 +99,7 @@ def break_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 @pytest.fixture
 def few_inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than two units travel as files, instead of more than a thousand."""
-    monkeypatch.setattr(transforms.stored_units, "MAX_INLINE", 2)
+    monkeypatch.setattr(transforms.steps.read, "MAX_INLINE", 2)
     monkeypatch.setattr(pipeline.launch.job, "MAX_INLINE", 2)
 
 

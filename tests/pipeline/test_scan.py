@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import in_validation
-from test_transforms import error_of, run
+from step_runs import error_of, run
 
 from transforms.chat.builtin_templates import chatml
 from transforms.conversations.field_mapping import FieldMapping

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import apache_beam as beam
 import pytest
-import transforms.stored_units
 
 import pipeline.launch.job
+import transforms.steps.read
 from pipeline.launch.job import run
 from pipeline.planning.plan import make_plan
 from pipeline.request import Request
@@ -19,7 +19,7 @@ from transforms.storage.local import LocalFolder
 @pytest.fixture
 def few_inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two units in a file instead of a thousand."""
-    monkeypatch.setattr(transforms.stored_units, "MAX_INLINE", 2)
+    monkeypatch.setattr(transforms.steps.read, "MAX_INLINE", 2)
     monkeypatch.setattr(pipeline.launch.job, "MAX_INLINE", 2)
 
 

@@ -17,10 +17,10 @@ from command_runs import (
     put,
 )
 from hub import Hub, hub_environment, hub_fixture  # noqa: F401 - pytest finds the fixture here
+from hub_runs import refused, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_tokenizers import byte_bpe
-from test_hub_source import refused, run
 from tokenizers import Tokenizer
 
 import transforms.chat.token_counter as tokens_module

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from datasets import load_from_disk
 from made_sets import FILES, ROWS, UNITS, MadeSet, s3_set, use_server
 from means import REPOSITORY
 from s3_servers import Proxy, S3Server, Toxiproxy
+from s3_taps import LAST, Requests, contents, flip, reply, tap
 
 from pipeline.dataset import transfers
 from pipeline.dataset.download import Downloaded, download
@@ -36,46 +36,7 @@ from transforms.storage.s3 import bucket as s3_bucket
 from transforms.storage.s3 import client as s3_client
 from transforms.storage.s3.uri import S3Options
 
-LAST = ("manifest.json", "dataset_dict.json")  # the files that the manifest does not name
 SHARD, OTHER = "train/data-00000-of-00002.arrow", "train/data-00001-of-00002.arrow"
-
-
-class Requests:
-    """What this process asks the server for from now on."""
-
-    def __init__(self, place: str, options: S3Options = S3Options()) -> None:  # noqa: B008
-        self._seen: list[tuple[str, str]] = []
-        self._below = f"{place.removeprefix('s3:/')}/"
-        tap(options).register("before-send.s3", self._note)
-
-    def _note(self, request: Any, event_name: str, **_: object) -> None:
-        name = request.url.partition("?")[0].partition(self._below)[2]
-        self._seen.append((event_name.rpartition(".")[2], name))
-
-    def names(self) -> set[str]:
-        """The files of the set that were asked for in any way."""
-        return {name for _, name in self._seen}
-
-    def fetched(self) -> list[str]:
-        """The files whose bytes were asked for, but for the two that say what there is."""
-        return sorted(n for what, n in self._seen if what == "GetObject" and n not in LAST)
-
-
-_tapped: list[S3Options] = []
-
-
-def tap(options: S3Options = S3Options()) -> Any:  # noqa: B008
-    """The events of this process's client, to hook faults into; for this test alone."""
-    _tapped.append(options)
-    return s3_client.client_for(options).meta.events
-
-
-@pytest.fixture(autouse=True)
-def here(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    use_server(monkeypatch, s3_server)
-    yield
-    while _tapped:
-        s3_client._clients.pop(_tapped.pop(), None)
 
 
 @pytest.fixture(scope="session")
@@ -109,14 +70,6 @@ def is_at(a_set: MadeSet, folder: Path) -> bool:
     return contents(folder) == {name: a_set.read(name) for name in paths(a_set)}
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if not path.is_dir()
-    }
-
-
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
     return tmp_path / "cache" / "downloaded"
@@ -146,13 +99,6 @@ def begun(a_set: MadeSet, target: Path, *names: str) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile((a_set.root / name), folder / name)
     return folder
-
-
-def flip(path: Path, at: int = -1000) -> None:
-    """Changes one byte in place."""
-    data = bytearray(path.read_bytes())
-    data[at] ^= 1
-    path.write_bytes(data)
 
 
 class TestDownload:
@@ -640,23 +586,6 @@ class TestDamage:
         files = [file for file in a_set.manifest()["files"] if file["path"] != name]
         a_set.put_manifest({**a_set.manifest(), "files": files})
         self.refused(a_set, target, f"{name} is missing")
-
-
-def reply(url: str, body: bytes, is_head: bool = False) -> AWSResponse:
-    """A reply of the store that never came from it."""
-
-    class Raw(io.BytesIO):
-        def stream(self, *_: object, **__: object) -> Iterator[bytes]:
-            yield self.read()
-
-    headers = {
-        "content-length": str(len(body)),
-        "content-type": "application/xml",
-        "date": "Wed, 31 Jan 2024 10:00:00 GMT",
-        "etag": '"1"',
-        "last-modified": "Wed, 31 Jan 2024 10:00:00 GMT",
-    }
-    return AWSResponse(url, 200, headers, Raw(b"" if is_head else body))
 
 
 class TestHostile:

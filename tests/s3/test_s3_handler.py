@@ -15,7 +15,7 @@ import pytest
 from datasets import Dataset, DatasetDict, load_from_disk
 from made_sets import ROWS, UNITS, local_set, s3_set, use_server
 from s3_servers import ROOT_ACCESS, Proxy, S3Server, Toxiproxy
-from test_download import contents, flip, here, reply, tap  # noqa: F401 (here is a fixture)
+from s3_taps import contents, flip, here, reply, tap  # noqa: F401 (here is a fixture)
 
 from pipeline.s3_handler import S3Handler
 from transforms.errors import (

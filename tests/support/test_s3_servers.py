@@ -489,7 +489,7 @@ class TestBuild:
     def test_without_it_tests_are_skipped_with_the_reason(
         self, go: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: bool
     ) -> None:
-        monkeypatch.setattr("conftest.ON_CI", False)
+        monkeypatch.setattr("means.ON_CI", False)
         monkeypatch.setenv("REASON", "no network")
         if missing:
             go.unlink()
@@ -500,7 +500,7 @@ class TestBuild:
         assert not list((tmp_path / "cache").rglob("server"))
 
     def test_in_ci_they_fail(self, go: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("conftest.ON_CI", True)
+        monkeypatch.setattr("means.ON_CI", True)
         go.unlink()
         with pytest.raises(pytest.fail.Exception, match="no `go` on the PATH"):
             binary("versitygw")

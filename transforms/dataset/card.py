@@ -20,8 +20,8 @@ def card(
     figures: Sequence[tuple[str, str]] = (),
 ) -> bytes:
     """The card: front matter that names the files of ``splits``, the columns, ``facts`` as prose,
-    ``training`` (see ``transforms.dataset.trainer_facts``), how trainers are told of the set, and ``figures``,
-    (name, what is told) of its quality, where there is a report with all of them.
+    ``training`` (see ``transforms.dataset.trainer_facts``), how trainers are told of the set, and
+    ``figures``, (name, what is told) of its quality, where there is a report with all of them.
 
     ``splits`` are those that hold rows: ``load_dataset`` raises ValueError for an empty one.
     """

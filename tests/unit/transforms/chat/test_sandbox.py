@@ -133,7 +133,7 @@ def children() -> set[int]:
             command = (process / "cmdline").read_bytes()
         except OSError:
             continue  # it has ended meanwhile
-        if int(parent) == os.getpid() and b"sandbox_child.py" in command:
+        if int(parent) == os.getpid() and b"sandbox_worker.py" in command:
             found.add(int(process.name))
     return found
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_transforms import a_batch, codes_of, error_of, given_batches, run
-from test_words import slow_words
+from slow_pieces import pieces, slow_overlap, slow_pieces, slow_words, strings
+from step_runs import a_batch, codes_of, error_of, given_batches, run
 
 from transforms.conversations.turns import Turn, Turns
 from transforms.errors import StorageError
@@ -36,14 +36,6 @@ from transforms.steps.decontaminate import Decontaminate
 from transforms.storage.local import LocalFolder
 
 
-def strings(*values: str) -> pa.StringArray:
-    return pa.array(values, pa.string())
-
-
-def pieces(*prompts: str) -> Pieces:
-    return pieces_of(strings(*prompts))[0]
-
-
 def words_of(start: int, count: int) -> str:
     return " ".join(f"w{n}" for n in range(start, start + count))
 
@@ -60,20 +52,6 @@ def conversations(*rows: Sequence[str]) -> pa.Table:
 
 
 # ---- the rule
-
-
-def slow_pieces(prompt: str) -> set[tuple[str, ...]]:
-    found = slow_words(prompt)
-    length = min(len(found), 13)
-    if length < 8:
-        return set()
-    return {tuple(found[n : n + length]) for n in range(len(found) - length + 1)}
-
-
-def slow_overlap(text: str, prompts: Sequence[str]) -> bool:
-    found = slow_words(text)
-    runs = {tuple(found[a : a + n]) for n in LENGTHS for a in range(len(found) - n + 1)}
-    return any(slow_pieces(prompt) & runs for prompt in prompts)
 
 
 # Few words, so that prompts and texts meet.

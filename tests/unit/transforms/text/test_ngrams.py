@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from slow_pieces import slow_words
 from xxhash import xxh3_64_intdigest
 
 from transforms.text.hash_index import Known
@@ -17,35 +18,6 @@ from transforms.text.hashing import each_once
 from transforms.text.ngrams import Hashed, n_grams, word_places, words
 
 _ALL = 2**64 - 1
-
-
-def slow_words(text: str) -> list[str]:
-    """The words of a text, as the module's first sentences say."""
-    found, word = [], ""
-    for character in text:
-        code = ord(character)
-        letter = character.lower() if code < 128 else character
-        alone = is_alone(code)
-        part = character.isalnum() if code < 128 else not is_symbol(code)
-        if alone or not part:
-            found += [word] if word else []
-            word = ""
-        if alone:
-            found.append(character)
-        elif part:
-            word += letter
-    return [*found, word] if word else found
-
-
-def is_alone(code: int) -> bool:
-    thai_lao_burmese = 0x0E00 <= code <= 0x0EFF or 0x1000 <= code <= 0x109F
-    return 0x3040 <= code <= 0xDFFF or thai_lao_burmese or 0x1780 <= code <= 0x17FF
-
-
-def is_symbol(code: int) -> bool:
-    if 0xFF01 <= code <= 0xFF5E:  # ASCII in full width
-        return not chr(code - 0xFEE0).isalnum()
-    return 0x80 <= code < 0xC0 or 0x2000 <= code < 0x3040 or 0xFF5F <= code <= 0xFF65
 
 
 def scattered(number: int) -> int:
