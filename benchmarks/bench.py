@@ -35,7 +35,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from measure import Measured, run
+from measure import RowStats, run
 
 HERE = Path(__file__).resolve().parent
 CONTESTANTS = ("ours", "guide", "batched", "loop", "flushed")
@@ -121,7 +121,7 @@ class Bench:
 
     def __init__(self, work: Path, rows: int) -> None:
         self._work, self._rows = work, rows
-        self._runs: dict[str, list[Measured]] = {}
+        self._runs: dict[str, list[RowStats]] = {}
 
     def race(self, names: list[str], repeat: int) -> Iterator[Budget]:
         """Runs the contestants in turn, prints a table, yields the budgets of speed."""
@@ -148,9 +148,9 @@ class Bench:
         )
         yield Budget("phase, ours / loop", _ratio(phase, loop), MOST_OVER_LOOP)
         print()
-        _tell("whole command, batched / ours", _ratio(batched, ours))
-        _tell("whole command, ours / loop", _ratio(ours, self._median("loop", "wall")))
-        _tell("phase, ours / flushed loop", _ratio(phase, self._median("flushed", "phase")))
+        _print_result("whole command, batched / ours", _ratio(batched, ours))
+        _print_result("whole command, ours / loop", _ratio(ours, self._median("loop", "wall")))
+        _print_result("phase, ours / flushed loop", _ratio(phase, self._median("flushed", "phase")))
 
     def checks(self, names: list[str]) -> Iterator[Budget]:
         """Runs ours on large inputs, yields the budgets of memory and of busy cores."""
@@ -173,13 +173,13 @@ class Bench:
                 busy = large.cpu / large.wall
             yield Budget(f"{name}: CPU / wall", busy, LEAST_BUSY, at_least=True)
 
-    def _alone(self, label: str, kind: str, size: int) -> Measured:
+    def _alone(self, label: str, kind: str, size: int) -> RowStats:
         source = made(kind, size)
         self._runs[label] = [self._run("ours", source)]
         self._print(label)
         return self._runs[label][0]
 
-    def _run(self, name: str, source: Path) -> Measured:
+    def _run(self, name: str, source: Path) -> RowStats:
         target = self._work / "out"
         room = shutil.disk_usage(self._work).free
         if room < 8 * source.stat().st_size:
@@ -215,7 +215,7 @@ class Bench:
         print(f"{peak / 1e6:9.0f}{written / 1e6:12.0f}", flush=True)
 
 
-def prepare(source: Path, work: Path, *more: str) -> Measured:
+def prepare(source: Path, work: Path, *more: str) -> RowStats:
     """One run of the job with further flags; its set is deleted."""
     target = work / "out"
     words = ["-m", "pipeline", "--dataset", str(source), "--output", str(target), "--skip-upload"]
@@ -247,14 +247,14 @@ def made(kind: str, size: int) -> Path:
     return path
 
 
-def _field(measured: Measured, field: str) -> float:
+def _field(measured: RowStats, field: str) -> float:
     if field == "phase":
         printed = measured.printed
         return float(printed["run"]["seconds"] if "run" in printed else printed["seconds"])
     return float(getattr(measured, field))
 
 
-def _expect_rows(name: str, measured: Measured, rows: int) -> None:
+def _expect_rows(name: str, measured: RowStats, rows: int) -> None:
     printed = measured.printed
     counts = printed.get("counts", {})
     found = counts["train"] + counts["validation"] if counts else printed["rows"]
@@ -266,7 +266,7 @@ def _ratio(one: float | None, other: float | None) -> float | None:
     return one / other if one is not None and other else None
 
 
-def _tell(what: str, ratio: float | None) -> None:
+def _print_result(what: str, ratio: float | None) -> None:
     if ratio is not None:
         print(f"       {what}: {ratio:.2f}x")
 

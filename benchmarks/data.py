@@ -128,7 +128,7 @@ def copied_rows(count: int, path: Path) -> None:
             writer.write_table(pa.table({"question": question, "answer": answer}, schema=schema))
 
 
-def parquet_of_bytes(size: int, path: Path) -> None:
+def sized_parquet(size: int, path: Path) -> None:
     """A Parquet file of at least ``size`` bytes."""
     with open(path, "wb") as file, pq.ParquetWriter(file, rows(0, 1).schema) as writer:
         for table in _endless():
@@ -137,7 +137,7 @@ def parquet_of_bytes(size: int, path: Path) -> None:
                 return
 
 
-def json_lines_of_bytes(size: int, path: Path) -> None:
+def sized_json_lines(size: int, path: Path) -> None:
     """A JSON Lines file of at least ``size`` bytes."""
     with open(path, "wb") as file:
         for table in _endless():
@@ -158,8 +158,8 @@ KINDS = {
     "parquet-rows": parquet_of_rows,
     "messages-rows": messages_of_rows,
     "copied-rows": copied_rows,
-    "parquet-bytes": parquet_of_bytes,
-    "jsonl-bytes": json_lines_of_bytes,
+    "parquet-bytes": sized_parquet,
+    "jsonl-bytes": sized_json_lines,
 }
 
 

@@ -76,14 +76,14 @@ def plan(shape: str, folder: Path) -> dict[str, float]:
     from pipeline.launch import job
     from pipeline.planning.plan import make_plan
     from pipeline.request import Request
-    from transforms.steps.read import StoredUnits
-    from transforms.storage.local import LocalFolder
-    from transforms.storage.s3.store import S3Folder
-    from transforms.storage.s3.uri import S3Place
+    from transforms.steps.read import StoredWorkUnits
+    from transforms.storage.local import LocalStore
+    from transforms.storage.s3.store import S3Store
+    from transforms.storage.s3.uri import S3Uri
 
     request = Request(dataset="listing", output=str(folder / "out"), shard_size=UNIT_BYTES)
     listing = listed(folder, SHAPES[shape])
-    local, on_s3 = LocalFolder(request.output), S3Folder(S3Place("bucket", "sets/one"))
+    local, on_s3 = LocalStore(request.output), S3Store(S3Uri("bucket", "sets/one"))
     straight, remote, resumed = (beam.Pipeline() for _ in range(3))
     start = time.perf_counter()
     with patch("pipeline.planning.plan.resolve", lambda request: listing):
@@ -91,9 +91,9 @@ def plan(shape: str, folder: Path) -> dict[str, float]:
     with local.claimed(made.digest):
         job._fill(straight, made, request, local, (), job.BATCH_BYTES)
         seconds = time.perf_counter() - start
-        stored = StoredUnits(local, len(made.units))
+        stored = StoredWorkUnits(local, len(made.units))
         kept = [unit for part in stored.parts for unit in stored.load(part)] == list(made.units)
-    with patch.object(S3Folder, "put_work"):
+    with patch.object(S3Store, "put_work"):
         job._fill(remote, made, request, on_s3, (), job.BATCH_BYTES)
     contents = replace(job._contents(made, request, "Test"), plan=None)
     scattered = range(0, UNITS, 2)  # which of them were finished: every second one
@@ -138,17 +138,17 @@ def commit(_: str, folder: Path) -> dict[str, float]:
     """Commits a set whose shards nobody wrote, with a plan that lies beside it."""
     from transforms.dataset import publish as under_test
     from transforms.quality.gates import Gates
-    from transforms.storage.local import LocalFolder
+    from transforms.storage.local import LocalStore
 
-    output = LocalFolder(str(folder / "out"))
+    output = LocalStore(str(folder / "out"))
     contents = under_test.Contents(
         "listing", "0" * 40, "0123", None, {"started": "2024-01-31T10:00:00+00:00"}, Gates(0.5), ""
     )
     pieces = [[[f"part-{n:05d}.jsonl", 0, UNIT_BYTES, None]] for n in range(UNITS)]
     with (
         output.claimed(),
-        patch.object(LocalFolder, "confirm"),
-        patch.object(LocalFolder, "chunks", some_rows),
+        patch.object(LocalStore, "confirm"),
+        patch.object(LocalStore, "chunks", some_rows),
     ):
         output.put_work(under_test.PLAN_FILE, json.dumps({"units": pieces}).encode())
         del pieces

@@ -20,7 +20,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
-class Measured:
+class RowStats:
     """One run: seconds, bytes, and the JSON that the command printed.
 
     ``cpu`` is user and system time of the process and every child that it waited for.  ``peak`` is
@@ -37,7 +37,7 @@ class Measured:
 
 def run(
     command: Sequence[str], source: Path, target: Path, folder: Path, env: Mapping[str, str]
-) -> Measured:
+) -> RowStats:
     """Measures ``command``, which reads ``source`` and makes ``target``, run in ``folder``.
 
     Before the clock starts, what earlier runs left to be written is flushed, so that nobody pays
@@ -61,7 +61,7 @@ def run(
             if process.returncode:
                 tail = errors.read().decode(errors="replace")[-3000:]
                 sys.exit(f"{' '.join(command)} ended with {process.returncode}:\n{tail}")
-            return Measured(
+            return RowStats(
                 wall=wall,
                 cpu=usage.ru_utime + usage.ru_stime,
                 peak=max(sampler.peak, usage.ru_maxrss * 1024),

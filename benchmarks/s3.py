@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 
 from bench import MOST_GROWTH, MOST_PEAK, ROWS, TIMES_MORE, Budget, made
-from measure import Measured, run
+from measure import RowStats, run
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
@@ -43,7 +43,7 @@ def main() -> int:
     with S3Server() as server, tempfile.TemporaryDirectory(dir=flags.work) as work:
         server.make_bucket(BUCKET)
         race = Race(server.environment(), server.data / BUCKET, Path(work))
-        runs: dict[str, list[Measured]] = {}
+        runs: dict[str, list[RowStats]] = {}
         source = made("parquet-rows", flags.rows)
         for turn in range(flags.repeat):
             shift = turn % len(CONTESTANTS)
@@ -77,7 +77,7 @@ class Race:
     def __init__(self, env: dict[str, str], bucket: Path, work: Path) -> None:
         self._env, self._bucket, self._work = env, bucket, work
 
-    def run(self, name: str, source: Path) -> Measured:
+    def run(self, name: str, source: Path) -> RowStats:
         """One run, measured; nothing of it stays."""
         words = ["-m", "pipeline", "--dataset", str(source), "--json", "--quiet"]
         if name == "straight":

@@ -36,15 +36,17 @@ from transforms.conversations.detect_pairs import detect
 from transforms.conversations.field_mapping import AnyMapping, FieldMapping, TurnMapping
 from transforms.conversations.normalize_rows import rows_of
 from transforms.dataset import layout
+from transforms.dataset.card import card
 from transforms.dataset.publish import fingerprint, put_file
 from transforms.dataset.shard_writer import ShardWriter
 from transforms.errors import BadInput, UsageError
 from transforms.formats.arrow_types import text_rows, typed_columns
 from transforms.formats.source_rows import numbered
-from transforms.records import SetFile, one_array
+from transforms.records import DatasetFile, one_array
 from transforms.split import SPLITS, SplitRule
-from transforms.storage.local import LocalFolder
-from transforms.storage.s3.uri import S3Options, S3Place
+from transforms.storage import names
+from transforms.storage.local import LocalStore
+from transforms.storage.s3.uri import S3Options, S3Uri
 from transforms.text.normalization import normalise_keys
 
 if TYPE_CHECKING:
@@ -165,17 +167,17 @@ class DatasetProcessor:
             raise UsageError(f"name must be a plain folder name, found {name!r}")
         path = self.local_cache_dir / name
         check_output(str(path))
-        folder = LocalFolder(str(path.absolute()))
+        folder = LocalStore(str(path.absolute()))
         with folder.claimed():
             folder.check_free("", overwrite=False)
             files = [_save_split(folder, split, dataset[split]) for split in SPLITS]
             filled = [split for split in SPLITS if len(dataset[split])]
             shape = _shape(dataset["train"])
-            card = layout.card(f"Made from `{self.dataset_name}`.", filled or SPLITS, shape)
-            files.append([put_file(folder, layout.CARD, card)])
+            page = card(f"Made from `{self.dataset_name}`.", filled or SPLITS, shape)
+            files.append([put_file(folder, names.CARD, page)])
             manifest = _manifest(self.dataset_name, dataset, sum(files, []))
-            folder.put(layout.MANIFEST, layout.to_json(manifest))
-            folder.put(layout.DATASET_DICT, layout.dataset_dict())
+            folder.put(names.MANIFEST, layout.to_json(manifest))
+            folder.put(names.DATASET_DICT, layout.dataset_dict())
             folder.finish("")
         print(f"✓ Dataset saved to {path}")
         return path
@@ -188,7 +190,7 @@ class DatasetProcessor:
         where it is, and nothing that loads is at the address.
         """
         local = Path(local_path)
-        place = S3Place.parse(f"s3://{self.s3_bucket}/{s3_prefix.strip('/')}", "s3_prefix")
+        place = S3Uri.parse(f"s3://{self.s3_bucket}/{s3_prefix.strip('/')}", "s3_prefix")
         digest = local_manifest(local)["plan_digest"]
         folders = dated_folders(place, local.absolute().name, self._s3)
         with claimed(folders, digest, resume=False) as folder, kept(local, folder):
@@ -225,25 +227,25 @@ def _format_batch(
     return done.kept.combine_chunks()
 
 
-def _save_split(folder: LocalFolder, split: str, data: Dataset) -> list[SetFile]:
-    path = layout.shard_path(split, 0, 1)
+def _save_split(folder: LocalStore, split: str, data: Dataset) -> list[DatasetFile]:
+    path = names.shard_path(split, 0, 1)
     shape = _shape(data)
     writer = ShardWriter(folder.scratch_file(), shape.schema)
     for table in _tables(data):
         writer.append(table)
     done = writer.close()
     folder.publish(writer.path, path, done)
-    file = SetFile(path, done.bytes, done.sha256, done.rows)
+    file = DatasetFile(path, done.bytes, done.sha256, done.rows)
     small = layout.split_files(split, [file], fingerprint(done.sha256, split), shape)
     return [file, *(put_file(folder, name, content) for name, content in small.items())]
 
 
-def _manifest(dataset_name: str, dataset: DatasetDict, files: list[SetFile]) -> dict[str, Any]:
+def _manifest(dataset_name: str, dataset: DatasetDict, files: list[DatasetFile]) -> dict[str, Any]:
     digests = [file.sha256 for file in files]
     rows = {split: len(dataset[split]) for split in SPLITS}
     rejected = {"total": 0, "by_reason": {}}
     return {
-        "format_version": layout.FORMAT_VERSION,
+        "format_version": names.FORMAT_VERSION,
         "dataset": dataset_name,
         "revision": "",
         "plan_digest": fingerprint("".join(digests), "steps"),

@@ -13,7 +13,7 @@ from transforms.chat.sandbox import DEFAULT_DATE
 from transforms.conversations.roles import role_table
 from transforms.errors import AccessDenied, UsageError
 from transforms.quality.gates import FEW_VALIDATION_ROWS, Gates
-from transforms.storage.s3.uri import S3Options, S3Place, check_bucket_name, is_s3
+from transforms.storage.s3.uri import S3Options, S3Uri, check_bucket_name, is_s3
 
 DEFAULT_DATASET = "TuringEnterprises/Turing-Open-Reasoning"
 DEFAULT_BUCKET = "reasonforge-datasets-dev-071909720457"
@@ -219,7 +219,7 @@ class Request:
 def check_output(output: str) -> None:
     """``UsageError`` where an output can never be written."""
     if is_s3(output):
-        if not S3Place.parse(output, "--output").prefix:
+        if not S3Uri.parse(output, "--output").prefix:
             raise UsageError(f"--output {output} is a whole bucket; give a prefix in it")
         return
     if "://" in output:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 SIMILAR = 0.8
 """Texts are near duplicates if that share of their word 3-grams is the same (Jaccard)."""
@@ -51,8 +52,8 @@ class QualityRules:
     """What decides rows: part of the plan.
 
     ``dedup`` is off, exact or near; ``contaminated`` is report or drop; ``balance`` names source
-    columns whose values are compared between the splits.  ``looked_at`` is the share of prompts, by
-    hash, whose validation rows are compared with training; 0 compares none.
+    columns whose values are compared between the splits.  ``leakage_sample_rate`` is the share of
+    prompts, by hash, whose validation rows are compared with training; 0 compares none.
     """
 
     dedup: str = "exact"
@@ -60,4 +61,9 @@ class QualityRules:
     contaminated: str = "report"
     tokens: TokenRule | None = None
     balance: tuple[str, ...] = ()
-    looked_at: float = 1.0
+    leakage_sample_rate: float = 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The rules as the plan's ``quality``; plans of format 1 call the sample rate ``looked_at``."""
+        rules = asdict(self)
+        return {**rules, "looked_at": rules.pop("leakage_sample_rate")}

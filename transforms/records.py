@@ -30,7 +30,7 @@ def rejects_table(rows: list[tuple[int, str, str]]) -> pa.Table:
 
 
 @dataclass(frozen=True)
-class Bad:
+class Reject:
     """Why a row is not kept: its reject code, and an excerpt that shows it."""
 
     code: str
@@ -57,7 +57,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class FileRange:
     """A run of one source file that one unit reads, in order.
 
     ``start`` and ``stop`` count what the format can be cut at: bytes of a JSON Lines file, row
@@ -72,11 +72,11 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class WorkUnit:
     """A work unit: the pieces that become shard ``number`` of every split."""
 
     number: int
-    pieces: tuple[Piece, ...]
+    pieces: tuple[FileRange, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +86,23 @@ class Batch:
     ``index`` counts 0, 1, 2… within the unit.  The batch that has ``last`` set is empty and closes
     the unit.  ``read`` is the number of source rows behind this batch, whatever later steps keep
     of them, so that Commit can account for every row.  ``rejects`` holds what steps could not take;
-    ``events`` counts rows of which the user should know something.  ``duplicates`` counts the rows
-    that Read left out, exact copies and near ones.
+    ``note_counts`` counts rows that the user should know of, by note.  ``duplicates`` counts the
+    rows that Read left out, exact copies and near ones.
     """
 
     unit: int
     index: int
     last: bool
-    piece: Piece
+    piece: FileRange
     table: pa.Table
     read: int
     rejects: pa.Table | None = None
-    events: Mapping[str, int] = field(default_factory=dict)
+    note_counts: Mapping[str, int] = field(default_factory=dict)
     duplicates: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class SetFile:
+class DatasetFile:
     """A file of a finished set, as its manifest tells it; ``path`` is relative to the set's root.
 
     ``sha256`` is in hex; ``rows`` is 0 for files that hold no rows.
@@ -120,9 +120,9 @@ class Shard:
 
     ``split`` is ``train``, ``validation`` or ``rejects``; a unit reports each exactly once.
     ``path`` is relative to the output's root; "" where a unit without rejects wrote no file.
-    ``read`` is the unit's source rows, the same in its three records.  ``events`` and
+    ``read`` is the unit's source rows, the same in its three records.  ``note_counts`` and
     ``duplicates``, [exact, near] by source file, are the unit's, told by its training shard, as is
-    ``measured`` (see ``quality.measured``), which is "" in the others.
+    ``row_stats`` (see ``quality.row_stats``), which is "" in the others.
     """
 
     unit: int
@@ -134,16 +134,16 @@ class Shard:
     sha256: str
     codes: Mapping[str, int] = field(default_factory=dict)
     examples: Mapping[str, str] = field(default_factory=dict)
-    events: Mapping[str, int] = field(default_factory=dict)
+    note_counts: Mapping[str, int] = field(default_factory=dict)
     duplicates: Mapping[str, list[int]] = field(default_factory=dict)
-    measured: str = ""
+    row_stats: str = ""
 
 
 VALIDATION = "validation"
 """The boolean column that Partition adds."""
 
 
-ASKED, ASKED_KEY = "__asked__", "__asked_key__"
+PROMPT, PROMPT_KEY = "__prompt__", "__prompt_key__"
 """Columns of a batch from Partition on: the instruction, and a hash of it normalised (uint64)."""
 
 

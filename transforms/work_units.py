@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from transforms.records import Piece, Unit
+from transforms.records import FileRange, WorkUnit
 
 DEFAULT_UNIT_BYTES = 64 * 2**20
 """Text bytes in a unit: a train shard is then about 120 MB, as each text is stored twice."""
@@ -17,7 +17,7 @@ DEFAULT_UNIT_BYTES = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The smallest run of a file that a reader can start and stop at (see ``Piece``).
+    """The smallest run of a file that a reader can start and stop at (see ``FileRange``).
 
     ``text_bytes`` estimates what the columns that are read hold in it; ``rows`` counts its rows,
     or is None where only reading would tell; ``limit`` takes only the first so many.
@@ -56,18 +56,18 @@ def take_first(cuts: Iterable[Cut], rows: int, count: Callable[[Cut, int], int])
         left -= taken
 
 
-def pack(cuts: Iterable[Cut], unit_bytes: int) -> Iterator[Unit]:
+def pack(cuts: Iterable[Cut], unit_bytes: int) -> Iterator[WorkUnit]:
     """Units of consecutive cuts, each as full as it can be without passing ``unit_bytes``.
 
     A single cut above ``unit_bytes`` is a unit by itself.  Adjacent cuts of a file become one
     piece.
     """
     number = 0
-    pieces: list[Piece] = []
+    pieces: list[FileRange] = []
     filled = 0
     for cut in cuts:
         if pieces and filled + cut.text_bytes > unit_bytes:
-            yield Unit(number, tuple(pieces))
+            yield WorkUnit(number, tuple(pieces))
             number, pieces, filled = number + 1, [], 0
         filled += cut.text_bytes
         before = pieces[-1] if pieces else None
@@ -75,6 +75,6 @@ def pack(cuts: Iterable[Cut], unit_bytes: int) -> Iterator[Unit]:
         if before is not None and joins and before.limit is None and cut.limit is None:
             pieces[-1] = replace(before, stop=cut.stop)
         else:
-            pieces.append(Piece(cut.file, cut.start, cut.stop, cut.limit))
+            pieces.append(FileRange(cut.file, cut.start, cut.stop, cut.limit))
     if pieces:
-        yield Unit(number, tuple(pieces))
+        yield WorkUnit(number, tuple(pieces))

@@ -18,7 +18,7 @@ from transforms.errors import DataPrepError
 _TERMINAL_SECONDS = 0.2
 _LOG_SECONDS = 10.0
 
-SURVEYING = "first pass"
+SCANNING = "first pass"
 
 Reports = Callable[[], Sequence[dict[str, Any]]]
 
@@ -39,7 +39,7 @@ class Console:
 
     @contextmanager
     def progress(
-        self, units: int, reports: Reports, surveyed: Callable[[], int] = lambda: 0
+        self, units: int, reports: Reports, scanned: Callable[[], int] = lambda: 0
     ) -> Iterator[None]:
         """Shows finished units while the body runs: a live line on a terminal, else a line now and
         then.  ``reports`` tells the rows and bytes of each finished unit, ``surveyed`` how many the
@@ -50,7 +50,7 @@ class Console:
             return
         done = Event()
         watch = self._watch_terminal if self._out.isatty() else self._watch_log
-        thread = Thread(target=watch, args=(units, reports, surveyed, done), daemon=True)
+        thread = Thread(target=watch, args=(units, reports, scanned, done), daemon=True)
         thread.start()
         try:
             yield
@@ -66,7 +66,7 @@ class Console:
             return
         moved, lock, done = [0], Lock(), Event()
 
-        def heard(count: int) -> None:
+        def on_bytes(count: int) -> None:
             with lock:
                 moved[0] += count
 
@@ -74,7 +74,7 @@ class Console:
         thread = Thread(target=watch, args=(total, moved, done), daemon=True)
         thread.start()
         try:
-            yield heard
+            yield on_bytes
         finally:
             done.set()
             thread.join()
@@ -103,7 +103,7 @@ class Console:
             self.say(f"  {moved[0] / 1e6:,.0f}{of} MB, {speed:,.1f} MB/s")
 
     def _watch_terminal(
-        self, units: int, reports: Reports, surveyed: Callable[[], int], done: Event
+        self, units: int, reports: Reports, scanned: Callable[[], int], done: Event
     ) -> None:
         from rich.console import Console as Terminal
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -116,23 +116,23 @@ class Console:
         )
         started = time.monotonic()
         with Progress(*columns, console=Terminal(file=self._out), transient=True) as live:
-            task = live.add_task(SURVEYING, total=units)
+            task = live.add_task(SCANNING, total=units)
             while not done.wait(_TERMINAL_SECONDS):
                 finished = reports()
                 rows = sum(report["rows"] for report in finished)
                 rate = int(rows / (time.monotonic() - started))
                 told, count = f"{rows:,} rows  {rate:,} rows/s, shards", len(finished)
                 if not finished:
-                    told, count = SURVEYING, surveyed()
+                    told, count = SCANNING, scanned()
                 live.update(task, completed=count, description=told)
 
     def _watch_log(
-        self, units: int, reports: Reports, surveyed: Callable[[], int], done: Event
+        self, units: int, reports: Reports, scanned: Callable[[], int], done: Event
     ) -> None:
         started = time.monotonic()
         while not done.wait(_LOG_SECONDS):
             finished = reports()
-            seen = 0 if finished else surveyed()
+            seen = 0 if finished else scanned()
             self.say(progress_line(units, finished, time.monotonic() - started, seen))
 
 
@@ -166,14 +166,14 @@ def runner_output_aside() -> Iterator[None]:
 
 
 def progress_line(
-    units: int, finished: Sequence[dict[str, Any]], seconds: float, surveyed: int = 0
+    units: int, finished: Sequence[dict[str, Any]], seconds: float, scanned: int = 0
 ) -> str:
     """Rows, rows a second, shards, time left: the plain form of the live line.
 
     Until a unit is finished, how many the first pass has seen.
     """
-    if surveyed and not finished:
-        return f"  {SURVEYING}: {surveyed}/{units} units"
+    if scanned and not finished:
+        return f"  {SCANNING}: {scanned}/{units} units"
     rows = sum(report["rows"] for report in finished)
     left = (
         f", about {seconds / len(finished) * (units - len(finished)):.0f} s left"

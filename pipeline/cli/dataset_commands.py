@@ -15,16 +15,16 @@ from pipeline.dataset.destinations import dated_folders
 from pipeline.dataset.upload import claimed, local_manifest, note, send
 from pipeline.request import DEFAULT_OUTPUT
 from transforms.errors import UsageError
-from transforms.storage.s3.store import S3Folder
-from transforms.storage.s3.uri import S3Options, S3Place
+from transforms.storage.s3.store import S3Store
+from transforms.storage.s3.uri import S3Options, S3Uri
 
 
 def upload(flags: argparse.Namespace, options: S3Options, console: Console) -> dict[str, Any]:
     """Sends a local set to an address, or to a dated name below it."""
     local = Path(flags.local)
     manifest = local_manifest(local)
-    place = S3Place.parse(flags.address, "the address")
-    folders: Iterable[S3Folder] = [S3Folder(place, options)]
+    place = S3Uri.parse(flags.address, "the address")
+    folders: Iterable[S3Store] = [S3Store(place, options)]
     if flags.address.endswith("/"):
         folders = dated_folders(place, local.absolute().name, options)
     elif not place.prefix:
@@ -32,8 +32,8 @@ def upload(flags: argparse.Namespace, options: S3Options, console: Console) -> d
     size = sum(file["bytes"] for file in manifest["files"])
     with claimed(folders, manifest["plan_digest"], flags.resume) as folder:
         console.say(f"☁️  Uploading {local} to {folder.path}...")
-        with console.transfer(size) as heard:
-            done = send(local, folder, heard, lambda line: console.say(f"  {line}"))
+        with console.transfer(size) as on_bytes:
+            done = send(local, folder, on_bytes, lambda line: console.say(f"  {line}"))
     metadata, noted = note(local.absolute().parent, done, manifest.get("dataset", ""))
     for warning in done.warnings:
         console.say(f"  Warning: {warning}")
@@ -55,12 +55,12 @@ def download(flags: argparse.Namespace, options: S3Options, console: Console) ->
     """Fetches a set into a local folder."""
     from pipeline.dataset.download import download as fetch
 
-    place = S3Place.parse(flags.address, "the address")
+    place = S3Uri.parse(flags.address, "the address")
     name = place.prefix.rpartition("/")[2] or place.bucket
     target = Path(flags.local or Path(DEFAULT_OUTPUT).parent / name)
     console.say(f"📥 Downloading {place.uri} to {target}...")
-    with console.transfer(None) as heard:
-        done = fetch(place.uri, target, options, heard)
+    with console.transfer(None) as on_bytes:
+        done = fetch(place.uri, target, options, on_bytes)
     counts = done.manifest["counts"]
     console.say(
         f"✓ Download complete and checked: {counts['train']:,} training and "
@@ -75,8 +75,8 @@ def verify(flags: argparse.Namespace, options: S3Options, console: Console) -> d
     from pipeline.dataset.verify import verify as check
 
     console.say(f"🔍 Verifying {flags.address}{' (quick)' if flags.quick else ''}...")
-    with console.transfer(None) as heard:
-        done = check(flags.address, options, quick=flags.quick, heard=heard)
+    with console.transfer(None) as on_bytes:
+        done = check(flags.address, options, quick=flags.quick, on_bytes=on_bytes)
     found = done.to_json()
     console.say(f"✓ Whole: {done.files:,} files, {done.bytes / 1e6:,.1f} MB")
     return found
@@ -101,8 +101,8 @@ def diff(flags: argparse.Namespace, options: S3Options, console: Console) -> dic
     from pipeline.dataset.diff import diff as compare
 
     console.say(f"🔍 Comparing {flags.first} with {flags.second}...")
-    with console.transfer(None) as heard:
-        found = compare(flags.first, flags.second, options, heard)
+    with console.transfer(None) as on_bytes:
+        found = compare(flags.first, flags.second, options, on_bytes)
     console.say(f"✓ {found.same:,} rows are in both, {found.moved:,} of them in another split")
     for what in ("changed", "added", "removed"):
         console.say(f"  {what}: {getattr(found, what):,}")

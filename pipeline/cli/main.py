@@ -143,14 +143,14 @@ def _run(verb: str, flags: argparse.Namespace, request: Request) -> int:
 
     _import_the_job()
     from pipeline.cli.console import Console
-    from pipeline.cli.prepare_command import prepare_with_story, submit_with_story
+    from pipeline.cli.prepare_command import run_prepare, run_submit
 
     if request.detach:
-        submitted = submit_with_story(request, Console(_out(flags), flags.quiet))
+        submitted = run_submit(request, Console(_out(flags), flags.quiet))
         if flags.json:
             _print_json(asdict(submitted))
         return 0
-    outcome, uploaded = prepare_with_story(request, Console(_out(flags), flags.quiet))
+    outcome, uploaded = run_prepare(request, Console(_out(flags), flags.quiet))
     if flags.json:
         more = {"s3_uri": uploaded.uri} if uploaded else {}
         _print_json({**outcome.manifest, "path": outcome.path, **more})
@@ -165,7 +165,7 @@ def _import_the_job() -> None:
     """
     if "pipeline.cli.prepare_command" in sys.modules:
         return  # another program's process, which has objects of its own
-    process_tuning.settle()
+    process_tuning.tune_allocators()
     gc.disable()
     try:
         import pipeline.cli.prepare_command  # noqa: F401

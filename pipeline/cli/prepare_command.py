@@ -16,8 +16,8 @@ from pipeline.planning.preview import first_rows
 from pipeline.request import DEFAULT_OUTPUT, Request
 from transforms.leakage.contamination import OVERLAP
 from transforms.storage.names import DATASET_DICT, MANIFEST, REPORT
-from transforms.storage.s3.store import S3Folder
-from transforms.storage.s3.uri import S3Place, is_s3
+from transforms.storage.s3.store import S3Store
+from transforms.storage.s3.uri import S3Uri, is_s3
 
 if TYPE_CHECKING:
     from pipeline.launch.job import Prepared, Submitted
@@ -35,16 +35,16 @@ _EVENTS = {
 }
 
 
-def prepare_with_story(request: Request, console: Console) -> tuple[Prepared, Uploaded | None]:
+def run_prepare(request: Request, console: Console) -> tuple[Prepared, Uploaded | None]:
     """Plans and runs a request and sends its set, telling the story on ``console``."""
     say = console.say
     plan, targets = _begin(request, console)
     on_s3 = is_s3(request.output)
     outcome = _run(plan, request, console)
-    _tell(plan, request, outcome, console)
+    _print_result(plan, request, outcome, console)
     uploaded = _upload(request, outcome, targets, console) if targets else None
     address = uploaded.uri if uploaded else outcome.path if on_s3 else None
-    _tell_quality(outcome, outcome.path if on_s3 else str(Path(request.output)), console)
+    _print_quality(outcome, outcome.path if on_s3 else str(Path(request.output)), console)
     say(f"\n{_RULE}\n✅ DATA PREPARATION COMPLETE!\n{_RULE}")
     if not on_s3:
         say(f"Local Path: {Path(request.output)}")
@@ -55,7 +55,7 @@ def prepare_with_story(request: Request, console: Console) -> tuple[Prepared, Up
     return outcome, uploaded
 
 
-def submit_with_story(request: Request, console: Console) -> Submitted:
+def run_submit(request: Request, console: Console) -> Submitted:
     """Plans a request and leaves it to a cluster, telling the story on ``console``."""
     plan, _ = _begin(request, console)
     say = console.say
@@ -72,14 +72,14 @@ def submit_with_story(request: Request, console: Console) -> Submitted:
     return submitted
 
 
-def _begin(request: Request, console: Console) -> tuple[Plan, list[S3Folder]]:
+def _begin(request: Request, console: Console) -> tuple[Plan, list[S3Store]]:
     """Loads and looks: the plan, and where its folder is to be uploaded."""
     say = console.say
     say(f"{_RULE}\nDATA PREPARATION PIPELINE\n{_RULE}")
     say("✓ Initialized DatasetProcessor")
     say(f"  Dataset: {request.dataset}")
     on_s3 = is_s3(request.output)
-    bucket = S3Place.parse(request.output).bucket if on_s3 else request.s3_bucket
+    bucket = S3Uri.parse(request.output).bucket if on_s3 else request.s3_bucket
     say(f"  S3 Bucket: {bucket if on_s3 or request.uploads else '(upload skipped)'}")
     say(f"  Local Cache: {_cache(request)}")
 
@@ -105,10 +105,10 @@ def _cache(request: Request) -> Path:
     return Path(DEFAULT_OUTPUT if is_s3(request.output) else request.output).parent
 
 
-def _targets(request: Request) -> list[S3Folder]:
+def _targets(request: Request) -> list[S3Store]:
     if not request.uploads:
         return []
-    place = S3Place(request.s3_bucket, "datasets")
+    place = S3Uri(request.s3_bucket, "datasets")
     return list(dated_folders(place, Path(request.output).absolute().name, request.s3))
 
 
@@ -124,12 +124,12 @@ def _run(plan: Plan, request: Request, console: Console) -> Prepared:
         return run(
             plan,
             request,
-            watch=lambda n, folder: console.progress(n, folder.reports, folder.surveyed),
+            watch=lambda n, folder: console.progress(n, folder.reports, folder.scanned),
             say=console.say,
         )
 
 
-def _tell(plan: Plan, request: Request, outcome: Prepared, console: Console) -> None:
+def _print_result(plan: Plan, request: Request, outcome: Prepared, console: Console) -> None:
     say = console.say
     counts = outcome.manifest["counts"]
     kept = counts["train"] + counts["validation"]
@@ -150,7 +150,7 @@ def _tell(plan: Plan, request: Request, outcome: Prepared, console: Console) -> 
         say(f"  Left out {counts['duplicates']:,} duplicate rows ({kinds})")
 
     for event, count in counts["events"].items():
-        say(f"  Note: {count:,} rows: {_told(event, plan)}")
+        say(f"  Note: {count:,} rows: {_describe_note(event, plan)}")
 
     say(f"\n✂️  Creating train/validation split (val_size={request.val_size})...")
     say("✓ Split created:")
@@ -173,7 +173,7 @@ def _tell(plan: Plan, request: Request, outcome: Prepared, console: Console) -> 
         say(f"  Warning: {warning}")
 
 
-def _told(event: str, plan: Plan) -> str:
+def _describe_note(event: str, plan: Plan) -> str:
     if not event.startswith(OVERLAP):
         return _EVENTS.get(event, event)
     done = ", so they were left out"
@@ -182,7 +182,7 @@ def _told(event: str, plan: Plan) -> str:
     return f"hold a piece of the benchmark {event.removeprefix(OVERLAP)}{done}"
 
 
-def _tell_quality(outcome: Prepared, place: str, console: Console) -> None:
+def _print_quality(outcome: Prepared, place: str, console: Console) -> None:
     """The five numbers that matter, and where all of it stands."""
     console.say("\n📊 Quality:")
     for line in lines(outcome.manifest, outcome.path):
@@ -193,14 +193,14 @@ def _tell_quality(outcome: Prepared, place: str, console: Console) -> None:
 
 def _straight(outcome: Prepared) -> Uploaded:
     """What the workers wrote to S3 themselves, as an upload."""
-    prefix = S3Place.parse(outcome.path)
+    prefix = S3Uri.parse(outcome.path)
     paths = [file["path"] for file in outcome.manifest["files"]]
     keys = [prefix.key(name) for name in (*paths, MANIFEST, DATASET_DICT)]
     return Uploaded(outcome.path, outcome.manifest, tuple(keys), len(keys))
 
 
 def _upload(
-    request: Request, outcome: Prepared, targets: list[S3Folder], console: Console
+    request: Request, outcome: Prepared, targets: list[S3Store], console: Console
 ) -> Uploaded:
     say = console.say
     local = Path(request.output)
@@ -212,8 +212,8 @@ def _upload(
         kept(local, folder),
     ):
         say(f"  Bucket: {folder.path}")
-        with console.transfer(size) as heard:
-            uploaded = send(local, folder, heard, lambda line: say(f"  {line}"))
+        with console.transfer(size) as on_bytes:
+            uploaded = send(local, folder, on_bytes, lambda line: say(f"  {line}"))
     _, noted = note(_cache(request), uploaded, request.dataset)
     for warning in uploaded.warnings:
         say(f"  Warning: {warning}")

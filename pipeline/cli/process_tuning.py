@@ -11,7 +11,7 @@ import os
 _ARENA_MAX = -8  # M_ARENA_MAX of glibc's malloc.h
 
 
-def settle() -> None:
+def tune_allocators() -> None:
     """Tells the C library and Arrow's allocator how a job works: in large pieces, over and over.
 
     glibc gives each thread an arena of its own, and keeps what a thread has freed there for that

@@ -20,7 +20,7 @@ from transforms.storage.names import DATASET_DICT, MANIFEST
 from transforms.storage.s3.bucket import Bucket, Stored
 from transforms.storage.s3.lease import COMPLETE, state_of
 from transforms.storage.s3.store import REQUESTS_AT_ONCE
-from transforms.storage.s3.uri import S3Options, S3Place
+from transforms.storage.s3.uri import S3Options, S3Uri
 from transforms.storage.store import CLAIM, STOPPED, SUBMITTED, WRITING
 
 _FROM_ENVIRONMENT = S3Options()
@@ -34,7 +34,7 @@ _MARKS = (DATASET_DICT, MANIFEST, CLAIM)  # one of them tells that a folder is a
 
 
 @dataclass(frozen=True)
-class ListedSet:
+class ListedDataset:
     """A set on S3, or what there is of one; ``note`` says why it is not complete.
 
     ``when`` is the time it was finished; begun or last changed, if it was not.  ``dataset``,
@@ -55,9 +55,9 @@ class ListedSet:
         return {**asdict(self), "when": self.when.isoformat(timespec="seconds")}
 
 
-def list_sets(address: str, options: S3Options = _FROM_ENVIRONMENT) -> list[ListedSet]:
+def list_sets(address: str, options: S3Options = _FROM_ENVIRONMENT) -> list[ListedDataset]:
     """The sets right below an address, newest first; folders that hold something else are not."""
-    place = S3Place.parse(address)
+    place = S3Uri.parse(address)
     bucket = Bucket(place.bucket, options)
     names = bucket.folders(place.key(""))
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
@@ -65,13 +65,13 @@ def list_sets(address: str, options: S3Options = _FROM_ENVIRONMENT) -> list[List
         return _newest_first([one for one in found if one])
 
 
-def _newest_first(sets: Sequence[ListedSet]) -> list[ListedSet]:
+def _newest_first(sets: Sequence[ListedDataset]) -> list[ListedDataset]:
     return sorted(sets, key=lambda one: (one.when, one.name), reverse=True)
 
 
-def _look(bucket: Bucket, parent: S3Place, name: str) -> ListedSet | None:
+def _look(bucket: Bucket, parent: S3Uri, name: str) -> ListedDataset | None:
     try:
-        place = S3Place.parse(f"s3://{parent.bucket}/{parent.key(name)}")
+        place = S3Uri.parse(f"s3://{parent.bucket}/{parent.key(name)}")
     except UsageError:
         return None  # no address that this tool would write to
     last = bucket.head(place.key(DATASET_DICT))
@@ -87,7 +87,7 @@ def _look(bucket: Bucket, parent: S3Place, name: str) -> ListedSet | None:
     rows = sum(file.rows for file in files if file.path.partition("/")[0] in SPLITS)
     run = (manifest or {}).get("run")
     finished = _time(run.get("finished")) if isinstance(run, Mapping) else None
-    return ListedSet(
+    return ListedDataset(
         name=name,
         uri=place.uri,
         when=finished or _time((claim or {}).get("started")) or newest,
@@ -141,7 +141,7 @@ def _unfinished(last: Stored | None, claim: Mapping[str, Any] | None, stored: St
     return _BEGUN[state_of(claim, (stored.now - stored.modified).total_seconds())]
 
 
-def plan_prune(sets: Sequence[ListedSet], keep: int) -> list[ListedSet]:
+def plan_prune(sets: Sequence[ListedDataset], keep: int) -> list[ListedDataset]:
     """The complete sets beyond the newest ``keep``; a set that is not complete is left alone."""
     if keep < 1:
         raise UsageError(f"--keep must be 1 or more, found {keep}: prune never deletes every set")
@@ -154,7 +154,7 @@ def prune(uri: str, options: S3Options = _FROM_ENVIRONMENT) -> int:
     The file that makes it load goes first, so no reader ever meets half of it, and what tells that
     this was a set goes last, so that a deletion that broke off can be repeated.
     """
-    place = S3Place.parse(uri)
+    place = S3Uri.parse(uri)
     bucket = Bucket(place.bucket, options)
     # With the closing slash: a sibling whose name is longer starts with the same characters.
     keys = [key for key, _, _ in bucket.keys(place.key(""))] if place.prefix else []
@@ -178,7 +178,7 @@ def prune(uri: str, options: S3Options = _FROM_ENVIRONMENT) -> int:
     return len(keys)
 
 
-def table(sets: Sequence[ListedSet], address: str) -> str:
+def table(sets: Sequence[ListedDataset], address: str) -> str:
     """The sets as lines for the console."""
     if not sets:
         return f"no data sets at {address}"
@@ -194,7 +194,7 @@ def table(sets: Sequence[ListedSet], address: str) -> str:
     return "\n".join(lines)
 
 
-def _cells(one: ListedSet) -> tuple[str, ...]:
+def _cells(one: ListedDataset) -> tuple[str, ...]:
     # A manifest may come from anywhere: nothing in it may steer the terminal.
     source = "".join(c if c.isprintable() else "?" for c in one.dataset or "-")
     return (

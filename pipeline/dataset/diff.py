@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.lib.recfunctions import repack_fields
 
-from pipeline.dataset.reader import SetPlace, set_place
+from pipeline.dataset.reader import DatasetReader, open_dataset
 from pipeline.dataset.verify import Stream, begin
-from transforms.chat.output_columns import asked
+from transforms.chat.output_columns import user_prompt
 from transforms.errors import UsageError, VerificationFailed
-from transforms.records import SetFile
+from transforms.records import DatasetFile
 from transforms.split import SPLITS
 from transforms.storage.manifest import files as files_of
 from transforms.storage.s3.uri import S3Options
@@ -55,17 +55,17 @@ class Differences:
 
 
 def diff(
-    first: str, second: str, options: S3Options, heard: Callable[[int], None] | None = None
+    first: str, second: str, options: S3Options, on_bytes: Callable[[int], None] | None = None
 ) -> Differences:
     """Compares two sets, each a folder or an S3 address.
 
     Raises ``UsageError`` where they have other columns, ``VerificationFailed`` where one is not
     what its manifest says.
     """
-    places = [set_place(place, options) for place in (first, second)]
+    places = [open_dataset(place, options) for place in (first, second)]
     columns, hashes = [], []
     for place in places:
-        found, rows = _read(place, heard)
+        found, rows = _read(place, on_bytes)
         columns.append(found)
         hashes.append(rows)
     if columns[0] != columns[1]:
@@ -116,7 +116,7 @@ def _counts(values: np.ndarray) -> dict[int, int]:
 
 
 def _read(
-    place: SetPlace, heard: Callable[[int], None] | None
+    place: DatasetReader, on_bytes: Callable[[int], None] | None
 ) -> tuple[tuple[str, ...], np.ndarray]:
     manifest, _, problems = begin(place)
     if problems:
@@ -126,22 +126,22 @@ def _read(
     for file in files_of(manifest, place.path):
         split = file.path.partition("/")[0]
         if split in SPLITS and file.path.endswith(".arrow"):
-            columns, rows = _shard(place, file, split == SPLITS[1], heard or (lambda size: None))
+            columns, rows = _shard(place, file, split == SPLITS[1], on_bytes or (lambda size: None))
             parts.append(rows)
     return columns, np.concatenate(parts)
 
 
 def _shard(
-    place: SetPlace, file: SetFile, validation: bool, heard: Callable[[int], None]
+    place: DatasetReader, file: DatasetFile, validation: bool, on_bytes: Callable[[int], None]
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    stream = Stream(place.chunks(file.path), heard)
+    stream = Stream(place.chunks(file.path), on_bytes)
     parts = [np.empty(0, HASHES)]
     try:
         with pa.ipc.open_stream(stream) as reader:
             columns = tuple(reader.schema.names)
             for batch in reader:
                 rows = np.empty(batch.num_rows, HASHES)
-                rows["prompt"] = hash64(_SEED, normalise_keys(asked(pa.table(batch))))
+                rows["prompt"] = hash64(_SEED, normalise_keys(user_prompt(pa.table(batch))))
                 rows["content"] = hash64(_SEED, _contents(batch))
                 rows["validation"] = validation
                 parts.append(rows)

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from pipeline.dataset.transfers import FILES_AT_ONCE, Received, Wanted, check_space, fetch, is_right
 from transforms.dataset import layout
 from transforms.errors import OutputTaken, UsageError, VerificationFailed
-from transforms.records import SetFile
+from transforms.records import DatasetFile
 from transforms.split import SPLITS
 from transforms.storage.checksums import sync
 from transforms.storage.local import explained
@@ -34,7 +34,7 @@ from transforms.storage.manifest import files as files_of
 from transforms.storage.manifest import parse
 from transforms.storage.names import DATASET_DICT, MANIFEST
 from transforms.storage.s3.bucket import Bucket
-from transforms.storage.s3.uri import S3Options, S3Place
+from transforms.storage.s3.uri import S3Options, S3Uri
 
 _PLAIN = S3Options()
 
@@ -78,7 +78,7 @@ def download(
     ``OutputTaken`` where the target holds anything else, or another run writes it; ``StorageError``
     where the disk has no room or the network fails: what was fetched is kept for the next run.
     """
-    place, folder = S3Place.parse(uri), _folder(target)
+    place, folder = S3Uri.parse(uri), _folder(target)
     source = _Source.at(place, options)
     temporary = folder.with_name(f".{folder.name}.download")
     with explained(str(target)), _one_run(folder):
@@ -113,10 +113,10 @@ class _Source:
     dataset_dict: bytes
     manifest_bytes: bytes
     manifest: dict[str, Any]
-    files: list[SetFile]
+    files: list[DatasetFile]
 
     @classmethod
-    def at(cls, place: S3Place, options: S3Options) -> _Source:
+    def at(cls, place: S3Uri, options: S3Options) -> _Source:
         bucket = Bucket(place.bucket, options)
         found = {}
         for name in (DATASET_DICT, MANIFEST):
@@ -194,7 +194,7 @@ def _check_same(folder: Path, source: _Source) -> None:
             )
 
 
-def _prepare(temporary: Path, source: _Source) -> list[SetFile]:
+def _prepare(temporary: Path, source: _Source) -> list[DatasetFile]:
     """Leaves nothing in the folder but right files of this set; returns the missing ones."""
     if temporary.is_symlink():
         temporary.unlink()  # what it leads to is not ours
@@ -225,7 +225,7 @@ def _remove_others(folder: Path, names: set[str]) -> None:
         folders[:] = [name for name in folders if Path(at, name).exists()]
 
 
-def _present(folder: Path, files: Sequence[SetFile]) -> list[bool]:
+def _present(folder: Path, files: Sequence[DatasetFile]) -> list[bool]:
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         return list(pool.map(lambda f: is_right(folder / f.path, f.bytes, f.sha256), files))
 

@@ -1,6 +1,6 @@
 """Where a finished set lies to be read: a local folder or an S3 address, behind the same methods.
 
-``transforms.storage.store.Folder`` is the seam for writing a set; this one never writes.
+``transforms.storage.store.DatasetStore`` is the seam for writing a set; this one never writes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 
 from transforms.errors import AccessDenied, UsageError, VerificationFailed
 from transforms.storage.s3.bucket import Bucket
-from transforms.storage.s3.uri import S3Options, S3Place, is_s3
+from transforms.storage.s3.uri import S3Options, S3Uri, is_s3
 
 _CHUNK_BYTES = 2**20
 
@@ -27,7 +27,7 @@ class Seen:
     sha256: str | None = None
 
 
-class SetPlace(Protocol):
+class DatasetReader(Protocol):
     """Files by their names in the set.  ``VerificationFailed`` is of one damaged file."""
 
     keeps_checksums: bool
@@ -48,10 +48,10 @@ class SetPlace(Protocol):
         """What lies in a folder."""
 
 
-def set_place(place: str, options: S3Options) -> SetPlace:
+def open_dataset(place: str, options: S3Options) -> DatasetReader:
     """The place that a user names; ``UsageError`` where that is no folder and no address."""
     if is_s3(place):
-        return _OnS3(S3Place.parse(place), options)
+        return _OnS3(S3Uri.parse(place), options)
     if not Path(place).is_dir():
         what = "is a file" if Path(place).exists() else "does not exist"
         raise UsageError(f"{place} {what}; expected a prepared set's folder, or s3://BUCKET/PREFIX")
@@ -105,7 +105,7 @@ def _readable(name: str) -> Iterator[None]:
 class _OnS3:
     keeps_checksums = True
 
-    def __init__(self, place: S3Place, options: S3Options) -> None:
+    def __init__(self, place: S3Uri, options: S3Options) -> None:
         self._place, self._bucket = place, Bucket(place.bucket, options)
 
     @property

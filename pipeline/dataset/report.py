@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.dataset.reader import set_place
+from pipeline.dataset.reader import open_dataset
 from pipeline.dataset.verify import begin
 from transforms.errors import StorageError, UsageError, VerificationFailed
 from transforms.report.elements import plain
 from transforms.report.headline import Headline, headlines
-from transforms.report.manifest_view import Told
+from transforms.report.manifest_view import ManifestView
 from transforms.report.page import BEGINNING, page
 from transforms.storage.manifest import files as files_of
 from transforms.storage.names import DATASET_DICT, MANIFEST
@@ -46,7 +46,7 @@ def make(address: str, options: S3Options) -> Made:
 
     Raises ``UsageError`` where there is none, ``VerificationFailed`` where it is damaged.
     """
-    place = set_place(address, options)
+    place = open_dataset(address, options)
     manifest, _, problems = begin(place)
     if problems:
         raise VerificationFailed(f"{place.path}: {problems[0]}; verify tells more")
@@ -56,14 +56,14 @@ def make(address: str, options: S3Options) -> Made:
         if place.path in str(error):
             raise
         raise VerificationFailed(f"{place.path}: {error}; verify tells more") from error
-    figures = {one.name: plain(one.words) for one in headlines(Told(manifest, place.path))}
+    figures = {one.name: plain(one.words) for one in headlines(ManifestView(manifest, place.path))}
     last = place.path.rpartition("/")[2] if is_s3(address) else Path(address).resolve().name
     return Made(_OTHERS.sub("-", last).strip(".-") or "set", made, manifest, figures)
 
 
 def lines(manifest: Mapping[str, Any], where: str) -> list[str]:
     """The five numbers that matter, as a table for the console."""
-    found = headlines(Told(manifest, where))
+    found = headlines(ManifestView(manifest, where))
     wide = [max(len(part) for part in column) for column in zip(*map(_columns, found), strict=True)]
     rows = []
     for one in found:

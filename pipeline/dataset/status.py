@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from transforms.errors import UsageError
-from transforms.storage.local import LocalFolder
-from transforms.storage.s3.store import S3Folder
-from transforms.storage.s3.uri import S3Options, S3Place, is_s3
-from transforms.storage.store import STOPPED, SUBMITTED, WRITING, Folder
+from transforms.storage.local import LocalStore
+from transforms.storage.s3.store import S3Store
+from transforms.storage.s3.uri import S3Options, S3Uri, is_s3
+from transforms.storage.store import STOPPED, SUBMITTED, WRITING, DatasetStore
 
 COMPLETE = "complete"
 
@@ -67,13 +67,13 @@ def look(address: str, options: S3Options) -> Status:
 
     Raises ``UsageError`` where nothing of ours is there.
     """
-    folder: Folder
+    folder: DatasetStore
     if is_s3(address):
-        folder = S3Folder(S3Place.parse(address, "the address"), options)
+        folder = S3Store(S3Uri.parse(address, "the address"), options)
     else:
         path = Path(address)
         # A link is written where it points.
-        folder = LocalFolder(str(path.resolve() if path.is_symlink() else path.absolute()))
+        folder = LocalStore(str(path.resolve() if path.is_symlink() else path.absolute()))
     claim = folder.claim()
     reports = folder.reports() if claim else []
     # Asked last: a set that was put in place meanwhile is complete.

@@ -46,7 +46,7 @@ def fetch(
     stopped, lock = Event(), Lock()
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         work = [
-            pool.submit(_fetch_one, bucket, one, root, _Heard(received, stopped, lock))
+            pool.submit(_fetch_one, bucket, one, root, _ByteCount(received, stopped, lock))
             for one in objects
         ]
         try:
@@ -58,7 +58,7 @@ def fetch(
             raise
 
 
-def _fetch_one(bucket: Bucket, wanted: Wanted, root: Path, heard: _Heard) -> None:
+def _fetch_one(bucket: Bucket, wanted: Wanted, root: Path, on_bytes: _ByteCount) -> None:
     where = f"s3://{bucket.name}/{wanted.key}"
     stored = bucket.head(wanted.key)
     # Asked before the transfer, which would take any number of bytes.
@@ -75,7 +75,7 @@ def _fetch_one(bucket: Bucket, wanted: Wanted, root: Path, heard: _Heard) -> Non
             raise OutputTaken(f"{path} leads out of {root} by a link; remove the link")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            bucket.download(wanted.key, path, heard)
+            bucket.download(wanted.key, path, on_bytes)
         except VerificationFailed:  # by a checksum that the store keeps
             if is_last:
                 raise
@@ -83,7 +83,7 @@ def _fetch_one(bucket: Bucket, wanted: Wanted, root: Path, heard: _Heard) -> Non
             if is_right(path, wanted.bytes, digest):
                 return
             path.unlink()
-        heard.take_back()
+        on_bytes.take_back()
     raise VerificationFailed(
         f"{where} came twice with other bytes than those of its SHA-256 ({digest}): it is damaged "
         "in the store; publish it again"
@@ -118,7 +118,7 @@ class _Stopped(Exception):
     """Ends a transfer in the middle; nobody sees it, for another error came first."""
 
 
-class _Heard:
+class _ByteCount:
     """The bytes of one transfer, for a listener that all share; the way to stop it, too."""
 
     def __init__(self, received: Received | None, stopped: Event, lock: Lock) -> None:

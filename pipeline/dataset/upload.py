@@ -18,19 +18,19 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from transforms.dataset import layout
 from transforms.errors import DataPrepError, OutputTaken, UsageError, VerificationFailed
-from transforms.records import SetFile
+from transforms.records import DatasetFile
+from transforms.storage import names
 from transforms.storage.manifest import files as files_of
 from transforms.storage.manifest import parse
-from transforms.storage.s3.store import S3Folder
+from transforms.storage.s3.store import S3Store
 
 _FILES_AT_ONCE = 4
 _DATED = re.compile(r"\d{8}_\d{6}(_\d+)?$")
 _KEPT = "The prepared set is kept at"
 
 Heard = Callable[[int], None]
-Told = Callable[[str], None]
+ManifestView = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,16 @@ class Uploaded:
 
 def local_manifest(local: Path) -> dict[str, Any]:
     """The manifest of a complete local set; ``UsageError`` where there is none."""
-    if not (local / layout.DATASET_DICT).is_file() or not (local / layout.MANIFEST).is_file():
+    if not (local / names.DATASET_DICT).is_file() or not (local / names.MANIFEST).is_file():
         raise UsageError(
-            f"{local} holds no complete set ({layout.DATASET_DICT} and {layout.MANIFEST} are "
+            f"{local} holds no complete set ({names.DATASET_DICT} and {names.MANIFEST} are "
             "expected there); prepare it first"
         )
-    return parse((local / layout.MANIFEST).read_bytes(), str(local))
+    return parse((local / names.MANIFEST).read_bytes(), str(local))
 
 
 @contextmanager
-def claimed(folders: Iterable[S3Folder], plan_digest: str, resume: bool) -> Iterator[S3Folder]:
+def claimed(folders: Iterable[S3Store], plan_digest: str, resume: bool) -> Iterator[S3Store]:
     """Holds the first of these places that no other run holds."""
     with ExitStack() as held:
         taken: OutputTaken | None = None
@@ -83,7 +83,7 @@ def claimed(folders: Iterable[S3Folder], plan_digest: str, resume: bool) -> Iter
         raise taken or UsageError("no place to upload to")
 
 
-def send(local: Path, folder: S3Folder, heard: Heard, told: Told) -> Uploaded:
+def send(local: Path, folder: S3Store, on_bytes: Heard, told: ManifestView) -> Uploaded:
     """Sends the set at ``local`` to a place that is held.
 
     ``heard`` is told of bytes, ``told`` a line for each file.  Raises ``VerificationFailed`` where
@@ -103,7 +103,7 @@ def send(local: Path, folder: S3Folder, heard: Heard, told: Told) -> Uploaded:
         for files in steps:  # one step is whole before the next begins
             there = folder.present(files)
             work = [
-                pool.submit(_send_one, local, folder, file, is_there, heard, told)
+                pool.submit(_send_one, local, folder, file, is_there, on_bytes, told)
                 for file, is_there in zip(files, there, strict=True)
             ]
             try:
@@ -122,37 +122,37 @@ def send(local: Path, folder: S3Folder, heard: Heard, told: Told) -> Uploaded:
     )
 
 
-def _in_order(local: Path, files: Sequence[SetFile]) -> list[list[SetFile]]:
+def _in_order(local: Path, files: Sequence[DatasetFile]) -> list[list[DatasetFile]]:
     """What may be sent side by side, and what only when all before it is there."""
     data = [file for file in files if file.path.endswith((".arrow", ".jsonl"))]
     small = [file for file in files if file not in data]
-    last = [[_described(local, name)] for name in (layout.MANIFEST, layout.DATASET_DICT)]
+    last = [[_described(local, name)] for name in (names.MANIFEST, names.DATASET_DICT)]
     return [data, small, *last]
 
 
-def _described(local: Path, name: str) -> SetFile:
+def _described(local: Path, name: str) -> DatasetFile:
     content = (local / name).read_bytes()
-    return SetFile(name, len(content), hashlib.sha256(content).hexdigest(), 0)
+    return DatasetFile(name, len(content), hashlib.sha256(content).hexdigest(), 0)
 
 
 def _send_one(
     local: Path,
-    folder: S3Folder,
-    file: SetFile,
+    folder: S3Store,
+    file: DatasetFile,
     is_there: bool,
-    heard: Heard,
-    told: Told,
+    on_bytes: Heard,
+    told: ManifestView,
 ) -> None:
     if is_there:
-        heard(file.bytes)
+        on_bytes(file.bytes)
         told(f"✓ Already there: {file.path}")
     else:
         key = folder.place.key(file.path)
-        folder.bucket.upload(_inside(local, file), key, file.bytes, file.sha256, heard)
+        folder.bucket.upload(_inside(local, file), key, file.bytes, file.sha256, on_bytes)
         told(f"✓ Uploaded: {file.path}")
 
 
-def _inside(local: Path, file: SetFile) -> Path:
+def _inside(local: Path, file: DatasetFile) -> Path:
     path = local / file.path
     if not path.is_file() or not path.resolve().is_relative_to(local.resolve()):
         raise VerificationFailed(
@@ -163,7 +163,7 @@ def _inside(local: Path, file: SetFile) -> Path:
 
 
 @contextmanager
-def kept(local: Path, folder: S3Folder) -> Iterator[None]:
+def kept(local: Path, folder: S3Store) -> Iterator[None]:
     """Adds to an error of an upload where the set is kept, and how to send it later."""
     try:
         yield

@@ -16,10 +16,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.dataset.reader import SetPlace, set_place
+from pipeline.dataset.reader import DatasetReader, open_dataset
 from transforms.chat.output_columns import Shape
 from transforms.errors import VerificationFailed
-from transforms.records import SetFile
+from transforms.records import DatasetFile
 from transforms.split import SPLITS
 from transforms.storage.chunked_file import ChunkedFile
 from transforms.storage.manifest import files as files_of
@@ -54,23 +54,23 @@ def verify(
     place: str,
     options: S3Options = _FROM_ENVIRONMENT,
     quick: bool = False,
-    heard: Callable[[int], None] | None = None,
+    on_bytes: Callable[[int], None] | None = None,
 ) -> Verified:
     """Checks the set at a local path or an ``s3://`` address; ``heard`` is told of bytes checked.
 
     ``quick`` reads no data: it compares sizes, and on S3 the SHA-256 that the store keeps.  Raises
     ``VerificationFailed`` with what is wrong, once every file was checked.
     """
-    at = set_place(place, options)
+    at = open_dataset(place, options)
     manifest, counts, problems = begin(at)
     files = files_of(manifest, at.path)
     problems += _sums(counts, files)
     for split in SPLITS:
         problems += _folder_of(at, split, files)
-    problems += _Files(at, quick, heard, _schema(manifest, at.path)).problems(files)
+    problems += _Files(at, quick, on_bytes, _schema(manifest, at.path)).problems(files)
     if problems:
         # state.json is read twice: for the names in it, and as one of the files
-        raise VerificationFailed(_told(at.path, list(dict.fromkeys(problems))))
+        raise VerificationFailed(_translated(at.path, list(dict.fromkeys(problems))))
     size = sum(file.bytes for file in files)
     return Verified(at.path, manifest["counts"], len(files), size, quick)
 
@@ -88,7 +88,7 @@ def _schema(manifest: Mapping[str, Any], path: str) -> pa.Schema:
         ) from error
 
 
-def _told(path: str, problems: Sequence[str]) -> str:
+def _translated(path: str, problems: Sequence[str]) -> str:
     what = "1 problem" if len(problems) == 1 else f"{len(problems):,} problems"
     lines = [f"  {problem}" for problem in problems[:_NAMED_PROBLEMS]]
     if more := len(problems) - len(lines):
@@ -105,7 +105,7 @@ def _told(path: str, problems: Sequence[str]) -> str:
 # ---- the set as a whole
 
 
-def begin(at: SetPlace) -> tuple[dict[str, Any], dict[str, int], list[str]]:
+def begin(at: DatasetReader) -> tuple[dict[str, Any], dict[str, int], list[str]]:
     """The manifest, its counts, and what is wrong with the file that makes the set load."""
     last = _small(at, DATASET_DICT)
     if last is None:
@@ -128,7 +128,7 @@ def begin(at: SetPlace) -> tuple[dict[str, Any], dict[str, int], list[str]]:
     return manifest, counts, [] if right else [problem]
 
 
-def _small(at: SetPlace, name: str) -> bytes | None:
+def _small(at: DatasetReader, name: str) -> bytes | None:
     try:
         return at.read(name)
     except VerificationFailed as error:
@@ -142,7 +142,7 @@ def _json(data: bytes) -> Any:
         return None
 
 
-def _sums(counts: Mapping[str, int], files: Sequence[SetFile]) -> list[str]:
+def _sums(counts: Mapping[str, int], files: Sequence[DatasetFile]) -> list[str]:
     """What does not add up in the manifest itself."""
     problems = []
     parts = {name: count for name, count in counts.items() if name != "read"}
@@ -159,7 +159,7 @@ def _sums(counts: Mapping[str, int], files: Sequence[SetFile]) -> list[str]:
     return problems
 
 
-def _folder_of(at: SetPlace, split: str, files: Sequence[SetFile]) -> list[str]:
+def _folder_of(at: DatasetReader, split: str, files: Sequence[DatasetFile]) -> list[str]:
     """What is wrong with the names in a split's folder and in its ``state.json``."""
     named = [file.path.removeprefix(f"{split}/") for file in files]
     named = [name for name, file in zip(named, files, strict=True) if name != file.path]
@@ -207,13 +207,17 @@ class _Files:
     """Checks files side by side."""
 
     def __init__(
-        self, at: SetPlace, quick: bool, heard: Callable[[int], None] | None, schema: pa.Schema
+        self,
+        at: DatasetReader,
+        quick: bool,
+        on_bytes: Callable[[int], None] | None,
+        schema: pa.Schema,
     ) -> None:
-        self._at, self._quick, self._told, self._schema = at, quick, heard, schema
+        self._at, self._quick, self._translated, self._schema = at, quick, on_bytes, schema
         self._one_at_a_time = Lock()
         self._stopped = Event()
 
-    def problems(self, files: Sequence[SetFile]) -> list[str]:
+    def problems(self, files: Sequence[DatasetFile]) -> list[str]:
         """What is wrong, in the order of ``files``."""
         with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
             work = [pool.submit(self._problem, file) for file in files]
@@ -226,45 +230,45 @@ class _Files:
                 raise
         return [problem for problem in (one.result() for one in work) if problem]
 
-    def _heard(self, size: int) -> None:
+    def _on_bytes(self, size: int) -> None:
         if self._stopped.is_set():
             raise CancelledError
-        if self._told:
+        if self._translated:
             with self._one_at_a_time:
-                self._told(size)
+                self._translated(size)
 
-    def _problem(self, file: SetFile) -> str | None:
+    def _problem(self, file: DatasetFile) -> str | None:
         try:
             wrong = self._wrong(file)
         except VerificationFailed as error:
             return str(error)
         return f"{file.path} {wrong}" if wrong else None
 
-    def _wrong(self, file: SetFile) -> str | None:
+    def _wrong(self, file: DatasetFile) -> str | None:
         seen = self._at.look(file.path)
         if seen is None:
             return "is missing"
         if seen.size != file.bytes:
             return f"has {seen.size:,} bytes, expected {file.bytes:,}"
         if self._quick:
-            self._heard(file.bytes)
+            self._on_bytes(file.bytes)
             if self._at.keeps_checksums and seen.sha256 is None:
                 return "has no checksum at the store: verify without --quick"
             return None if seen.sha256 in (None, file.sha256) else _other(seen.sha256, file)
-        stream = Stream(self._at.chunks(file.path), self._heard)
+        stream = Stream(self._at.chunks(file.path), self._on_bytes)
         wrong = _rows(stream, file, self._schema) if file.path.endswith(".arrow") else None
         found = stream.end()
         return wrong if found == file.sha256 else _other(found, file)
 
 
-def _other(found: str | None, file: SetFile) -> str:
+def _other(found: str | None, file: DatasetFile) -> str:
     return (
         f"holds other bytes than were written (SHA-256 {str(found)[:12]}…, expected "
         f"{file.sha256[:12]}…)"
     )
 
 
-def _rows(stream: Stream, file: SetFile, schema: pa.Schema) -> str | None:
+def _rows(stream: Stream, file: DatasetFile, schema: pa.Schema) -> str | None:
     """What is wrong with a shard's schema or number of rows; one record batch is in memory."""
     try:
         with pa.ipc.open_stream(stream) as reader:
@@ -279,14 +283,14 @@ def _rows(stream: Stream, file: SetFile, schema: pa.Schema) -> str | None:
 class Stream(ChunkedFile):
     """A file that comes in chunks, as Arrow reads it; whatever passes is hashed."""
 
-    def __init__(self, chunks: Iterator[bytes], heard: Callable[[int], None]) -> None:
-        super().__init__(self._passing(chunks, heard))
+    def __init__(self, chunks: Iterator[bytes], on_bytes: Callable[[int], None]) -> None:
+        super().__init__(self._passing(chunks, on_bytes))
         self._hash = hashlib.sha256()
 
-    def _passing(self, chunks: Iterator[bytes], heard: Callable[[int], None]) -> Iterator[bytes]:
+    def _passing(self, chunks: Iterator[bytes], on_bytes: Callable[[int], None]) -> Iterator[bytes]:
         for chunk in chunks:
             self._hash.update(chunk)
-            heard(len(chunk))
+            on_bytes(len(chunk))
             yield chunk
 
     def end(self) -> str:

@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.runner import PipelineState
 
-from pipeline.launch.job_monitor import cancel, is_known, look_up, whereabouts
+from pipeline.launch.job_monitor import cancel, is_known, job_page, look_up
 from transforms.errors import RunnerFailed, from_worker
 
 _LOOK_SECONDS = 0.5
@@ -79,7 +79,7 @@ def execute(pipeline: beam.Pipeline, watchdog: Watchdog) -> None:
     """
     options = pipeline.options
     result = start(pipeline)
-    with _told(pipeline.runner), _cancelled_if_left(result, options):
+    with _ours_if_known(pipeline.runner), _cancelled_if_left(result, options):
         while not PipelineState.is_terminal(result.state):
             reason = watchdog.late()
             if reason:
@@ -93,7 +93,7 @@ def execute(pipeline: beam.Pipeline, watchdog: Watchdog) -> None:
 
 def start(pipeline: beam.Pipeline) -> Any:
     """Hands a pipeline to its runner, which may run it at once; Beam's result of it."""
-    with _told(pipeline.runner):
+    with _ours_if_known(pipeline.runner):
         return pipeline.run()
 
 
@@ -105,16 +105,16 @@ def hand_over(pipeline: beam.Pipeline, seconds: float) -> str:
     options = pipeline.options
     result = start(pipeline)
     patience = Late(seconds, "the cluster has not taken the job")
-    with _told(pipeline.runner), _cancelled_if_left(result, options):
+    with _ours_if_known(pipeline.runner), _cancelled_if_left(result, options):
         while not PipelineState.is_terminal(result.state):
             if is_known(options, result.state):
-                return whereabouts(options)
+                return job_page(options)
             reason = patience.late()
             if reason:
                 raise RunnerFailed(f"{reason}. It is {look_up(options, result.state)}")
             time.sleep(_LOOK_SECONDS)
         _end(result)  # a cluster may show a job that failed at once, too
-        return whereabouts(options)
+        return job_page(options)
 
 
 def _end(result: Any) -> None:
@@ -141,7 +141,7 @@ def _cancelled_if_left(result: Any, options: PipelineOptions) -> Iterator[None]:
 
 
 @contextmanager
-def _told(runner: Any) -> Iterator[None]:
+def _ours_if_known(runner: Any) -> Iterator[None]:
     try:
         yield
     except Exception as error:

@@ -32,10 +32,10 @@ from transforms.dataset.trainer_facts import training_facts
 from transforms.errors import OutputTaken, VerificationFailed
 from transforms.formats.source_reader import BATCH_BYTES
 from transforms.quality.gates import check, judge, warnings
-from transforms.records import Unit
-from transforms.steps.read import MAX_INLINE, StoredUnits
+from transforms.records import WorkUnit
+from transforms.steps.read import MAX_INLINE, StoredWorkUnits
 from transforms.storage.s3.store import answers
-from transforms.storage.store import Folder, Hold, recall
+from transforms.storage.store import DatasetStore, Lease, read_records
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Submitted:
 
 Say = Callable[[str], None]
 
-Watch = Callable[[int, Folder], AbstractContextManager[None]]
+Watch = Callable[[int, DatasetStore], AbstractContextManager[None]]
 """Shows the progress of so many units, which the folder reports, while its body runs."""
 
 
@@ -92,31 +92,31 @@ def run(
 ) -> Prepared:
     """Runs a plan, unless its set is at the output already; ``say`` gets lines for the user."""
     with _begun(plan, request, batch_bytes, say) as job:
-        folder = job.folder
+        store = job.store
         if job.pipeline is None:
             # Swept here too: the run that completed the set may have ended before it came to that.
-            warned = (*job.warned, *folder.sweep())
-            return Prepared(folder.path, job.present, True, warnings=warned)
-        with watch(len(plan.units), folder) if watch else nullcontext():
-            execute(job.pipeline, Stalled(request.stall_timeout, lambda: _done(folder)))
-        manifest = folder.manifest()
+            warned = (*job.warned, *store.sweep())
+            return Prepared(store.path, job.present, True, warnings=warned)
+        with watch(len(plan.units), store) if watch else nullcontext():
+            execute(job.pipeline, Stalled(request.stall_timeout, lambda: _done(store)))
+        manifest = store.manifest()
         if manifest is None or manifest["plan_digest"] != plan.digest:
             raise VerificationFailed(
-                f"the runner reports success, but {folder.path} does not hold the set of plan "
+                f"the runner reports success, but {store.path} does not hold the set of plan "
                 f"{plan.digest[:12]}; run again"
             )
-        warned = (*warnings(manifest["run"]["gates"]), *folder.sweep())
-        return Prepared(folder.path, manifest, resumed=job.resumed, warnings=warned)
+        warned = (*warnings(manifest["run"]["gates"]), *store.sweep())
+        return Prepared(store.path, manifest, resumed=job.resumed, warnings=warned)
 
 
 def submit(plan: Plan, request: Request, say: Say = lambda line: None) -> Submitted:
     """Hands a plan to a cluster, which finishes it alone; unless its set is there already."""
     with _begun(plan, request, BATCH_BYTES, say) as job:
         if job.pipeline is None:
-            return Submitted(job.folder.path, None)
+            return Submitted(job.store.path, None)
         name = hand_over(job.pipeline, request.start_timeout)
         job.hold.hand_over(name)
-        return Submitted(job.folder.path, name)
+        return Submitted(job.store.path, name)
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,8 @@ class _Begun:
     ``warned`` is what this request's gates say of that set.
     """
 
-    folder: Folder
-    hold: Hold
+    store: DatasetStore
+    hold: Lease
     present: dict[str, Any]
     pipeline: beam.Pipeline | None = None
     resumed: int = 0
@@ -143,63 +143,63 @@ def _begun(plan: Plan, request: Request, batch_bytes: int, say: Say) -> Iterator
     if request.detach:
         check_detachable(request, options)
     with ExitStack() as held:
-        folder, hold = _claim(plan, request, held)
-        present = folder.manifest()
+        store, hold = _claim(plan, request, held)
+        present = store.manifest()
         if present is not None and present.get("plan_digest") == plan.digest:
             verdicts = judge(request.gates, present["counts"], present["quality"])
-            check(verdicts, kept=folder.path)
+            check(verdicts, kept=store.path)
             warned = warnings([verdict.to_json() for verdict in verdicts])
-            yield _Begun(folder, hold, present, warned=warned)
+            yield _Begun(store, hold, present, warned=warned)
             return
-        folder.check_free(plan.digest, request.overwrite)
+        store.check_free(plan.digest, request.overwrite)
         held.enter_context(connected(runner, options))
         if works_elsewhere(options) and not request.skip_worker_check:
-            for worker in probe(runner, options, plan, request, folder):
+            for worker in probe(runner, options, plan, request, store):
                 say(f"✓ Worker on {worker.describe()}")
-        finished = finished_units(folder, len(plan.units)) if request.resume else ()
+        finished = finished_units(store, len(plan.units)) if request.resume else ()
         pipeline = beam.Pipeline(runner=runner, options=options)
-        _fill(pipeline, plan, request, folder, finished, batch_bytes)
-        yield _Begun(folder, hold, {}, pipeline, len(finished))
+        _fill(pipeline, plan, request, store, finished, batch_bytes)
+        yield _Begun(store, hold, {}, pipeline, len(finished))
 
 
-def _done(folder: Folder) -> int:
+def _done(store: DatasetStore) -> int:
     """Units that are finished, and those that the first pass has seen."""
-    return len(folder.reports()) + folder.surveyed()
+    return len(store.reports()) + store.scanned()
 
 
-def _claim(plan: Plan, request: Request, held: ExitStack) -> tuple[Folder, Hold]:
+def _claim(plan: Plan, request: Request, held: ExitStack) -> tuple[DatasetStore, Lease]:
     """The first of the output's possible places that no other run holds."""
     *others, last = output_folders(request)
-    for folder in others:
+    for store in others:
         try:
-            return folder, held.enter_context(_claimed(folder, plan, request))
+            return store, held.enter_context(_claimed(store, plan, request))
         except OutputTaken:
             continue
     return last, held.enter_context(_claimed(last, plan, request))
 
 
-def _claimed(folder: Folder, plan: Plan, request: Request) -> AbstractContextManager[Hold]:
-    return folder.claimed(plan.digest, request.resume, len(plan.units))
+def _claimed(store: DatasetStore, plan: Plan, request: Request) -> AbstractContextManager[Lease]:
+    return store.claimed(plan.digest, request.resume, len(plan.units))
 
 
 def _fill(
     pipeline: beam.Pipeline,
     plan: Plan,
     request: Request,
-    folder: Folder,
+    store: DatasetStore,
     finished: Sequence[int],
     batch_bytes: int,
 ) -> None:
     """Puts the job into the pipeline; a large plan goes beside the output."""
     contents = _contents(plan, request, type(pipeline.runner).__name__)
-    units: tuple[Unit, ...] | StoredUnits = plan.units
+    units: tuple[WorkUnit, ...] | StoredWorkUnits = plan.units
     if len(plan.units) > MAX_INLINE:
-        units = StoredUnits.store(folder, plan.units)
-        folder.put_work(PLAN_FILE, json.dumps(plan.to_json()).encode())
+        units = StoredWorkUnits.written(store, plan.units)
+        store.put_work(PLAN_FILE, json.dumps(plan.to_json()).encode())
         contents = replace(contents, plan=None)
     for name, data in plan.attachments.items():
-        folder.put_work(name, data)
-    assemble(pipeline, plan, units, folder, contents, finished, batch_bytes)
+        store.put_work(name, data)
+    assemble(pipeline, plan, units, store, contents, finished, batch_bytes)
 
 
 def _contents(plan: Plan, request: Request, runner: str) -> Contents:
@@ -230,12 +230,12 @@ def _contents(plan: Plan, request: Request, runner: str) -> Contents:
     )
 
 
-def finished_units(folder: Folder, units: int) -> tuple[int, ...]:
+def finished_units(store: DatasetStore, units: int) -> tuple[int, ...]:
     """The units whose files an earlier run finished, each checked by size and SHA-256."""
 
     def is_finished(unit: int) -> bool:
-        shards = recall(folder, unit)
-        return shards is not None and all(folder.present(shards))
+        shards = read_records(store, unit)
+        return shards is not None and all(store.present(shards))
 
     finished = answers(is_finished, range(units))
     return tuple(unit for unit, is_whole in enumerate(finished) if is_whole)

@@ -37,7 +37,7 @@ def cancel(options: PipelineOptions) -> None:
         FlinkCluster(master).cancel(job[0])
 
 
-def whereabouts(options: PipelineOptions) -> str:
+def job_page(options: PipelineOptions) -> str:
     """The job's name and the page to look at, for a user."""
     name, master = job_name(options), flink_master(options)
     if master:
@@ -57,7 +57,7 @@ def look_up(options: PipelineOptions, state: str) -> str:
     master = flink_master(options)
     try:
         job = FlinkCluster(master).job(job_name(options)) if master else None
-        return f"{job[1] if job else state}: {whereabouts(options)}"
+        return f"{job[1] if job else state}: {job_page(options)}"
     except RunnerFailed as error:
         return f"{state} by Beam, but {error}"
 

@@ -33,8 +33,8 @@ from pipeline.request import Request
 from transforms.errors import DataPrepError, RunnerFailed, of_name
 from transforms.formats import source_reader
 from transforms.formats.opening import open_binary
-from transforms.storage.local import LocalFolder
-from transforms.storage.store import Folder
+from transforms.storage.local import LocalStore
+from transforms.storage.store import DatasetStore
 from transforms.work_units import DEFAULT_UNIT_BYTES
 
 _KEYS = 32  # enough for each of a dozen workers to get one; each costs two requests on S3
@@ -67,17 +67,17 @@ class Worker:
 
 
 def probe(
-    runner: Any, options: PipelineOptions, plan: Plan, request: Request, folder: Folder
+    runner: Any, options: PipelineOptions, plan: Plan, request: Request, store: DatasetStore
 ) -> list[Worker]:
     """The hosts of the workers that answered, each once.
 
     Raises ``RunnerFailed`` for workers that are not like this machine, do not see a local source
     or output, or do not start; another ``DataPrepError`` for what a worker was refused.
     """
-    wanted = _wanted(request, folder)
+    wanted = _wanted(request, store)
     nonce = uuid.uuid4().hex
-    folder.put_work(_LAUNCHERS, nonce.encode())
-    look = partial(_look, folder, plan.reading(), plan.units[0].pieces[0].file, nonce)
+    store.put_work(_LAUNCHERS, nonce.encode())
+    look = partial(_look, store, plan.reading(), plan.units[0].pieces[0].file, nonce)
     pipeline = beam.Pipeline(runner=runner, options=_of_another_name(options))
     _ = (
         pipeline
@@ -95,7 +95,7 @@ def probe(
         if found is None:
             raise
         raise _explained(json.loads(bytes.fromhex(found[1])), wanted) from error
-    return _seen(folder, nonce)
+    return _seen(store, nonce)
 
 
 def _of_another_name(options: PipelineOptions) -> PipelineOptions:
@@ -146,7 +146,7 @@ class _AsSource(beam.DoFn):
         raise NotImplementedError("made on the worker")
 
 
-def _wanted(request: Request, folder: Folder) -> dict[str, Any]:
+def _wanted(request: Request, store: DatasetStore) -> dict[str, Any]:
     """This machine's facts, and what fits a worker."""
     needs = [Requirement(text) for text in requires(worker_agent.DISTRIBUTION) or ()]
     ranges = {need.name: str(need.specifier) for need in needs if need.marker is None}
@@ -157,12 +157,12 @@ def _wanted(request: Request, folder: Folder) -> dict[str, Any]:
     # While a unit is written the one before is sent; its files hold a little more than its text.
     free = 3 * (request.shard_size or DEFAULT_UNIT_BYTES) + _SPARE_BYTES
     # Shards for S3 wait in the temporary folder, others beside the output.
-    scratch = str(folder.work) if isinstance(folder, LocalFolder) else None
+    scratch = str(store.work) if isinstance(store, LocalStore) else None
     return {**here, "ranges": ranges, "free": free, "scratch": scratch}
 
 
 def _look(
-    folder: Folder,
+    store: DatasetStore,
     source: source_reader.Source,
     file: str,
     nonce: str,
@@ -175,14 +175,14 @@ def _look(
         with open_binary(source.path(file)) as opened:
             opened.read(1)
         step = "write the output"
-        if folder.get_work(_LAUNCHERS) != nonce.encode():
+        if store.get_work(_LAUNCHERS) != nonce.encode():
             raise RunnerFailed(
-                f"{folder.path} is not the same file system there as here, although "
+                f"{store.path} is not the same file system there as here, although "
                 "--shared-filesystem says so; mount it everywhere, or give an s3:// address"
             )
         record = {"nonce": nonce, **{name: found[name] for name in ("host", "python", "free")}}
         record["beam"] = found["versions"][worker_agent.BEAM]
-        folder.put_work(_record(key), json.dumps(record).encode())
+        store.put_work(_record(key), json.dumps(record).encode())
     except (DataPrepError, OSError) as error:
         kind = type(error).__name__
         text = worker_agent.report(found, kind=kind, step=step, message=str(error))
@@ -193,15 +193,15 @@ def _record(key: int) -> str:
     return f"worker-{key:02d}.json"
 
 
-def _seen(folder: Folder, nonce: str) -> list[Worker]:
+def _seen(store: DatasetStore, nonce: str) -> list[Worker]:
     """The workers' records, each of which must be here."""
     workers: dict[str, Worker] = {}
     for key in range(_KEYS):
-        data = folder.get_work(_record(key))
+        data = store.get_work(_record(key))
         record = json.loads(data) if data else {}
         if record.get("nonce") != nonce:
             raise RunnerFailed(
-                f"a worker has written a file at {folder.path} that this machine does not see, so "
+                f"a worker has written a file at {store.path} that this machine does not see, so "
                 "the path is not one and the same file system on all machines, as "
                 "--shared-filesystem says; mount it everywhere, or give an s3:// address"
             )

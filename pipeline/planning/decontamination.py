@@ -28,9 +28,16 @@ from transforms.conversations.turns import USER
 from transforms.errors import BadInput, DataPrepError, UsageError
 from transforms.formats import source_reader
 from transforms.formats.source_reader import Peek
-from transforms.leakage.contamination import LEAST_WORDS, Pieces, file_of, pack, pieces_of, together
+from transforms.leakage.contamination import (
+    LEAST_WORDS,
+    Pieces,
+    file_of,
+    merge_pieces,
+    pack,
+    pieces_of,
+)
 from transforms.options import Benchmark
-from transforms.records import Column, Piece, one_array
+from transforms.records import Column, FileRange, one_array
 
 MOST_PIECES = 2**24
 """As many take 128 MB of each worker."""
@@ -79,7 +86,7 @@ def _read(given: str, request: Request) -> tuple[Benchmark, bytes]:
         raise BadInput(f"{name} holds no rows")
     source = replace(source, form=found.form)
     mapping = _prompts(found, request, name)
-    parts, prompts, short = [together([])], 0, 0
+    parts, prompts, short = [merge_pieces([])], 0, 0
     for texts in _texts(source, found, mapping):
         more, too_short = pieces_of(texts)
         parts.append(more)
@@ -100,7 +107,7 @@ def _read(given: str, request: Request) -> tuple[Benchmark, bytes]:
 
 
 def _merged(parts: Sequence[Pieces], name: str) -> Pieces:
-    pieces = together(parts)
+    pieces = merge_pieces(parts)
     if _count(pieces) > MOST_PIECES:
         raise UsageError(
             f"{name} has more than {MOST_PIECES:,} pieces of {LEAST_WORDS} to 13 words, which is "
@@ -175,13 +182,15 @@ def _texts(
     for file, size in source.files:
         path = source.root + file
         for cut in source_reader.cuts(path, source.form, file, size, names, _CUT_BYTES):
-            piece = Piece(cut.file, cut.start, cut.stop)
+            piece = FileRange(cut.file, cut.start, cut.stop)
             for rows in source_reader.read(path, source.form, piece, columns):
                 _require_whole(rows, path, source, piece)
                 yield _of_rows(rows.table, mapping)
 
 
-def _require_whole(rows: source_reader.Rows, path: str, source: SourceFiles, piece: Piece) -> None:
+def _require_whole(
+    rows: source_reader.Rows, path: str, source: SourceFiles, piece: FileRange
+) -> None:
     # A prompt that cannot be read would be one that nobody looked for.
     if rows.rejects is not None and rows.rejects.num_rows:
         reject = rows.rejects.slice(0, 1).to_pylist()[0]

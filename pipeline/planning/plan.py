@@ -29,9 +29,9 @@ from transforms.conversations.roles import role_table
 from transforms.conversations.rules import ConversationRules
 from transforms.errors import BadInput, UsageError
 from transforms.formats import source_reader
-from transforms.leakage.prompts import MOST_LOOKED_AT
+from transforms.leakage.prompts import MAX_SAMPLED_PROMPTS
 from transforms.options import QualityRules, TokenRule
-from transforms.records import Column, Unit
+from transforms.records import Column, WorkUnit
 from transforms.split import SplitRule
 from transforms.work_units import DEFAULT_UNIT_BYTES, Cut, pack, take_first
 
@@ -51,9 +51,9 @@ class Plan:
     quality: QualityRules
     max_samples: int | None
     unit_bytes: int
-    units: tuple[Unit, ...]
+    units: tuple[WorkUnit, ...]
     sample: Sample
-    guessed_rows: int
+    estimated_rows: int
     attachments: Mapping[str, bytes] = field(default_factory=dict)
     """Work files by name that workers read from the output; the rules hold their SHA-256."""
 
@@ -94,7 +94,7 @@ class Plan:
             "template": self.chat.to_json(),
             "shape": asdict(self.shape),
             "split": {**asdict(self.split), "version": split.VERSION},
-            "quality": asdict(self.quality),
+            "quality": self.quality.to_json(),
             "max_samples": self.max_samples,
             "unit_bytes": self.unit_bytes,
             "units": [
@@ -130,7 +130,7 @@ def make_plan(request: Request) -> Plan:
     units = tuple(pack(_cuts(source, names, unit_bytes, request.max_samples), unit_bytes))
     if not units:
         raise BadInput(f"{request.dataset} holds no rows")
-    rows = _guessed_rows(found.sample, names, len(units), unit_bytes)
+    rows = _estimated_rows(found.sample, names, len(units), unit_bytes)
     return Plan(
         dataset=request.dataset,
         source=source,
@@ -140,12 +140,14 @@ def make_plan(request: Request) -> Plan:
         chat=chat_format(request, choice.mapping),
         shape=_shape(request, choice.mapping),
         split=SplitRule(request.val_size, request.seed, key),
-        quality=replace(quality, looked_at=_looked_at(request.val_size, len(units), rows)),
+        quality=replace(
+            quality, leakage_sample_rate=_leakage_sample_rate(request.val_size, len(units), rows)
+        ),
         max_samples=request.max_samples,
         unit_bytes=unit_bytes,
         units=units,
         sample=found.sample,
-        guessed_rows=rows,
+        estimated_rows=rows,
         attachments={**files, **benchmarks.files},
     )
 
@@ -198,21 +200,21 @@ def _quality(request: Request, columns: Sequence[Column], tokens: TokenRule | No
     )
 
 
-def _guessed_rows(sample: Sample, names: Sequence[str], units: int, unit_bytes: int) -> int:
+def _estimated_rows(sample: Sample, names: Sequence[str], units: int, unit_bytes: int) -> int:
     """About how many rows units of so much text hold, if their texts are as the sample's."""
     texts = (json.dumps([row.get(name) for name in names], default=str) for row in sample)
     size = sum(len(text) for text in texts)
     return units * unit_bytes * len(sample) // size
 
 
-def _looked_at(val_size: float, units: int, rows: int) -> float:
+def _leakage_sample_rate(val_size: float, units: int, rows: int) -> float:
     """The share of prompts whose validation rows are looked for in training.
 
-    Twice what ``MOST_LOOKED_AT`` takes, as the number of rows is guessed.
+    Twice what ``MAX_SAMPLED_PROMPTS`` takes, as the number of rows is guessed.
     """
     if not 0 < val_size < 1:
         return 0.0
-    return 1.0 if units == 1 else min(1.0, 2 * MOST_LOOKED_AT / (val_size * rows))
+    return 1.0 if units == 1 else min(1.0, 2 * MAX_SAMPLED_PROMPTS / (val_size * rows))
 
 
 def _cuts(

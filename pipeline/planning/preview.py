@@ -42,7 +42,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Reject:
+class PreviewedReject:
     """A row that will not be kept: its place, its code, and what shows why."""
 
     file: str
@@ -56,12 +56,12 @@ def first_rows(plan: Plan, count: int) -> list[Row]:
     return list(islice((row for row in _rows(plan) if isinstance(row, Row)), count))
 
 
-def first_rejects(plan: Plan, count: int) -> list[Reject]:
+def first_rejects(plan: Plan, count: int) -> list[PreviewedReject]:
     """The first rows that the job would not keep."""
-    return list(islice((row for row in _rows(plan) if isinstance(row, Reject)), count))
+    return list(islice((row for row in _rows(plan) if isinstance(row, PreviewedReject)), count))
 
 
-def _rows(plan: Plan) -> Iterator[Row | Reject]:
+def _rows(plan: Plan) -> Iterator[Row | PreviewedReject]:
     source = plan.reading()
     limit, finder = _limit(plan), _finder(plan)
     with sandbox_of(plan.chat) as sandbox:
@@ -85,7 +85,7 @@ def _rows(plan: Plan) -> Iterator[Row | Reject]:
                     bad = [table for table in found if table is not None]
                     for reject in pa.concat_tables(bad).sort_by("row").to_pylist():
                         place = before + reject.pop("row")
-                        yield Reject(piece.file, place, **reject)
+                        yield PreviewedReject(piece.file, place, **reject)
                     yield from _kept(plan, piece.file, before, done.rows.to_pylist(), done.kept)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from s3_runs import SMALL, without_run
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 
 
 def set_of(output: Path) -> dict[str, bytes]:

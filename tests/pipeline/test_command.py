@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from means import REPOSITORY
 
-from pipeline.cli import main
 from pipeline.cli.console import Console, progress_line
-from pipeline.cli.main import parse
+from pipeline.cli.main import main, parse
 from pipeline.planning.preview import visible
 from pipeline.request import Request, parse_size
 from transforms.errors import UsageError

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.dataset.diff import HASHES, compare
 
 Prepared = tuple[int, int, bool]

@@ -18,8 +18,7 @@ from made_sets import use_server
 from made_tokenizers import byte_bpe
 from s3_servers import S3Server
 
-from pipeline.cli import main
-from pipeline.cli.main import parse
+from pipeline.cli.main import main, parse
 from pipeline.launch.job import run, submit
 from pipeline.planning.plan import make_plan
 from pipeline.request import Request

@@ -22,10 +22,10 @@ from transforms.dataset.publish import Contents, commit
 from transforms.dataset.shard_writer import ShardWriter
 from transforms.quality.gates import Gates
 from transforms.records import Shard
-from transforms.storage.local import LocalFolder
+from transforms.storage.local import LocalStore
 from transforms.storage.names import shard_path
 from transforms.storage.s3.store import answers
-from transforms.storage.store import SPLITS_RECORD, Seen, record
+from transforms.storage.store import SPLITS_RECORD, UnitReports, write_records
 
 UNITS = 100_000
 BEFORE_ANY_MB = 250
@@ -59,7 +59,7 @@ def test_a_commit_holds_the_records_of_its_shards_once() -> None:
 
 
 def test_a_manifest_written_in_pieces_is_the_json_of_the_whole(tmp_path: Path) -> None:
-    folder = LocalFolder(str(tmp_path / "out"))
+    folder = LocalStore(str(tmp_path / "out"))
     plan = {"units": [[["größe.jsonl", 0, 9, None]]], "empty": [], "val_size": 0.1}
     run = {"started": "2024-01-31T10:00:00+00:00"}
     shards = [Shard(unit, "rejects", "", 0, 3, 0, "") for unit in range(9)]
@@ -89,21 +89,21 @@ def test_a_manifest_written_in_pieces_is_the_json_of_the_whole(tmp_path: Path) -
 
 class TestProgress:
     @staticmethod
-    def note(folder: LocalFolder, unit: int) -> None:
-        record(folder, unit, SPLITS_RECORD, [Shard(unit, "train", "x", 1, 1, 5, "")])
+    def note(folder: LocalStore, unit: int) -> None:
+        write_records(folder, unit, SPLITS_RECORD, [Shard(unit, "train", "x", 1, 1, 5, "")])
 
     def test_no_record_is_read_twice(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        folder = LocalFolder(str(tmp_path / "out"))
+        folder = LocalStore(str(tmp_path / "out"))
         read: list[str] = []
-        get_work = LocalFolder.get_work
+        get_work = LocalStore.get_work
 
-        def spy(self: LocalFolder, name: str) -> bytes | None:
+        def spy(self: LocalStore, name: str) -> bytes | None:
             read.append(name)
             return get_work(self, name)
 
-        monkeypatch.setattr(Seen, "__len__", lambda self: 0)  # so every call looks
+        monkeypatch.setattr(UnitReports, "__len__", lambda self: 0)  # so every call looks
         with folder.claimed():
-            monkeypatch.setattr(LocalFolder, "get_work", spy)
+            monkeypatch.setattr(LocalStore, "get_work", spy)
             for unit in range(5):
                 self.note(folder, unit)
                 assert len(folder.reports()) == unit + 1
@@ -116,20 +116,20 @@ class TestProgress:
             looks.append(1)
             yield from ()
 
-        seen = Seen()
+        seen = UnitReports()
         for _ in range(3):
             seen.look(60, names(), lambda name: None)
         assert len(looks) == 1
 
     def test_a_record_that_is_gone_is_no_longer_reported(self) -> None:
-        seen, data = Seen(), b'[{"read": 5, "bytes": 7}]'
+        seen, data = UnitReports(), b'[{"read": 5, "bytes": 7}]'
         seen.look(0, ["00000-splits.json", "00001-splits.json"], lambda name: data)
         assert seen.reports() == [{"rows": 5, "bytes": 7}] * 2
         seen.look(0, ["00001-splits.json", "00001-rejects.json"], lambda name: data)
         assert seen.reports() == [{"rows": 5, "bytes": 7}]
 
     def test_what_the_launcher_saw_does_not_travel_to_workers(self, tmp_path: Path) -> None:
-        folder = LocalFolder(str(tmp_path / "out"))
+        folder = LocalStore(str(tmp_path / "out"))
         size = len(pickle.dumps(folder))
         with folder.claimed():
             for unit in range(20):

@@ -27,28 +27,28 @@ from made_tokenizers import byte_bpe
 from s3_servers import S3Server
 from step_runs import given_batches, run
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 from transforms.chat.output_columns import Shape
 from transforms.dataset.layout import COLUMNS
 from transforms.errors import StorageError, VerificationFailed
 from transforms.options import QualityRules
 from transforms.quality.balance import MOST_VALUES, Values
 from transforms.quality.row_stats import (
-    Measured,
+    RowStats,
+    from_text,
     measure,
-    of_text,
+    merge_stats,
     parts_of_quality,
     to_text,
-    together,
 )
-from transforms.records import TOKENS, VALIDATION, Batch, Piece, Shard, Written, balance_column
+from transforms.records import TOKENS, VALIDATION, Batch, FileRange, Shard, Written, balance_column
 from transforms.steps.measure import Measure, without_counts
-from transforms.steps.resume import RecallRows
+from transforms.steps.resume import ResumeRows
 from transforms.steps.write import Write
-from transforms.storage.local import LocalFolder
-from transforms.storage.s3.store import S3Folder
-from transforms.storage.s3.uri import S3Place
-from transforms.storage.store import Folder, record
+from transforms.storage.local import LocalStore
+from transforms.storage.s3.store import S3Store
+from transforms.storage.s3.uri import S3Uri
+from transforms.storage.store import DatasetStore, write_records
 
 RULES = QualityRules(balance=("domain",))
 
@@ -66,10 +66,10 @@ def batch_of(
     columns: dict[str, Any] = dict.fromkeys(COLUMNS, pa.array(texts, pa.string()))
     columns[VALIDATION] = pa.array(marks, pa.bool_())
     columns[balance_column(0)] = pa.array(domains, pa.string())
-    return Batch(unit, index, last, Piece(file, 0, 9), pa.table(columns), len(texts))
+    return Batch(unit, index, last, FileRange(file, 0, 9), pa.table(columns), len(texts))
 
 
-def measured(batch: Batch) -> Measured:
+def measured(batch: Batch) -> RowStats:
     return measure(batch.table, batch.table[VALIDATION], batch.piece.file, RULES.balance)
 
 
@@ -84,7 +84,7 @@ ROWS = st.lists(
 )
 
 
-def told(found: Measured) -> Any:
+def told(found: RowStats) -> Any:
     """Everything that can be told of it."""
     return parts_of_quality(found, RULES)
 
@@ -93,14 +93,14 @@ def told(found: Measured) -> Any:
 def test_it_does_not_matter_how_rows_are_batched(
     rows: list[tuple[str, bool, str | None, str]], size: int
 ) -> None:
-    def of(some: list[tuple[str, bool, str | None, str]]) -> list[Measured]:
+    def of(some: list[tuple[str, bool, str | None, str]]) -> list[RowStats]:
         return [measured(batch_of([t], [v], [d], file=f)) for t, v, d, f in some]
 
     parts = of(rows)
-    whole = told(together(parts))
-    groups = [together(parts[at : at + size]) for at in range(0, len(parts), size)]
-    assert told(together(groups[::-1])) == whole
-    assert told(of_text(to_text(together(parts)))) == whole
+    whole = told(merge_stats(parts))
+    groups = [merge_stats(parts[at : at + size]) for at in range(0, len(parts), size)]
+    assert told(merge_stats(groups[::-1])) == whole
+    assert told(from_text(to_text(merge_stats(parts)))) == whole
     by_file = Counter(file for *_, file in rows)
     found = {
         entry["value"]: entry["train"] + entry["validation"]
@@ -118,12 +118,12 @@ def test_it_does_not_matter_how_rows_are_batched(
 def test_a_part_that_counted_too_many_values_survives_its_record() -> None:
     many: Values = {str(n): (1, 0) for n in range(MOST_VALUES)}
     one: Values = {"one more": (0, 1)}
-    parts = [Measured({}, {"column domain": many}), Measured({}, {"column domain": one})]
-    assert of_text(to_text(parts[0])).values == parts[0].values
-    over = together(parts)
+    parts = [RowStats({}, {"column domain": many}), RowStats({}, {"column domain": one})]
+    assert from_text(to_text(parts[0])).values == parts[0].values
+    over = merge_stats(parts)
     assert over.values == {"column domain": None}
-    assert of_text(to_text(over)).values == {"column domain": None}
-    assert together((over, parts[1])).values == {"column domain": None}
+    assert from_text(to_text(over)).values == {"column domain": None}
+    assert merge_stats((over, parts[1])).values == {"column domain": None}
 
 
 def test_a_batch_with_more_values_than_are_counted() -> None:
@@ -171,8 +171,8 @@ def test_messages_are_as_long_as_their_contents() -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[LocalFolder]:
-    folder = LocalFolder(str(tmp_path / "out"))
+def folder(tmp_path: Path) -> Iterator[LocalStore]:
+    folder = LocalStore(str(tmp_path / "out"))
     with folder.claimed():
         yield folder
 
@@ -184,18 +184,18 @@ UNIT = (
 )
 
 
-def written(folder: Folder, *units: tuple[Batch, ...]) -> list[Shard]:
+def written(folder: DatasetStore, *units: tuple[Batch, ...]) -> list[Shard]:
     batches = [batch for unit in units for batch in unit]
     write = Write(folder, len(units), Shape(), RULES.balance)
     found = run(lambda p: {"shards": p | given_batches(batches) | write})["shards"]
     return sorted(found, key=lambda shard: (shard.unit, shard.split))
 
 
-def test_write_counts_its_rows_in_the_unit_s_record(folder: LocalFolder) -> None:
+def test_write_counts_its_rows_in_the_unit_s_record(folder: LocalStore) -> None:
     train, validation = written(folder, UNIT)
-    assert validation.measured == "" and without_counts(train) == replace(train, measured="")
-    found = told(of_text(train.measured))
-    assert found == told(together(measured(batch) for batch in UNIT))
+    assert validation.row_stats == "" and without_counts(train) == replace(train, row_stats="")
+    found = told(from_text(train.row_stats))
+    assert found == told(merge_stats(measured(batch) for batch in UNIT))
     assert found["balance"][2]["values"] == [
         {"value": "x", "train": 1, "validation": 2},
         {"value": "(none)", "train": 1, "validation": 0},
@@ -210,18 +210,18 @@ def test_write_counts_its_rows_in_the_unit_s_record(folder: LocalFolder) -> None
     assert stream.schema.names == list(COLUMNS)
 
 
-def test_many_batches_are_added_up_now_and_then(folder: LocalFolder) -> None:
+def test_many_batches_are_added_up_now_and_then(folder: LocalStore) -> None:
     many = [batch_of(["a" * n], [False], [None], n) for n in range(200)]
     train, _ = written(folder, (*many, batch_of([], [], [], 200, last=True)))
-    text = told(of_text(train.measured))["lengths"]["text"]
+    text = told(from_text(train.row_stats))["lengths"]["text"]
     assert (text["train"]["rows"], text["train"]["max"]) == (200, 199)
 
 
-def test_measure_adds_up_the_units(folder: LocalFolder) -> None:
+def test_measure_adds_up_the_units(folder: LocalStore) -> None:
     other = tuple(replace(batch, unit=1) for batch in UNIT)
     shards = written(folder, UNIT, other)
     (found,) = run(lambda p: {"": p | given_batches(shards) | Measure(RULES)})[""]
-    assert found == told(together([measured(batch) for batch in UNIT] * 2))
+    assert found == told(merge_stats([measured(batch) for batch in UNIT] * 2))
     assert found["lengths"]["text"]["train"]["rows"] == 4
     assert json.loads(json.dumps(found)) == found
 
@@ -231,12 +231,12 @@ def test_of_no_units_there_is_nothing_to_tell() -> None:
 
 
 class TestRecallRows:
-    def place(self, kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Folder:
+    def place(self, kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> DatasetStore:
         if kind == "local":
-            return LocalFolder(str(tmp_path / "out"))
+            return LocalStore(str(tmp_path / "out"))
         server: S3Server = request.getfixturevalue("s3_server")
         use_server(request.getfixturevalue("monkeypatch"), server)
-        return S3Folder(S3Place(request.getfixturevalue("bucket"), "sets/one"))
+        return S3Store(S3Uri(request.getfixturevalue("bucket"), "sets/one"))
 
     @pytest.mark.parametrize("kind", ["local", "s3"])
     def test_shards_are_read_back(
@@ -247,8 +247,8 @@ class TestRecallRows:
             units = [tuple(replace(batch, unit=n) for batch in UNIT) for n in range(3)]
             written(folder, *units)
             for unit in range(3):
-                record(folder, unit, "rejects", [])
-            rows = run(lambda p: {"": p | RecallRows(folder, (0, 2))})[""]
+                write_records(folder, unit, "rejects", [])
+            rows = run(lambda p: {"": p | ResumeRows(folder, (0, 2))})[""]
             assert sorted({batch.unit for batch in rows}) == [0, 2]
             for unit in (0, 2):
                 own = pa.concat_tables([batch.table for batch in rows if batch.unit == unit])
@@ -258,21 +258,21 @@ class TestRecallRows:
                 expected = {"a": False, "bb": False, "ccc": True, "dddd": True, "e": True}
                 assert found == expected
             assert {(batch.piece.file, batch.last) for batch in rows} == {("", False)}
-            assert run(lambda p: {"": p | RecallRows(folder, ())})[""] == []
+            assert run(lambda p: {"": p | ResumeRows(folder, ())})[""] == []
             with pytest.raises(VerificationFailed, match="gone"):
                 list(folder.chunks("train/data-00009-of-00003.arrow"))
 
-    def test_a_record_batch_each(self, folder: LocalFolder) -> None:
+    def test_a_record_batch_each(self, folder: LocalStore) -> None:
         texts = ["x" * 100] * 2500
         whole = batch_of(texts, [False] * 2500, [None] * 2500)
         written(folder, (whole, batch_of([], [], [], 1, last=True)))
-        record(folder, 0, "rejects", [])
-        rows = run(lambda p: {"": p | RecallRows(folder, (0,))})[""]
+        write_records(folder, 0, "rejects", [])
+        rows = run(lambda p: {"": p | ResumeRows(folder, (0,))})[""]
         assert [batch.table.num_rows for batch in rows] == [1000, 1000, 500]
         assert [batch.index for batch in rows] == [0, 1, 2]
 
     def test_the_finished_set_is_read_where_nothing_is_staged(self, tmp_path: Path) -> None:
-        folder = LocalFolder(str(tmp_path / "out"))
+        folder = LocalStore(str(tmp_path / "out"))
         put(tmp_path / "out" / "train" / "x.arrow", b"old")
         assert b"".join(folder.chunks("train/x.arrow")) == b"old"
         with folder.claimed():
@@ -356,9 +356,9 @@ class TestRuns:
             *("--too-long", "truncate-response", "--columns", columns, "--shard-size", "1MiB"),
             *("--direct_running_mode=in_memory", "--quiet", "--skip-upload"),
         ]
-        publish = LocalFolder.publish
+        publish = LocalStore.publish
 
-        def breaking(self: LocalFolder, temporary: Path, name: str, written: Written) -> None:
+        def breaking(self: LocalStore, temporary: Path, name: str, written: Written) -> None:
             if name.startswith("validation/data-00002"):
                 raise StorageError("the disk failed")
             publish(self, temporary, name, written)
@@ -366,7 +366,7 @@ class TestRuns:
         with quiet_process(monkeypatch):
             assert main([*words, "--output", str(tmp_path / "one")]) == 0
             with monkeypatch.context() as failing:
-                failing.setattr(LocalFolder, "publish", breaking)
+                failing.setattr(LocalStore, "publish", breaking)
                 assert main([*words, "--output", str(tmp_path / "two")]) == 5
             assert main([*words, "--resume", str(tmp_path / "two")]) == 0
         one, two = (

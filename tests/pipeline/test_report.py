@@ -21,13 +21,13 @@ from made_reports import MadeFiles, Page, at, made_files, made_manifest, made_pa
 from made_sets import local_set, s3_set, use_server
 from s3_servers import S3Server
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 from transforms.chat.segments import Marks, parts
 from transforms.errors import VerificationFailed
 from transforms.report import samples
 from transforms.report.elements import DISTANCE, NOTHING, SHARE, Figure, Table, number
 from transforms.report.headline import headlines
-from transforms.report.manifest_view import Told
+from transforms.report.manifest_view import ManifestView
 
 GSM8K = ("--dataset", "gsm8k/*.jsonl")
 PARTS = ("duplicates", "contamination", "truncated", "leakage", "lengths", "tokenizer", "balance")
@@ -409,7 +409,7 @@ class TestOfTheJob:
         again = prepare(done.output, "--output", page_file, verb="report")
         assert again.code == 0, again.err
         assert page_file.read_bytes() == own
-        for one in headlines(Told(done.manifest, "here")):
+        for one in headlines(ManifestView(done.manifest, "here")):
             assert one.name in done.out
             assert one.name in again.out
             assert f"| {one.name} |" in (done.output / "README.md").read_text()

@@ -17,14 +17,14 @@ from s3_servers import S3Server
 
 import pipeline.launch.job
 import transforms.steps.read
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.dataset.verify import verify
 from transforms.errors import StorageError
-from transforms.records import Batch, Unit, Written
+from transforms.records import Batch, WorkUnit, Written
 from transforms.steps.read import _ReadUnitFn
-from transforms.storage.local import LocalFolder
+from transforms.storage.local import LocalStore
 from transforms.storage.s3 import client as s3_client
-from transforms.storage.s3.store import S3Folder
+from transforms.storage.s3.store import S3Store
 from transforms.storage.s3.uri import S3Options
 
 UNITS = 4
@@ -63,7 +63,7 @@ def read_units(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     numbers: list[int] = []
     read = _ReadUnitFn._read
 
-    def noted(self: _ReadUnitFn, unit: Unit, *more: Any) -> Iterator[Batch]:
+    def noted(self: _ReadUnitFn, unit: WorkUnit, *more: Any) -> Iterator[Batch]:
         numbers.append(unit.number)
         return read(self, unit, *more)
 
@@ -86,8 +86,8 @@ def break_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
         monkeypatch.setattr(folder, "publish", broken)
 
-    breaking(LocalFolder)
-    breaking(S3Folder)
+    breaking(LocalStore)
+    breaking(S3Store)
 
     def begin(*names: str) -> None:
         fails.clear()
@@ -118,12 +118,12 @@ class TestOnS3:
         """The names of the shards that are put."""
         names: list[str] = []
 
-        def heard(request: Any, **_: object) -> None:
+        def on_bytes(request: Any, **_: object) -> None:
             path = request.url.split("?")[0]
             if request.method == "PUT" and path.endswith(".arrow"):
                 names.append("/".join(path.split("/")[-2:]))
 
-        s3_client.client_for(S3Options()).meta.events.register("before-send.s3", heard)
+        s3_client.client_for(S3Options()).meta.events.register("before-send.s3", on_bytes)
         return names
 
     @pytest.fixture

@@ -24,36 +24,36 @@ from transforms.chat.builtin_templates import chatml
 from transforms.conversations.field_mapping import FieldMapping
 from transforms.conversations.rules import ConversationRules
 from transforms.duplicates.positions import rows_of_piece
-from transforms.duplicates.row_reader import Surveyed
+from transforms.duplicates.row_reader import RowReader
 from transforms.errors import StorageError, VerificationFailed
 from transforms.formats import source_reader
 from transforms.formats.source_reader import Format, Source
 from transforms.leakage.prompts import PROMPTS_FILE, Prompts, prompts_of
 from transforms.options import QualityRules
-from transforms.records import VALIDATION, Batch, Column, Piece, Unit
+from transforms.records import VALIDATION, Batch, Column, FileRange, WorkUnit
 from transforms.split import SplitRule
 from transforms.steps.find_leaks import FindLeaks
-from transforms.steps.scan import Survey
-from transforms.storage.local import LocalFolder
+from transforms.steps.scan import Scan
+from transforms.storage.local import LocalStore
 from transforms.text.hashing import hash64
 
 ROWS = [("asked once", "a"), ("asked twice", "b"), ("asked twice", "b"), ("", "a"), ("asked", "c")]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[LocalFolder]:
-    folder = LocalFolder(str(tmp_path / "out"))
+def folder(tmp_path: Path) -> Iterator[LocalStore]:
+    folder = LocalStore(str(tmp_path / "out"))
     with folder.claimed():
         yield folder
 
 
-def looks(tmp_path: Path, files: Sequence[Sequence[tuple[str, str]]], **rules: Any) -> Surveyed:
+def looks(tmp_path: Path, files: Sequence[Sequence[tuple[str, str]]], **rules: Any) -> RowReader:
     """The first pass over a file for each unit."""
     for number, rows in enumerate(files):
         text = "".join(json.dumps({"q": q, "a": a}) + "\n" for q, a in rows)
         (tmp_path / f"{number}.jsonl").write_text(text, encoding="utf-8")
     columns = (Column("q", "string"), Column("a", "string"))
-    return Surveyed(
+    return RowReader(
         Source(f"{tmp_path}/", Format("json_lines"), columns),
         FieldMapping(("q",), ("a",)),
         ConversationRules(),
@@ -62,13 +62,13 @@ def looks(tmp_path: Path, files: Sequence[Sequence[tuple[str, str]]], **rules: A
     )
 
 
-def units(count: int) -> list[Unit]:
-    return [Unit(n, (Piece(f"{n}.jsonl", 0, 10**6),)) for n in range(count)]
+def units(count: int) -> list[WorkUnit]:
+    return [WorkUnit(n, (FileRange(f"{n}.jsonl", 0, 10**6),)) for n in range(count)]
 
 
-def survey(looks: Surveyed, folder: LocalFolder, count: int) -> list[tuple[int, int, bool]]:
+def survey(looks: RowReader, folder: LocalStore, count: int) -> list[tuple[int, int, bool]]:
     """(unit, row, is it a near copy) of every row that is left out."""
-    step = Survey(looks, folder, rows=2_000_000)  # several buckets
+    step = Scan(looks, folder, rows=2_000_000)  # several buckets
     found = run(lambda p: {"drops": p | beam.Create(units(count)) | step})["drops"]
     return sorted(
         (unit, int(row), drop.near)
@@ -79,30 +79,30 @@ def survey(looks: Surveyed, folder: LocalFolder, count: int) -> list[tuple[int, 
 
 class TestSurvey:
     def test_copies_in_any_unit_are_left_out_behind_the_first(
-        self, tmp_path: Path, folder: LocalFolder
+        self, tmp_path: Path, folder: LocalStore
     ) -> None:
         found = survey(looks(tmp_path, [ROWS, ROWS[:1], ROWS[1:2]]), folder, 3)
         # Row 4 of the first is a reject, and no copy of anything.
         assert found == [(0, 3, False), (1, 1, False), (2, 1, False)]
 
-    def test_near_copies_are_marked_as_such(self, tmp_path: Path, folder: LocalFolder) -> None:
+    def test_near_copies_are_marked_as_such(self, tmp_path: Path, folder: LocalStore) -> None:
         text = " ".join(f"word{n}" for n in range(60))
         rows = [("q", text), ("q", f"{text} more"), ("q", text), ("other", "text")]
         found = survey(looks(tmp_path, [rows], dedup="near"), folder, 1)
         assert {(row, near) for _, row, near in found} == {(2, True), (3, False)}
 
-    def test_off_leaves_out_nothing(self, tmp_path: Path, folder: LocalFolder) -> None:
+    def test_off_leaves_out_nothing(self, tmp_path: Path, folder: LocalStore) -> None:
         assert survey(looks(tmp_path, [ROWS], dedup="off"), folder, 1) == []
         assert folder.get_work(PROMPTS_FILE) is not None
 
     def test_with_nothing_to_look_at_nothing_is_read(
-        self, tmp_path: Path, folder: LocalFolder
+        self, tmp_path: Path, folder: LocalStore
     ) -> None:
-        rules = looks(tmp_path, [], dedup="off", looked_at=0.0)
+        rules = looks(tmp_path, [], dedup="off", leakage_sample_rate=0.0)
         assert survey(rules, folder, 2) == []
         assert folder.get_work(PROMPTS_FILE) is None
 
-    def test_the_validation_prompts_are_stored(self, tmp_path: Path, folder: LocalFolder) -> None:
+    def test_the_validation_prompts_are_stored(self, tmp_path: Path, folder: LocalStore) -> None:
         asked = [f"what is {n} and {n} and {n}" for n in range(300)]
         files = [[(q, "a") for q in asked[:200]], [(q, "a") for q in asked[100:]]]
         survey(looks(tmp_path, files), folder, 2)
@@ -110,10 +110,10 @@ class TestSurvey:
         expected = [prompt for prompt in asked if in_validation(prompt)]
         assert sorted(stored.ids.tolist()) == sorted(hash64(42, pa.array(expected)).tolist())
 
-    def test_each_unit_is_noted_for_progress(self, tmp_path: Path, folder: LocalFolder) -> None:
+    def test_each_unit_is_noted_for_progress(self, tmp_path: Path, folder: LocalStore) -> None:
         survey(looks(tmp_path, [ROWS] * 3), folder, 3)
         assert folder.reports() == []
-        assert folder.surveyed() == 3
+        assert folder.scanned() == 3
 
 
 TEXTS = st.sampled_from(["one", "two", "three", "", " ", None])
@@ -124,12 +124,12 @@ class TestAskedAlone:
     """Of a large Parquet source the instructions are read first, and few answers at all."""
 
     @staticmethod
-    def surveyed(folder: Path, looks: Surveyed, made: list[Unit], many_rows: int) -> list[Any]:
+    def scanned(folder: Path, looks: RowReader, made: list[WorkUnit], many_rows: int) -> list[Any]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("transforms.steps.scan.MANY_ROWS", many_rows)
-            target = LocalFolder(str(folder / f"out-{many_rows}"))
+            target = LocalStore(str(folder / f"out-{many_rows}"))
             with target.claimed():
-                step = Survey(looks, target, rows=500_000)  # several buckets
+                step = Scan(looks, target, rows=500_000)  # several buckets
                 found = run(lambda p: {"drops": p | beam.Create(made) | step})["drops"]
                 stored = Prompts.from_bytes(target.get_work(PROMPTS_FILE) or b"")
         drops: dict[int, np.ndarray] = {}
@@ -139,12 +139,12 @@ class TestAskedAlone:
         return [{unit: places.tolist() for unit, places in drops.items()}, stored.ids.tolist()]
 
     @staticmethod
-    def looks(folder: Path, files: Sequence[list[tuple[Any, Any]]], **rules: Any) -> Surveyed:
+    def looks(folder: Path, files: Sequence[list[tuple[Any, Any]]], **rules: Any) -> RowReader:
         schema = pa.schema([("q", pa.string()), ("a", pa.string())])
         for number, rows in enumerate(files):
             table = pa.Table.from_pylist([{"q": q, "a": a} for q, a in rows], schema)
             pq.write_table(table, folder / f"{number}.parquet", row_group_size=2)
-        return Surveyed(
+        return RowReader(
             Source(f"{folder}/", Format("parquet"), (Column("q", "string"), Column("a", "string"))),
             FieldMapping(("q",), ("a",)),
             ConversationRules(),
@@ -153,15 +153,15 @@ class TestAskedAlone:
         )
 
     @staticmethod
-    def units(files: Sequence[list[tuple[Any, Any]]]) -> list[Unit]:
+    def units(files: Sequence[list[tuple[Any, Any]]]) -> list[WorkUnit]:
         """Two units; the first row group of a file belongs to another piece than the rest."""
         pieces = [
-            Piece(f"{number}.parquet", *place)
+            FileRange(f"{number}.parquet", *place)
             for number, rows in enumerate(files)
             for place in ((0, 1), (1, (len(rows) + 1) // 2))
         ]
         half = len(pieces) // 2
-        return [Unit(0, tuple(pieces[:half])), Unit(1, tuple(pieces[half:]))]
+        return [WorkUnit(0, tuple(pieces[:half])), WorkUnit(1, tuple(pieces[half:]))]
 
     @settings(max_examples=15, deadline=None)
     @given(st.lists(FILES, min_size=1, max_size=3))
@@ -171,8 +171,8 @@ class TestAskedAlone:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             looks, made = self.looks(folder, files), self.units(files)
-            drops, prompts = self.surveyed(folder, looks, made, many_rows=10**9)
-            again, more = self.surveyed(folder, looks, made, many_rows=0)
+            drops, prompts = self.scanned(folder, looks, made, many_rows=10**9)
+            again, more = self.scanned(folder, looks, made, many_rows=0)
         assert again == drops
         # Prompts of rows whose answer is no good are looked for, too, and no row has them.
         assert set(prompts) <= set(more)
@@ -185,7 +185,9 @@ class TestAskedAlone:
         read: list[int] = []
         original = source_reader.read
 
-        def reading(path: str, form: Format, piece: Piece, columns: Sequence[Column], *more: Any):
+        def reading(
+            path: str, form: Format, piece: FileRange, columns: Sequence[Column], *more: Any
+        ):
             for rows in original(path, form, piece, columns, *more):
                 if len(columns) > 1:
                     read.append(rows.table.num_rows)
@@ -193,18 +195,18 @@ class TestAskedAlone:
 
         monkeypatch.setattr(source_reader, "read", reading)
         looks = self.looks(tmp_path, files)
-        drops, _ = self.surveyed(tmp_path, looks, self.units(files), many_rows=0)
+        drops, _ = self.scanned(tmp_path, looks, self.units(files), many_rows=0)
         assert drops == {1: [(1 << 40) + 4]}  # row 4 of the second piece
         assert sum(read) == 4  # two row groups
 
     @pytest.mark.parametrize("dedup", ["exact", "near"])
     def test_what_is_flattened_has_no_other_readers(
-        self, tmp_path: Path, folder: LocalFolder, dedup: str
+        self, tmp_path: Path, folder: LocalStore, dedup: str
     ) -> None:
         """Flink and Spark refuse a graph in which it has (Beam 2.70)."""
         pipeline = beam.Pipeline()
-        step = Survey(self.looks(tmp_path, [], dedup=dedup), folder, rows=500_000)
-        _ = pipeline | beam.Create([Unit(0, ())]) | step
+        step = Scan(self.looks(tmp_path, [], dedup=dedup), folder, rows=500_000)
+        _ = pipeline | beam.Create([WorkUnit(0, ())]) | step
         graph = pipeline.to_runner_api().components.transforms.values()
         steps = [step for step in graph if not step.subtransforms]
         readers = Counter(source for step in steps for source in step.inputs.values())
@@ -217,22 +219,24 @@ class TestAskedAlone:
         self, tmp_path: Path
     ) -> None:
         looks = self.looks(tmp_path, [])
-        assert looks.can_ask_alone
-        assert not replace(looks, quality=QualityRules(dedup="near")).can_ask_alone
-        assert not replace(looks, mapping=replace(looks.mapping, inline=True)).can_ask_alone
+        assert looks.can_read_prompts_alone
+        assert not replace(looks, quality=QualityRules(dedup="near")).can_read_prompts_alone
+        assert not replace(
+            looks, mapping=replace(looks.mapping, inline=True)
+        ).can_read_prompts_alone
         source = replace(looks.source, form=Format("json_lines"))
-        assert not replace(looks, source=source).can_ask_alone
+        assert not replace(looks, source=source).can_read_prompts_alone
 
 
 def kept(prompts: Sequence[str], validation: Sequence[bool], unit: int = 0) -> Batch:
     rows = pa.table({"instruction": prompts, VALIDATION: validation})
-    return Batch(unit, 0, False, Piece("a", 0, 0), rows, len(prompts))
+    return Batch(unit, 0, False, FileRange("a", 0, 0), rows, len(prompts))
 
 
 class TestFindLeaks:
     STEP = FindLeaks(None, chatml().template, SplitRule(0.1, 42))  # type: ignore[arg-type]
 
-    def found(self, folder: LocalFolder, *batches: Batch, **more: Any) -> dict[str, Any]:
+    def found(self, folder: LocalStore, *batches: Batch, **more: Any) -> dict[str, Any]:
         step = replace(self.STEP, folder=folder, **more)
         half = len(batches) // 2
 
@@ -247,11 +251,11 @@ class TestFindLeaks:
         return part["leakage"]
 
     @staticmethod
-    def store(folder: LocalFolder, *prompts: str) -> None:
+    def store(folder: LocalStore, *prompts: str) -> None:
         values = pa.array(prompts, pa.string())
         folder.put_work(PROMPTS_FILE, prompts_of(values, hash64(42, values)).to_bytes())
 
-    def test_leaks_are_found_across_batches(self, folder: LocalFolder) -> None:
+    def test_leaks_are_found_across_batches(self, folder: LocalStore) -> None:
         prompt = "one two three four five six seven eight nine ten eleven twelve"
         self.store(folder, prompt, "something else that is asked")
         found = self.found(
@@ -262,7 +266,7 @@ class TestFindLeaks:
         assert (found["checked"], found["rows"], found["exact"]) == (2, 1, 0)
         assert found["examples"][0]["train"] == f"{prompt} thirteen"
 
-    def test_equal_prompts_in_both_splits_fail_the_job(self, folder: LocalFolder) -> None:
+    def test_equal_prompts_in_both_splits_fail_the_job(self, folder: LocalStore) -> None:
         self.store(folder, "one two three")
         batch = kept(["one two three", "one  two three"], [True, False])
         found = self.found(folder, batch, split=SplitRule(0.1, 42, "group"))
@@ -271,10 +275,10 @@ class TestFindLeaks:
         assert isinstance(error, VerificationFailed)
         assert "the very prompt of a training row, such as 'one two three'" in str(error)
 
-    def test_without_rows_there_are_figures(self, folder: LocalFolder) -> None:
+    def test_without_rows_there_are_figures(self, folder: LocalStore) -> None:
         assert self.found(folder, kept(["a"], [True]), looks=False)["checked"] == 0
 
-    def test_prompts_that_are_gone_are_an_error(self, folder: LocalFolder) -> None:
+    def test_prompts_that_are_gone_are_an_error(self, folder: LocalStore) -> None:
         batch = kept(["a"], [True])
         error = error_of(lambda p: (p | beam.Create([batch]),) | replace(self.STEP, folder=folder))
         assert isinstance(error, StorageError)

@@ -48,16 +48,16 @@ from transforms.errors import (
 from transforms.formats.source_reader import Source
 from transforms.quality.gates import Gates
 from transforms.records import (
-    ASKED,
-    ASKED_KEY,
+    PROMPT,
+    PROMPT_KEY,
     REJECTS,
     ROW,
     VALIDATION,
     Batch,
     Column,
-    Piece,
+    FileRange,
     Shard,
-    Unit,
+    WorkUnit,
     rejects_table,
 )
 from transforms.split import SplitRule
@@ -65,25 +65,25 @@ from transforms.steps.coders import BatchCoder
 from transforms.steps.commit import Commit
 from transforms.steps.normalize import Normalize
 from transforms.steps.partition import Partition
-from transforms.steps.read import Read, Units
+from transforms.steps.read import Read, WorkUnits
 from transforms.steps.render import REJECTED, Render
 from transforms.steps.write import Write, WriteRejects
-from transforms.storage.local import LocalFolder
+from transforms.storage.local import LocalStore
 from transforms.text.hashing import hash64
 from transforms.text.normalization import normalise_keys
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Any:
-    folder = LocalFolder(str(tmp_path / "out"))
+    folder = LocalStore(str(tmp_path / "out"))
     with folder.claimed():
         yield folder
 
 
-def work(pipeline: beam.Pipeline, *units: Unit, drops: Sequence[tuple[int, Drop]] = ()) -> Any:
+def work(pipeline: beam.Pipeline, *units: WorkUnit, drops: Sequence[tuple[int, Drop]] = ()) -> Any:
     """What Read is given: units, and what to leave out of them."""
     given = beam.Create(drops, reshuffle=False).with_output_types(tuple[int, Drop])
-    return pipeline | Units(units), pipeline | "Drops" >> given
+    return pipeline | WorkUnits(units), pipeline | "Drops" >> given
 
 
 class TestRead:
@@ -97,7 +97,7 @@ class TestRead:
         return Source(f"{tmp_path}/", JSON_LINES, (Column("a", "string"), Column("q", "string")))
 
     @staticmethod
-    def read(source: Source, units: Sequence[Unit], batch_bytes: int) -> list[Batch]:
+    def read(source: Source, units: Sequence[WorkUnit], batch_bytes: int) -> list[Batch]:
         read = Read(source, batch_bytes=batch_bytes)
         found = run(lambda p: {"read": work(p, *units) | read})["read"]
         return sorted(found, key=lambda batch: (batch.unit, batch.index))
@@ -105,11 +105,11 @@ class TestRead:
     @pytest.mark.parametrize("batch_bytes", [1, 100, 2**20])
     def test_units_become_batches_with_their_place(self, source: Source, batch_bytes: int) -> None:
         pieces = [
-            Piece("data.jsonl", 0, 120),
-            Piece("data.jsonl", 120, Path(source.path("data.jsonl")).stat().st_size),
-            Piece("more.jsonl", 0, 40),
+            FileRange("data.jsonl", 0, 120),
+            FileRange("data.jsonl", 120, Path(source.path("data.jsonl")).stat().st_size),
+            FileRange("more.jsonl", 0, 40),
         ]
-        units = [Unit(0, tuple(pieces[:1])), Unit(1, tuple(pieces[1:]))]
+        units = [WorkUnit(0, tuple(pieces[:1])), WorkUnit(1, tuple(pieces[1:]))]
         batches = self.read(source, units, batch_bytes)
         rows: list[dict[str, Any]] = []
         for unit in units:
@@ -129,7 +129,7 @@ class TestRead:
         assert len(batches) >= {1: len(rows) + 2, 100: 6, 2**20: 5}[batch_bytes]
 
     def test_a_piece_stops_at_its_limit(self, source: Source) -> None:
-        batches = self.read(source, [Unit(0, (Piece("data.jsonl", 0, 9999, 3),))], 64)
+        batches = self.read(source, [WorkUnit(0, (FileRange("data.jsonl", 0, 9999, 3),))], 64)
         assert [row["q"] for b in batches for row in b.table.to_pylist()] == [
             f"question {n}" for n in range(3)
         ]
@@ -139,21 +139,21 @@ class TestRead:
     def test_rows_to_leave_out_are_left_out_and_counted(
         self, source: Source, batch_bytes: int
     ) -> None:
-        pieces = (Piece("data.jsonl", 0, 9999), Piece("more.jsonl", 0, 40))
+        pieces = (FileRange("data.jsonl", 0, 9999), FileRange("more.jsonl", 0, 40))
         exact, near = (
             b"".join(place_of(piece, np.array([row])).tobytes() for piece, row in rows)
             for rows in (((0, 2), (0, 9), (1, 1)), ((0, 3), (0, 9)))  # of both kinds: exact
         )
         drops = [(0, Drop(near, near=True)), (0, Drop(exact)), (7, Drop(exact))]
         read = Read(source, batch_bytes=batch_bytes)
-        batches = run(lambda p: {"read": work(p, Unit(0, pieces), drops=drops) | read})["read"]
+        batches = run(lambda p: {"read": work(p, WorkUnit(0, pieces), drops=drops) | read})["read"]
         rows = [row["q"] for b in batches for row in b.table.to_pylist()]
         assert sorted(rows) == sorted(f"question {n}" for n in range(11) if n not in (1, 2, 8))
         assert sum(b.read for b in batches) == 12
         assert [sum(b.duplicates[kind] for b in batches) for kind in (0, 1)] == [3, 1]
 
     def test_finished_units_are_not_read(self, source: Source) -> None:
-        units = [Unit(number, (Piece("more.jsonl", 0, 40),)) for number in range(6)]
+        units = [WorkUnit(number, (FileRange("more.jsonl", 0, 40),)) for number in range(6)]
         read = Read(source, finished=[(0, 2), (4, 5)])
         batches = run(lambda p: {"read": work(p, *units) | read})["read"]
         assert sorted({batch.unit for batch in batches}) == [2, 3, 5]
@@ -162,7 +162,7 @@ class TestRead:
         self, source: Source, tmp_path: Path
     ) -> None:
         (tmp_path / "data.jsonl").write_text('{"q": "Q", "a": "A"}\n{broken\n[1]\n{"q": 5}\n')
-        batches = self.read(source, [Unit(0, (Piece("data.jsonl", 0, 9999),))], 2**20)
+        batches = self.read(source, [WorkUnit(0, (FileRange("data.jsonl", 0, 9999),))], 2**20)
         rejects = [row for b in batches if b.rejects is not None for row in b.rejects.to_pylist()]
         assert [(row["row"], row["code"]) for row in rejects] == [
             (2, "broken-json"),
@@ -173,7 +173,7 @@ class TestRead:
 
     def test_a_file_that_is_gone_is_the_user_s_error(self, source: Source, tmp_path: Path) -> None:
         (tmp_path / "data.jsonl").unlink()
-        error = error_of(lambda p: work(p, Unit(0, (PIECE,))) | Read(source))
+        error = error_of(lambda p: work(p, WorkUnit(0, (PIECE,))) | Read(source))
         assert isinstance(error, BadInput)
         assert str(error) == f"{tmp_path}/data.jsonl is not there (any more); plan again"
 
@@ -288,11 +288,11 @@ class TestPartition:
         cells = {"instruction": self.PROMPTS, "response": [f"R{n}" for n in range(200)]}
         batch = a_batch(pa.table({**cells, **columns}))
         (found,) = run(lambda p: {"x": p | given_batches([batch]) | Partition(rule)})["x"]
-        asked = found.table[ASKED].to_pylist()
+        asked = found.table[PROMPT].to_pylist()
         assert asked == found.table["instruction"].to_pylist()
         keys = hash64(rule.seed, normalise_keys(pa.array(asked)))
-        assert found.table[ASKED_KEY].to_pylist() == keys.tolist()
-        names = ["instruction", "response", ASKED_KEY, VALIDATION, ASKED]
+        assert found.table[PROMPT_KEY].to_pylist() == keys.tolist()
+        names = ["instruction", "response", PROMPT_KEY, VALIDATION, PROMPT]
         assert found.table.column_names == names
         places = [int(response[1:]) for response in found.table["response"].to_pylist()]
         assert found.table["instruction"].to_pylist() == [self.PROMPTS[n] for n in places]
@@ -319,7 +319,7 @@ class TestPartition:
 
 class TestWrite:
     @staticmethod
-    def write(folder: LocalFolder, batches: Sequence[Batch], of: int = 2) -> list[Shard]:
+    def write(folder: LocalStore, batches: Sequence[Batch], of: int = 2) -> list[Shard]:
         return run(lambda p: {"x": p | given_batches(batches) | Write(folder, of)})["x"]
 
     BATCHES = (
@@ -330,7 +330,7 @@ class TestWrite:
         marked([], [], index=1, unit=0, last=True),
     )
 
-    def test_a_unit_becomes_one_file_a_split(self, folder: LocalFolder) -> None:
+    def test_a_unit_becomes_one_file_a_split(self, folder: LocalStore) -> None:
         shards = {(s.split, s.unit): s for s in self.write(folder, self.BATCHES)}
         assert {place: (s.path, s.rows, s.read) for place, s in shards.items()} == {
             ("train", 0): ("train/data-00000-of-00002.arrow", 0, 1),
@@ -346,26 +346,26 @@ class TestWrite:
             table = pa.ipc.open_stream(data).read_all()
             assert table.to_pydict() == dict.fromkeys(COLUMNS, texts[place])
 
-    def test_units_are_reported_when_they_are_finished(self, folder: LocalFolder) -> None:
+    def test_units_are_reported_when_they_are_finished(self, folder: LocalStore) -> None:
         shards = self.write(folder, self.BATCHES)
         reports = sorted(folder.reports(), key=lambda report: report["rows"])
         assert [report["rows"] for report in reports] == [1, 6]
         assert sum(report["bytes"] for report in reports) == sum(s.bytes for s in shards)
 
-    def test_a_repeated_unit_gives_the_same_files_and_records(self, folder: LocalFolder) -> None:
+    def test_a_repeated_unit_gives_the_same_files_and_records(self, folder: LocalStore) -> None:
         first = self.write(folder, self.BATCHES)
         files = {s.path: (folder.staging / s.path).read_bytes() for s in first}
         assert self.write(folder, self.BATCHES) == first
         assert {s.path: (folder.staging / s.path).read_bytes() for s in first} == files
 
-    def test_validation_rows_among_training_rows_are_an_error(self, folder: LocalFolder) -> None:
+    def test_validation_rows_among_training_rows_are_an_error(self, folder: LocalStore) -> None:
         batch = marked(["a", "b", "c"], [False, True, False])
         error = error_of(lambda p: p | given_batches([batch]) | Write(folder, 2))
         assert isinstance(error, VerificationFailed)
         assert "training rows first" in str(error)
 
     def test_units_are_published_beside_the_next_ones_work_but_reported_at_the_end(
-        self, folder: LocalFolder
+        self, folder: LocalStore
     ) -> None:
         batches = [
             batch
@@ -383,12 +383,12 @@ class TestWrite:
         ]
 
     def test_a_file_that_cannot_be_published_fails_the_bundle(
-        self, folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
+        self, folder: LocalStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def full(*_: object) -> None:
             raise StorageError("no space left")
 
-        monkeypatch.setattr(LocalFolder, "publish", full)
+        monkeypatch.setattr(LocalStore, "publish", full)
         error = error_of(lambda p: p | given_batches(self.BATCHES) | Write(folder, 2))
         assert isinstance(error, StorageError)
 
@@ -404,7 +404,7 @@ class TestWrite:
         ],
     )
     def test_batches_out_of_order_are_an_error(
-        self, folder: LocalFolder, places: list[tuple[int, int]], message: str
+        self, folder: LocalStore, places: list[tuple[int, int]], message: str
     ) -> None:
         batches = [marked(["a"], [False], unit=unit, index=index) for unit, index in places]
         error = error_of(lambda p: p | given_batches(batches) | Write(folder, 2))
@@ -426,9 +426,9 @@ class TestWriteRejects:
         return replace(a_batch(rejects_table(rows), **more), read=read)
 
     def test_rejects_become_lines_with_file_and_row_in_the_file(
-        self, folder: LocalFolder, source: Source
+        self, folder: LocalStore, source: Source
     ) -> None:
-        second = Piece("data.jsonl", 40, 80)
+        second = FileRange("data.jsonl", 40, 80)
         batches = [
             replace(
                 self.rejected([(1, "empty-response", "é"), (2, "broken-json", "{")], 5, unit=3),
@@ -460,7 +460,7 @@ class TestWriteRejects:
         )
 
     def test_a_unit_without_rejects_writes_no_file_but_a_record(
-        self, folder: LocalFolder, source: Source
+        self, folder: LocalStore, source: Source
     ) -> None:
         batches = [self.rejected([], 4), self.rejected([], 0, index=1, last=True)]
         (shard,) = run(
@@ -469,7 +469,7 @@ class TestWriteRejects:
         assert shard == Shard(0, "rejects", "", 0, 4, 0, "")
         assert not (folder.staging / "rejects").exists()
 
-    def test_batches_out_of_order_are_an_error(self, folder: LocalFolder, source: Source) -> None:
+    def test_batches_out_of_order_are_an_error(self, folder: LocalStore, source: Source) -> None:
         batches = [self.rejected([], 1), self.rejected([], 1, index=2)]
         error = error_of(lambda p: p | given_batches(batches) | WriteRejects(folder, 9, source))
         assert isinstance(error, VerificationFailed)
@@ -477,7 +477,7 @@ class TestWriteRejects:
 
 def found(pipeline: beam.Pipeline, shards: list[Shard]) -> tuple[Any, Any]:
     """What Commit is given: the shards, and what was measured."""
-    measured = pipeline | "Measured" >> beam.Create([{"some": 1}, {"more": 2}])
+    measured = pipeline | "RowStats" >> beam.Create([{"some": 1}, {"more": 2}])
     return pipeline | "Shards" >> beam.Create(shards), measured  # any number of parts
 
 
@@ -493,14 +493,14 @@ class TestCommit:
     )
 
     @staticmethod
-    def shards(folder: LocalFolder) -> list[Shard]:
+    def shards(folder: LocalStore) -> list[Shard]:
         rejects = [Shard(unit, "rejects", "", 0, read, 0, "") for unit, read in ((0, 1), (1, 6))]
         return [*rejects, *TestWrite.write(folder, TestWrite.BATCHES)]
 
-    def shards_that_add_up(self, folder: LocalFolder) -> list[Shard]:
+    def shards_that_add_up(self, folder: LocalStore) -> list[Shard]:
         return [replace(s, read=4) if s.unit == 1 else s for s in self.shards(folder)]
 
-    def test_the_set_is_in_place_and_its_counts_come_once(self, folder: LocalFolder) -> None:
+    def test_the_set_is_in_place_and_its_counts_come_once(self, folder: LocalStore) -> None:
         shards = self.shards_that_add_up(folder)
         commit = Commit(folder, 2, self.CONTENTS)
         (counts,) = run(lambda p: {"x": found(p, shards) | commit})["x"]
@@ -512,20 +512,20 @@ class TestCommit:
         assert loaded["train"]["text"] == ["a", "c", "d"]
         assert loaded["validation"]["text"] == ["x", "b"]
 
-    def test_shards_of_a_repeated_bundle_count_once(self, folder: LocalFolder) -> None:
+    def test_shards_of_a_repeated_bundle_count_once(self, folder: LocalStore) -> None:
         shards = self.shards_that_add_up(folder)
         commit = Commit(folder, 2, self.CONTENTS)
         (counts,) = run(lambda p: {"x": found(p, [*shards, *shards]) | commit})["x"]
         assert counts["read"] == 5
 
-    def test_rows_that_went_missing_fail_the_job(self, folder: LocalFolder) -> None:
+    def test_rows_that_went_missing_fail_the_job(self, folder: LocalStore) -> None:
         shards = self.shards(folder)
         error = error_of(lambda p: found(p, shards) | Commit(folder, 2, self.CONTENTS))
         assert isinstance(error, VerificationFailed)
         assert "unit 1 read 6 rows and placed 4" in str(error)
         assert not Path(folder.path).exists()
 
-    def test_a_shard_that_went_missing_fails_the_job(self, folder: LocalFolder) -> None:
+    def test_a_shard_that_went_missing_fails_the_job(self, folder: LocalStore) -> None:
         shards = self.shards_that_add_up(folder)[:-1]
         error = error_of(lambda p: found(p, shards) | Commit(folder, 2, self.CONTENTS))
         assert isinstance(error, VerificationFailed)
@@ -539,7 +539,7 @@ class TestBatchCoder:
     @given(
         place=st.tuples(st.integers(0, 2**40), st.integers(0, 2**40), st.booleans()),
         piece=st.builds(
-            Piece,
+            FileRange,
             st.text(),
             st.integers(0, 2**60),
             st.integers(0, 2**60),
@@ -553,7 +553,7 @@ class TestBatchCoder:
     def test_what_is_decoded_equals_what_was_encoded(
         self,
         place: tuple[int, int, bool],
-        piece: Piece,
+        piece: FileRange,
         column: list[str | None],
         start: int,
         read: int,

@@ -11,9 +11,9 @@ import transforms.steps.read
 from pipeline.launch.job import run
 from pipeline.planning.plan import make_plan
 from pipeline.request import Request
-from transforms.records import Piece, Unit
-from transforms.steps.read import StoredUnits
-from transforms.storage.local import LocalFolder
+from transforms.records import FileRange, WorkUnit
+from transforms.steps.read import StoredWorkUnits
+from transforms.storage.local import LocalStore
 
 
 @pytest.fixture
@@ -31,10 +31,10 @@ def rows_file(folder: Path) -> Path:
 
 
 def test_units_come_back_as_they_were_stored(tmp_path: Path, few_inline: None) -> None:
-    folder = LocalFolder(str(tmp_path / "out"))
-    units = [Unit(n, (Piece(f"f{n}", n, n + 1, None if n % 2 else n),)) for n in range(5)]
+    folder = LocalStore(str(tmp_path / "out"))
+    units = [WorkUnit(n, (FileRange(f"f{n}", n, n + 1, None if n % 2 else n),)) for n in range(5)]
     with folder.claimed():
-        stored = StoredUnits.store(folder, units)
+        stored = StoredWorkUnits.written(folder, units)
         assert len(stored.parts) == 3
         assert [unit for part in stored.parts for unit in stored.load(part)] == units
 
@@ -59,8 +59,8 @@ def test_a_stored_plan_gives_the_same_set_as_an_inline_one(
 def test_a_large_plan_leaves_the_graph_small(tmp_path: Path) -> None:
     asked = Request(dataset=str(rows_file(tmp_path)), output=str(tmp_path / "out"))
     plan = make_plan(asked)
-    folder = LocalFolder(str(tmp_path / "out"))
+    folder = LocalStore(str(tmp_path / "out"))
     graph = beam.Pipeline()
     contents = pipeline.launch.job._contents(plan, asked, "Test")
-    pipeline.launch.graph.assemble(graph, plan, StoredUnits(folder, 100_000), folder, contents)
+    pipeline.launch.graph.assemble(graph, plan, StoredWorkUnits(folder, 100_000), folder, contents)
     assert len(graph.to_runner_api().SerializeToString()) < 2**20

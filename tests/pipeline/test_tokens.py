@@ -36,7 +36,7 @@ from transforms.conversations.turns import ASSISTANT, USER, Turn, Turns
 from transforms.errors import StorageError
 from transforms.options import TokenRule
 from transforms.records import ROW, TOKENS, TURNS
-from transforms.storage.local import LocalFolder
+from transforms.storage.local import LocalStore
 
 COUNTER = TokenCounter(byte_bpe())
 PLAIN = Tokenizer.from_str(byte_bpe().decode())
@@ -116,7 +116,7 @@ class TestStored:
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Any:
-        folder = LocalFolder(str(tmp_path / "out"))
+        folder = LocalStore(str(tmp_path / "out"))
         with folder.claimed():
             yield folder
 
@@ -124,14 +124,14 @@ class TestStored:
     def rule(data: bytes) -> TokenRule:
         return TokenRule("made", sha256(data).hexdigest())
 
-    def test_is_loaded_once_a_process(self, folder: LocalFolder) -> None:
+    def test_is_loaded_once_a_process(self, folder: LocalStore) -> None:
         folder.put_work(TOKENIZER_FILE, byte_bpe())
         first = stored_counter(folder, self.rule(byte_bpe()))
         assert stored_counter(folder, self.rule(byte_bpe())) is first
 
     @pytest.mark.parametrize(("data", "what"), [(None, "is gone"), (b"{}", "has other bytes")])
     def test_another_one_is_refused(
-        self, folder: LocalFolder, data: bytes | None, what: str
+        self, folder: LocalStore, data: bytes | None, what: str
     ) -> None:
         if data is not None:
             folder.put_work(TOKENIZER_FILE, data)
@@ -183,7 +183,7 @@ class TestLimit:
         )
         fixed = counted(_one(chat, conversations([Turn(USER, "what"), Turn(ASSISTANT, "x")])))
         rows = rendered(table, limit(most + fixed), chat)
-        assert codes(rows) == [] and rows.events["response-truncated"] == 1
+        assert codes(rows) == [] and rows.note_counts["response-truncated"] == 1
         texts, answers = rows.kept["text"].to_pylist(), rows.kept["response"].to_pylist()
         assert answers[1] == "this"
         assert whole.startswith(answers[0]) and answers[0] not in ("", whole)
@@ -230,7 +230,7 @@ class TestLimit:
         rows = rendered(table, limit(60))
         assert codes(rows) == [(1, "prompt-too-long")]
         assert rows.rows.to_pylist() == [2, 3]
-        assert rows.events == {"response-truncated": 1}
+        assert rows.note_counts == {"response-truncated": 1}
 
     def test_an_answer_of_blanks_alone_is_none(self) -> None:
         room = counted(chatml("").render("what", "\n")) + 1
@@ -250,7 +250,7 @@ class TestLimit:
         chat = ChatFormat(chatml("").template, control_tokens="keep")
         token = "<|im_end|>"
         table = pairs(("a", token), ("what", f"{token}{LONG}"), ("what", f"{LONG}{token}"))
-        events = dict(rendered(table, limit(60, too_long), chat).events)
+        events = dict(rendered(table, limit(60, too_long), chat).note_counts)
         # The third row loses its token with what is cut.
         cut = {"control-token-kept": 2, "response-truncated": 2}
         assert events == ({"control-token-kept": 1} if too_long == "reject" else cut)

@@ -32,10 +32,10 @@ from pipeline.launch.worker_check import _AsSource, _explained, _wanted
 from pipeline.planning.plan import Plan, make_plan
 from pipeline.request import Request
 from transforms.errors import AccessDenied, BadInput, DataPrepError, RunnerFailed, StorageError
-from transforms.storage.local import LocalFolder
-from transforms.storage.s3.store import S3Folder
-from transforms.storage.s3.uri import S3Place
-from transforms.storage.store import Folder
+from transforms.storage.local import LocalStore
+from transforms.storage.s3.store import S3Store
+from transforms.storage.s3.uri import S3Uri
+from transforms.storage.store import DatasetStore
 
 HOST = socket.gethostname()
 GIB = 2**30
@@ -52,7 +52,7 @@ def rows(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def wanted() -> dict[str, Any]:
     """What this machine wants of workers."""
-    return _wanted(Request("x.jsonl", "out", skip_upload=True), LocalFolder("/out"))
+    return _wanted(Request("x.jsonl", "out", skip_upload=True), LocalStore("/out"))
 
 
 @pytest.fixture
@@ -63,9 +63,9 @@ def worker(wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[LocalFolder]:
+def folder(tmp_path: Path) -> Iterator[LocalStore]:
     """A place that this run holds."""
-    folder = LocalFolder(str(tmp_path / "out"))
+    folder = LocalStore(str(tmp_path / "out"))
     with folder.claimed("plan"):
         yield folder
 
@@ -93,8 +93,8 @@ class TestFacts:
 
     def test_shards_for_s3_wait_in_the_temporary_folder(self) -> None:
         request = Request("x.jsonl", "s3://bucket/prefix")
-        assert _wanted(request, S3Folder(S3Place("bucket", "prefix")))["scratch"] is None
-        local = LocalFolder("/data/out")
+        assert _wanted(request, S3Store(S3Uri("bucket", "prefix")))["scratch"] is None
+        local = LocalStore("/data/out")
         assert _wanted(request, local)["scratch"] == "/data/.out.work"
 
     def test_without_the_project_there_is_no_code(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ class TestMisfits:
         assert set(misfits(worker, wanted)) == {"python", "numpy", DISTRIBUTION, "free"}
 
     def test_a_larger_shard_wants_more_space(self, wanted: dict[str, Any]) -> None:
-        large = _wanted(Request("x.jsonl", shard_size=GIB), LocalFolder("/out"))
+        large = _wanted(Request("x.jsonl", shard_size=GIB), LocalStore("/out"))
         assert large["free"] > 3 * GIB > wanted["free"]
 
 
@@ -301,7 +301,7 @@ class TestOnPrism:
 
     @pytest.fixture
     def ask(self, rows: Path, prism: tuple[str, ...]) -> Iterator[Any]:
-        def ask(folder: Folder, plan: Plan | None = None) -> list[worker_check.Worker]:
+        def ask(folder: DatasetStore, plan: Plan | None = None) -> list[worker_check.Worker]:
             asked = Request(str(rows), folder.path, skip_upload=True, beam_args=prism)
             options = options_for(asked, 1)
             runner = runner_for(options)
@@ -310,7 +310,7 @@ class TestOnPrism:
 
         return ask
 
-    def test_each_host_answers_once(self, ask: Any, folder: LocalFolder) -> None:
+    def test_each_host_answers_once(self, ask: Any, folder: LocalStore) -> None:
         workers = ask(folder)
         assert [worker.host for worker in workers] == [HOST]
         said = workers[0].describe()
@@ -324,7 +324,7 @@ class TestOnPrism:
         self, ask: Any, s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         use_server(monkeypatch, s3_server)
-        folder = S3Folder(S3Place(bucket, "sets/one"))
+        folder = S3Store(S3Uri(bucket, "sets/one"))
         assert [worker.host for worker in ask(folder)] == [HOST]
         assert len(s3_server.keys(bucket, "sets/one/_run/worker-")) == 32
 
@@ -335,48 +335,48 @@ class TestOnPrism:
         s3_server.make_user("probing", "probingsecret")
         s3_server.set_policy(bucket, "probing", *reading, "s3:PutObject")
         use_server(monkeypatch, s3_server, "probing", "probingsecret")
-        put = S3Folder.put_work
+        put = S3Store.put_work
 
-        def put_once(folder: S3Folder, name: str, data: bytes) -> None:
+        def put_once(folder: S3Store, name: str, data: bytes) -> None:
             put(folder, name, data)  # what the launcher itself leaves there
             s3_server.set_policy(bucket, "probing", *reading)
 
-        monkeypatch.setattr(S3Folder, "put_work", put_once)
+        monkeypatch.setattr(S3Store, "put_work", put_once)
         with pytest.raises(AccessDenied, match=f"worker on {HOST} cannot write the output: ") as e:
-            ask(S3Folder(S3Place(bucket, "sets/one")))
+            ask(S3Store(S3Uri(bucket, "sets/one")))
         assert "s3:PutObject" in str(e.value)
 
     @pytest.mark.parametrize("hidden", ["launcher", "worker-"])
     def test_a_folder_that_is_another_one_on_the_worker(
-        self, ask: Any, folder: LocalFolder, monkeypatch: pytest.MonkeyPatch, hidden: str
+        self, ask: Any, folder: LocalStore, monkeypatch: pytest.MonkeyPatch, hidden: str
     ) -> None:
-        get = LocalFolder.get_work
+        get = LocalStore.get_work
 
-        def get_own(folder: LocalFolder, name: str) -> bytes | None:
+        def get_own(folder: LocalStore, name: str) -> bytes | None:
             return None if name.startswith(hidden) else get(folder, name)
 
-        monkeypatch.setattr(LocalFolder, "get_work", get_own)
+        monkeypatch.setattr(LocalStore, "get_work", get_own)
         with pytest.raises(RunnerFailed, match="--shared-filesystem") as caught:
             ask(folder)
         assert folder.path in str(caught.value)
         assert (HOST in str(caught.value)) == (hidden == "launcher")  # who sees what is not there
 
     def test_records_of_an_earlier_look_prove_nothing(
-        self, ask: Any, folder: LocalFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, ask: Any, folder: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ask(folder)
         before = {path.name: path.read_bytes() for path in folder.work.glob("worker-*.json")}
-        get = LocalFolder.get_work
+        get = LocalStore.get_work
 
-        def get_old(folder: LocalFolder, name: str) -> bytes | None:
+        def get_old(folder: LocalStore, name: str) -> bytes | None:
             return before.get(name) or get(folder, name)
 
-        monkeypatch.setattr(LocalFolder, "get_work", get_old)
+        monkeypatch.setattr(LocalStore, "get_work", get_old)
         with pytest.raises(RunnerFailed, match="--shared-filesystem"):
             ask(folder)
 
     def test_a_source_that_is_not_there_on_the_worker(
-        self, ask: Any, folder: LocalFolder, rows: Path
+        self, ask: Any, folder: LocalStore, rows: Path
     ) -> None:
         plan = make_plan(Request(str(rows), folder.path, skip_upload=True))
         rows.unlink()
@@ -385,11 +385,11 @@ class TestOnPrism:
         assert "rows.jsonl" in str(e.value)
 
     def test_a_worker_that_does_not_fit(
-        self, ask: Any, folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
+        self, ask: Any, folder: LocalStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         known = _wanted
 
-        def wanting(request: Request, folder: Folder) -> dict[str, Any]:
+        def wanting(request: Request, folder: DatasetStore) -> dict[str, Any]:
             found = known(request, folder)
             return {**found, "ranges": {**found["ranges"], "numpy": "<1"}}
 
@@ -415,7 +415,7 @@ class _Noting(PortableRunner):
         raise BadInput("enough")
 
 
-def test_the_look_is_not_taken_for_the_job(rows: Path, folder: LocalFolder) -> None:
+def test_the_look_is_not_taken_for_the_job(rows: Path, folder: LocalStore) -> None:
     """A cluster knows the job by its name, and submit waits until it does."""
     asked = Request(str(rows), folder.path, skip_upload=True)
     options = PipelineOptions(["--job_name=mine", "--environment_type=LOOPBACK"])
@@ -426,7 +426,7 @@ def test_the_look_is_not_taken_for_the_job(rows: Path, folder: LocalFolder) -> N
     assert options.view_as(GoogleCloudOptions).job_name == "mine"
 
 
-def test_workers_of_another_version_do_not_refuse_the_look(rows: Path, folder: LocalFolder) -> None:
+def test_workers_of_another_version_do_not_refuse_the_look(rows: Path, folder: LocalStore) -> None:
     """Beam's own check would end them, and Flink would wait for them until the time is over."""
     version_of = "beam:version:sdk_base:"
     asked = Request(str(rows), folder.path, skip_upload=True)

@@ -12,7 +12,7 @@ from datasets import load_from_disk
 from made_sets import FILES, MadeSet, s3_set, use_server
 from s3_servers import S3Server
 
-from pipeline.dataset.catalog import ListedSet, list_sets, plan_prune, prune, table
+from pipeline.dataset.catalog import ListedDataset, list_sets, plan_prune, prune, table
 from pipeline.dataset.verify import verify
 from transforms.errors import AccessDenied, StorageError, UsageError, VerificationFailed
 from transforms.storage.s3 import lease as s3_claim
@@ -21,11 +21,11 @@ from transforms.storage.s3.bucket import Bucket
 NOON = datetime(2024, 1, 31, 12, tzinfo=timezone.utc)
 
 
-def listed(name: str, hours: float = 0, complete: bool = True, **more: Any) -> ListedSet:
+def listed(name: str, hours: float = 0, complete: bool = True, **more: Any) -> ListedDataset:
     """A set that nobody made."""
     fields = {"dataset": "some/set", "rows": 7400, "bytes": 2_345_678, "note": "", **more}
     when = NOON + timedelta(hours=hours)
-    return ListedSet(name, f"s3://bucket/datasets/{name}", when, complete=complete, **fields)
+    return ListedDataset(name, f"s3://bucket/datasets/{name}", when, complete=complete, **fields)
 
 
 Make = Callable[..., MadeSet]
@@ -47,7 +47,7 @@ def make(s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> M
     return make_one
 
 
-def one(address: str) -> ListedSet:
+def one(address: str) -> ListedDataset:
     (found,) = list_sets(address)
     return found
 
@@ -60,7 +60,7 @@ class TestList:
     def test_what_is_told_of_a_set(self, make: Make, address: str) -> None:
         made = make("name", 3)
         found = one(address)
-        assert found == ListedSet(
+        assert found == ListedDataset(
             name="name",
             uri=made.place,
             when=NOON + timedelta(hours=3),
@@ -373,7 +373,7 @@ class TestTable:
     def test_times_are_told_in_one_zone(self) -> None:
         there = NOON.astimezone(timezone(timedelta(hours=5)))
         shown = listed("x")
-        assert "2024-01-31 12:00:00" in table([ListedSet(**{**vars(shown), "when": there})], "")
+        assert "2024-01-31 12:00:00" in table([ListedDataset(**{**vars(shown), "when": there})], "")
 
     def test_a_source_can_neither_steer_the_terminal_nor_take_the_line(self) -> None:
         line = table([listed("x", dataset="\x1b[2J\n" + "long" * 50)], "").splitlines()[1]

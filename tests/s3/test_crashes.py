@@ -26,12 +26,12 @@ from s3_runs import (
 )
 from s3_servers import S3Server
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.dataset.verify import verify
 from transforms.errors import OutputTaken
 from transforms.storage.s3 import lease as s3_claim
-from transforms.storage.s3.store import S3Folder
-from transforms.storage.s3.uri import S3Place
+from transforms.storage.s3.store import S3Store
+from transforms.storage.s3.uri import S3Uri
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ class TestLease:
         monkeypatch.setattr(s3_claim, "RENEW_SECONDS", 0.02)
         claim = s3_server.data / bucket / "sets/one/_RUN.json"
         deadline = time.monotonic() + 30
-        with S3Folder(S3Place(bucket, "sets/one")).claimed("plan"):
+        with S3Store(S3Uri(bucket, "sets/one")).claimed("plan"):
             first = claim.stat().st_mtime_ns
             while claim.stat().st_mtime_ns == first:
                 assert time.monotonic() < deadline
@@ -252,7 +252,7 @@ class TestLease:
         self, s3_server: S3Server, bucket: str, aws: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(s3_claim, "RENEW_SECONDS", 0.02)
-        folder = S3Folder(S3Place(bucket, "sets/one"))
+        folder = S3Store(S3Uri(bucket, "sets/one"))
         with folder.claimed("plan"):
             with folder.claimed("plan", resume=True):
                 with pytest.raises(OutputTaken), folder.claimed("plan"):

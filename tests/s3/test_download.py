@@ -121,11 +121,11 @@ class TestDownload:
         monkeypatch.setattr(s3_bucket, "_WHOLE_BYTES", 50_000)
         monkeypatch.setattr(s3_bucket, "PART_BYTES", 50_000)
         requests = Requests(a_set.place)
-        heard: list[int] = []
-        download(a_set.place, target, received=heard.append)
+        on_bytes: list[int] = []
+        download(a_set.place, target, received=on_bytes.append)
         assert is_at(a_set, target)
         assert requests.fetched().count(SHARD) == -(-len(a_set.read(SHARD)) // 50_000) > 2
-        assert sum(heard) == size(a_set)
+        assert sum(on_bytes) == size(a_set)
 
     def test_what_it_says_is_json(self, a_set: MadeSet, target: Path) -> None:
         done = download(f"{a_set.place}/", target)
@@ -139,16 +139,16 @@ class TestDownload:
         }
 
     def test_the_bytes_are_told_one_at_a_time(self, a_set: MadeSet, target: Path) -> None:
-        heard, inside = [], threading.Lock()
+        on_bytes, inside = [], threading.Lock()
 
         def received(count: int) -> None:
             assert inside.acquire(blocking=False)
             time.sleep(0.001)
-            heard.append(count)
+            on_bytes.append(count)
             inside.release()
 
         download(a_set.place, target, received=received)
-        assert sum(heard) == size(a_set)
+        assert sum(on_bytes) == size(a_set)
 
     def test_only_files_of_the_manifest_are_taken(self, a_set: MadeSet, target: Path) -> None:
         assert (a_set.root / "_RUN.json").is_file()
@@ -521,13 +521,13 @@ class TestDamage:
         data[-1000] ^= 1
         a_set.put(SHARD, bytes(data))  # another object now, right in itself
         requests = Requests(a_set.place)
-        heard: list[int] = []
+        on_bytes: list[int] = []
         with pytest.raises(VerificationFailed, match=f"{SHARD} came twice with other bytes"):
-            download(a_set.place, target, received=heard.append)
+            download(a_set.place, target, received=on_bytes.append)
         assert requests.fetched().count(SHARD) == 2
         assert not target.exists()
         assert not (temporary(target) / SHARD).exists()
-        assert sum(heard) <= size(a_set) - len(data)
+        assert sum(on_bytes) <= size(a_set) - len(data)
 
     def test_a_byte_that_flipped_on_the_way_is_fetched_again(
         self, a_set: MadeSet, target: Path
@@ -541,11 +541,11 @@ class TestDamage:
             return None if body is None else reply(request.url, body)
 
         tap().register("before-send.s3.GetObject", flipped)
-        heard: list[int] = []
-        download(a_set.place, target, received=heard.append)
+        on_bytes: list[int] = []
+        download(a_set.place, target, received=on_bytes.append)
         assert next(replies, None) is None
         assert is_at(a_set, target)
-        assert sum(heard) == size(a_set)
+        assert sum(on_bytes) == size(a_set)
 
     def test_a_file_of_another_size_is_not_even_fetched(self, a_set: MadeSet, target: Path) -> None:
         a_set.put(SHARD, bytes(10_000_000))
@@ -687,10 +687,10 @@ class TestNetwork:
         self, a_set: MadeSet, target: Path, proxy: Proxy
     ) -> None:
         proxy.add("reset_peer", toxicity=0.3, timeout=0)
-        heard: list[int] = []
-        download(a_set.place, target, S3Options(endpoint_url=proxy.endpoint), heard.append)
+        on_bytes: list[int] = []
+        download(a_set.place, target, S3Options(endpoint_url=proxy.endpoint), on_bytes.append)
         assert is_at(a_set, target)
-        assert sum(heard) == size(a_set)
+        assert sum(on_bytes) == size(a_set)
 
     @pytest.mark.usefixtures("impatient")
     @pytest.mark.parametrize("after", [30, 90_000])

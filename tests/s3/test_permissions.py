@@ -15,7 +15,7 @@ from made_sets import use_server
 from s3_runs import SMALL, stored, without_run
 from s3_servers import S3Server
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.dataset.verify import verify
 from transforms.steps.read import _ReadUnitFn
 from transforms.storage.s3 import bucket as s3_bucket

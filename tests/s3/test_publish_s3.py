@@ -11,7 +11,7 @@ import pytest
 from datasets import load_dataset, load_from_disk
 from s3_servers import S3Server
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 
 WORDS = ("--shard-size", "1MiB", "--quiet")
 STORAGE = "storage_options"

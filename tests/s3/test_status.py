@@ -18,16 +18,16 @@ from s3_runs import SMALL
 from s3_servers import S3Server
 
 import pipeline.launch.job
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.dataset import catalog
 from pipeline.dataset.status import Status, look
 from transforms.errors import BadInput, OutputTaken, UsageError
 from transforms.records import Shard
-from transforms.storage.local import LocalFolder
+from transforms.storage.local import LocalStore
 from transforms.storage.s3 import lease as s3_claim
-from transforms.storage.s3.store import S3Folder
-from transforms.storage.s3.uri import S3Options, S3Place, is_s3
-from transforms.storage.store import SPLITS_RECORD, Folder, record
+from transforms.storage.s3.store import S3Store
+from transforms.storage.s3.uri import S3Options, S3Uri, is_s3
+from transforms.storage.store import SPLITS_RECORD, DatasetStore, write_records
 
 PLAN = CONTENTS.plan_digest
 JOB = "Flink's job mine, see http://flink:8081/#/job/running/b2/overview"
@@ -53,23 +53,23 @@ def address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.fixture
-def folder(address: str) -> Folder:
+def folder(address: str) -> DatasetStore:
     return folder_at(address)
 
 
-def folder_at(address: str) -> Folder:
+def folder_at(address: str) -> DatasetStore:
     """As another process has it, which has seen nothing yet."""
-    return S3Folder(S3Place.parse(address)) if is_s3(address) else LocalFolder(address)
+    return S3Store(S3Uri.parse(address)) if is_s3(address) else LocalStore(address)
 
 
 def status(address: str) -> Status:
     return look(address, S3Options())
 
 
-def finish_unit(folder: Folder, unit: int, rows: int) -> None:
+def finish_unit(folder: DatasetStore, unit: int, rows: int) -> None:
     """Records a unit as Write does."""
     train = Shard(unit, "train", f"train/{unit}", rows, rows, 1, "")
-    record(folder, unit, SPLITS_RECORD, [train, replace(train, split="validation", rows=0)])
+    write_records(folder, unit, SPLITS_RECORD, [train, replace(train, split="validation", rows=0)])
 
 
 class TestStates:
@@ -78,7 +78,7 @@ class TestStates:
             status(address)
         assert address in str(caught.value)
 
-    def test_something_else_is_there(self, address: str, folder: Folder) -> None:
+    def test_something_else_is_there(self, address: str, folder: DatasetStore) -> None:
         if is_s3(address):
             folder.put("notes.txt", b"mine")
         else:
@@ -87,7 +87,7 @@ class TestStates:
         with pytest.raises(UsageError, match="holds no data set"):
             status(address)
 
-    def test_a_set_that_is_made(self, address: str, folder: Folder) -> None:
+    def test_a_set_that_is_made(self, address: str, folder: DatasetStore) -> None:
         with folder.claimed(PLAN, units=3):
             found = status(address)
             assert (found.state, found.units, found.finished, found.rows) == ("writing", 3, 0, 0)
@@ -100,11 +100,11 @@ class TestStates:
             assert found.describe() == (f"🔄 Being made: 2 of 3 units, 7,050 rows, begun {begun}")
             assert found.job is found.counts is None
 
-    def test_a_run_that_says_not_how_many_units(self, address: str, folder: Folder) -> None:
+    def test_a_run_that_says_not_how_many_units(self, address: str, folder: DatasetStore) -> None:
         with folder.claimed(PLAN):
             assert "0 of ? units" in status(address).describe()
 
-    def test_a_run_that_was_stopped(self, address: str, folder: Folder) -> None:
+    def test_a_run_that_was_stopped(self, address: str, folder: DatasetStore) -> None:
         with pytest.raises(KeyboardInterrupt), folder.claimed(PLAN, units=3):
             finish_unit(folder, 1, 50)
             raise KeyboardInterrupt
@@ -114,7 +114,7 @@ class TestStates:
         assert f"--resume {address}" in found.describe()
 
     def test_a_run_that_died(
-        self, address: str, folder: Folder, monkeypatch: pytest.MonkeyPatch
+        self, address: str, folder: DatasetStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         if is_s3(address):
             with folder.claimed(PLAN, units=3):
@@ -126,7 +126,7 @@ class TestStates:
             assert done.returncode == 9
             assert status(address).state == "stopped"
 
-    def test_a_submitted_one(self, address: str, folder: Folder) -> None:
+    def test_a_submitted_one(self, address: str, folder: DatasetStore) -> None:
         with folder.claimed(PLAN, units=3) as hold:
             hold.hand_over(JOB)
         finish_unit(folder, 0, 50)  # the job goes on
@@ -138,7 +138,7 @@ class TestStates:
         assert JOB in said
         assert f"--resume {address}" in said
 
-    def test_a_complete_one(self, address: str, folder: Folder) -> None:
+    def test_a_complete_one(self, address: str, folder: DatasetStore) -> None:
         make_set(folder)
         found = status(address)
         assert (found.state, found.units, found.finished, found.rows) == ("complete", 2, 2, 7402)
@@ -147,7 +147,7 @@ class TestStates:
         )
 
     def test_a_set_that_is_being_replaced(self, tmp_path: Path) -> None:
-        folder = LocalFolder(str(tmp_path / "out"))
+        folder = LocalStore(str(tmp_path / "out"))
         make_set(folder)
         with folder.claimed("another plan", units=3):
             assert status(folder.path).state == "writing"
@@ -155,7 +155,7 @@ class TestStates:
 
     def test_a_link_to_a_folder_that_is_made(self, tmp_path: Path) -> None:
         """A set is written where a link points."""
-        folder = LocalFolder(str(tmp_path / "disk" / "out"))
+        folder = LocalStore(str(tmp_path / "disk" / "out"))
         (tmp_path / "link").symlink_to(folder.path)
         with folder.claimed(PLAN, units=3):
             assert status(str(tmp_path / "link")).state == "writing"
@@ -180,7 +180,7 @@ class TestCommand:
         )
 
     def test_tells_of_a_folder(self, tmp_path: Path) -> None:
-        folder = LocalFolder(str(tmp_path / "out"))
+        folder = LocalStore(str(tmp_path / "out"))
         make_set(folder)
         done = self.run(folder.path)
         assert (done.returncode, done.stderr) == (0, "")
@@ -190,7 +190,7 @@ class TestCommand:
         self, s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         use_server(monkeypatch, s3_server)
-        folder = S3Folder(S3Place(bucket, "sets/one"))
+        folder = S3Store(S3Uri(bucket, "sets/one"))
         with folder.claimed(PLAN, units=3) as hold:
             hold.hand_over(JOB)
         done = self.run(folder.path, "--json", environment=s3_server.environment())
@@ -207,7 +207,7 @@ class TestCommand:
         assert "holds no data set" in done.stderr
 
     def test_json_has_the_same_keys_always(
-        self, address: str, folder: Folder, capsys: pytest.CaptureFixture[str]
+        self, address: str, folder: DatasetStore, capsys: pytest.CaptureFixture[str]
     ) -> None:
         make_set(folder)
         assert main(["status", address, "--json"]) == 0
@@ -334,8 +334,8 @@ class TestWhatAJobLeaves:
     """The commit of a job may die, or be late, when the set is in place: nobody tidies up then."""
 
     @pytest.fixture
-    def folder(self, tmp_path: Path) -> LocalFolder:
-        folder = LocalFolder(str(tmp_path / "out"))
+    def folder(self, tmp_path: Path) -> LocalStore:
+        folder = LocalStore(str(tmp_path / "out"))
         with folder.claimed(PLAN, units=2) as hold:
             hold.hand_over(JOB)
         shutil.copytree(folder.work, tmp_path / "left")
@@ -345,14 +345,14 @@ class TestWhatAJobLeaves:
         (tmp_path / "left").rename(folder.work)
         return folder
 
-    def test_the_set_is_complete_and_its_place_free(self, folder: LocalFolder) -> None:
+    def test_the_set_is_complete_and_its_place_free(self, folder: LocalStore) -> None:
         assert status(folder.path).state == "complete"
         with folder.claimed(PLAN):
             assert folder.manifest()
         assert status(folder.path).state == "complete"
         assert not folder.work.exists()
 
-    def test_another_plan_s_job_still_holds_it(self, folder: LocalFolder) -> None:
+    def test_another_plan_s_job_still_holds_it(self, folder: LocalStore) -> None:
         manifest = Path(folder.path) / "manifest.json"
         manifest.write_text(manifest.read_text().replace(PLAN, "another"))
         assert status(folder.path).state == "submitted"
@@ -364,7 +364,7 @@ def test_the_list_tells_of_a_job(
     s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_server(monkeypatch, s3_server)
-    with S3Folder(S3Place(bucket, "sets/one")).claimed(PLAN, units=3) as hold:
+    with S3Store(S3Uri(bucket, "sets/one")).claimed(PLAN, units=3) as hold:
         hold.hand_over(JOB)
     monkeypatch.setattr(s3_claim, "LEASE_SECONDS", -10.0)  # no launcher renews it
     (one,) = catalog.list_sets(f"s3://{bucket}/sets/")

@@ -19,7 +19,7 @@ from s3_runs import SMALL, Forks, stored, without_run
 from s3_servers import S3Server
 
 import pipeline.dataset.destinations
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.dataset.verify import verify
 from transforms.dataset.layout import SCHEMA
 from transforms.dataset.publish import Contents, commit
@@ -27,13 +27,13 @@ from transforms.dataset.shard_writer import ShardWriter
 from transforms.errors import DataPrepError, OutputTaken, VerificationFailed
 from transforms.quality.gates import Gates
 from transforms.records import Shard
-from transforms.storage.local import LocalFolder
+from transforms.storage.local import LocalStore
 from transforms.storage.names import shard_path
 from transforms.storage.s3 import bucket as s3_bucket
-from transforms.storage.s3.lease import Claim
-from transforms.storage.s3.store import S3Folder
-from transforms.storage.s3.uri import S3Place
-from transforms.storage.store import Folder
+from transforms.storage.s3.lease import S3Lease
+from transforms.storage.s3.store import S3Store
+from transforms.storage.s3.uri import S3Uri
+from transforms.storage.store import DatasetStore
 
 UNITS = 2
 
@@ -50,7 +50,7 @@ def contents(plan: str) -> Contents:
     )
 
 
-def write_unit(folder: Folder, plan: str, unit: int) -> list[Shard]:
+def write_unit(folder: DatasetStore, plan: str, unit: int) -> list[Shard]:
     """One attempt at a unit: three rows for train, one for validation, all with the plan's name."""
     shards = []
     for split, count in (("train", 3), ("validation", 1)):
@@ -64,11 +64,11 @@ def write_unit(folder: Folder, plan: str, unit: int) -> list[Shard]:
     return [*shards, Shard(unit, "rejects", "", 0, 4, 0, "")]
 
 
-def write_units(folder: Folder, plan: str) -> list[Shard]:
+def write_units(folder: DatasetStore, plan: str) -> list[Shard]:
     return [shard for unit in range(UNITS) for shard in write_unit(folder, plan, unit)]
 
 
-def make(folder: S3Folder, plan: str) -> None:
+def make(folder: S3Store, plan: str) -> None:
     """A whole run."""
     with folder.claimed(plan):
         commit(folder, UNITS, contents(plan), write_units(folder, plan))
@@ -83,8 +83,8 @@ def aws(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 
 @pytest.fixture
-def folder(bucket: str, aws: dict[str, Any]) -> S3Folder:
-    return S3Folder(S3Place(bucket, "sets/one"))
+def folder(bucket: str, aws: dict[str, Any]) -> S3Store:
+    return S3Store(S3Uri(bucket, "sets/one"))
 
 
 def at_once(*actions: Callable[[], Any]) -> list[Any]:
@@ -103,7 +103,7 @@ def at_once(*actions: Callable[[], Any]) -> list[Any]:
 
 
 class TestFinalisers:
-    def test_a_second_one_changes_nothing(self, folder: S3Folder, s3_server: S3Server) -> None:
+    def test_a_second_one_changes_nothing(self, folder: S3Store, s3_server: S3Server) -> None:
         with folder.claimed("plan"):
             shards = write_units(folder, "plan")
             first = commit(folder, UNITS, contents("plan"), shards)
@@ -113,13 +113,13 @@ class TestFinalisers:
         assert verify(folder.path).counts["train"] == 6
 
     def test_four_at_once_have_the_same_result(
-        self, folder: S3Folder, s3_server: S3Server, aws: dict[str, Any]
+        self, folder: S3Store, s3_server: S3Server, aws: dict[str, Any]
     ) -> None:
         with folder.claimed("plan"):
             shards = write_units(folder, "plan")
             found = at_once(*[lambda: commit(folder, UNITS, contents("plan"), shards)] * 4)
         assert [counts["train"] for counts in found] == [6] * 4
-        other = replace(folder, place=S3Place(folder.place.bucket, "sets/other"))
+        other = replace(folder, place=S3Uri(folder.place.bucket, "sets/other"))
         make(other, "plan")
         alone, together = (stored(s3_server, one.path) for one in (other, folder))
         assert without_run(together) == without_run(alone)
@@ -129,7 +129,7 @@ class TestFinalisers:
 
 class TestAttempts:
     def test_two_at_one_shard_count_its_rows_once(
-        self, folder: S3Folder, aws: dict[str, Any]
+        self, folder: S3Store, aws: dict[str, Any]
     ) -> None:
         with folder.claimed("plan"):
             attempts = at_once(*[lambda: write_units(folder, "plan")] * 2)
@@ -143,7 +143,7 @@ class TestAttempts:
     def test_a_late_one_changes_no_byte_of_the_finished_set(
         self,
         in_parts: bool,
-        folder: S3Folder,
+        folder: S3Store,
         s3_server: S3Server,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
@@ -155,7 +155,7 @@ class TestAttempts:
         assert stored(s3_server, folder.path) == before
         assert verify(folder.path).counts["train"] == 6
 
-    def test_a_lost_record_stops_the_commit(self, folder: S3Folder, s3_server: S3Server) -> None:
+    def test_a_lost_record_stops_the_commit(self, folder: S3Store, s3_server: S3Server) -> None:
         with folder.claimed("plan"):
             shards = write_units(folder, "plan")
             for gone in range(len(shards)):
@@ -168,7 +168,7 @@ class TestAttempts:
 
     @pytest.mark.parametrize("harm", ["gone", "longer", "other bytes", "no checksum"])
     def test_a_lost_or_changed_object_stops_the_commit(
-        self, harm: str, folder: S3Folder, s3_server: S3Server, bucket: str
+        self, harm: str, folder: S3Store, s3_server: S3Server, bucket: str
     ) -> None:
         with folder.claimed("plan"):
             shards = write_units(folder, "plan")
@@ -195,14 +195,14 @@ class TestAttempts:
 class TestUploads:
     def local(self, path: Path, text: str) -> str:
         """A finished local set of the plan "plan", whose rows hold another text."""
-        folder = LocalFolder(str(path))
+        folder = LocalStore(str(path))
         with folder.claimed("plan"):
             commit(folder, UNITS, contents("plan"), write_units(folder, text))
         return folder.path
 
     def test_a_set_is_never_changed_to_other_bytes_of_its_plan(
         self,
-        folder: S3Folder,
+        folder: S3Store,
         s3_server: S3Server,
         tmp_path: Path,
         capsys: pytest.CaptureFixture[str],
@@ -214,7 +214,7 @@ class TestUploads:
         assert stored(s3_server, folder.path) == before
 
     def test_what_a_set_lost_is_sent_again(
-        self, folder: S3Folder, s3_server: S3Server, tmp_path: Path
+        self, folder: S3Store, s3_server: S3Server, tmp_path: Path
     ) -> None:
         make(folder, "plan")
         before = stored(s3_server, folder.path)
@@ -223,7 +223,7 @@ class TestUploads:
         assert without_run(stored(s3_server, folder.path)) == without_run(before)
 
     def test_of_one_set_at_once_end_as_one(
-        self, folder: S3Folder, s3_server: S3Server, forks: Forks, tmp_path: Path
+        self, folder: S3Store, s3_server: S3Server, forks: Forks, tmp_path: Path
     ) -> None:
         command = ["upload", self.local(tmp_path / "set", "plan"), folder.path]
         ends = sorted(forks.run(s3_server, [command] * 3), key=lambda end: end.code)
@@ -237,7 +237,7 @@ class TestRuns:
         self, bucket: str, aws: dict[str, Any], s3_server: S3Server
     ) -> None:
         for number in range(20):
-            folder = S3Folder(S3Place(bucket, f"sets/{number}"))
+            folder = S3Store(S3Uri(bucket, f"sets/{number}"))
             ends = at_once(lambda: make(folder, "one"), lambda: make(folder, "two"))  # noqa: B023
             winner, loser = ("one", "two") if ends[0] is None else ("two", "one")
             assert ends.count(None) == 1, ends
@@ -273,11 +273,11 @@ class TestRuns:
 
     @pytest.mark.parametrize("earlier", ["none", "released"])
     def test_of_many_that_claim_at_once_one_holds_the_place(
-        self, earlier: str, folder: S3Folder, monkeypatch: pytest.MonkeyPatch
+        self, earlier: str, folder: S3Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        read, tried, check, waited = Barrier(4), Barrier(4), Claim._check, set()
+        read, tried, check, waited = Barrier(4), Barrier(4), S3Lease._check, set()
 
-        def check_together(self: Claim, *found: Any) -> None:
+        def check_together(self: S3Lease, *found: Any) -> None:
             check(self, *found)
             if self not in waited:  # all have seen that the claim is free
                 waited.add(self)
@@ -286,7 +286,7 @@ class TestRuns:
         if earlier == "released":
             with pytest.raises(KeyError), folder.claimed("plan"):
                 raise KeyError
-            monkeypatch.setattr(Claim, "_check", check_together)
+            monkeypatch.setattr(S3Lease, "_check", check_together)
 
         def claim() -> None:
             try:

@@ -15,7 +15,7 @@ import pytest
 from made_sets import FILES, MadeSet, local_set, s3_set, use_server
 from s3_servers import S3Server
 
-from pipeline.dataset import reader as set_place
+from pipeline.dataset import reader as open_dataset
 from pipeline.dataset.verify import verify
 from transforms.dataset.layout import SCHEMA
 from transforms.errors import AccessDenied, StorageError, UsageError, VerificationFailed
@@ -98,18 +98,18 @@ class TestGoodSets:
         told: list[int] = []
         inside = threading.Lock()
 
-        def heard(size: int) -> None:
+        def on_bytes(size: int) -> None:
             assert inside.acquire(blocking=False)
             time.sleep(0.001)
             told.append(size)
             inside.release()
 
-        found = verify(made.place, quick=quick, heard=heard)
+        found = verify(made.place, quick=quick, on_bytes=on_bytes)
         assert sum(told) == found.bytes
 
     def test_quick_reads_no_shard(self, made: MadeSet, monkeypatch: pytest.MonkeyPatch) -> None:
         seen = []
-        place = set_place._OnS3 if made.on_s3 else set_place._Local
+        place = open_dataset._OnS3 if made.on_s3 else open_dataset._Local
         chunks = place.chunks
 
         def spy(self: Any, name: str) -> Iterator[bytes]:
@@ -251,12 +251,12 @@ class TestDamage:
         made = local_set(tmp_path)
 
         def chunks(self: object, name: str) -> Iterator[bytes]:
-            with set_place._readable(name):
+            with open_dataset._readable(name):
                 yield b"x"
                 raise OSError(5, "Input/output error")
 
-        monkeypatch.setattr(set_place._Local, "read", lambda self, name: made.read(name))
-        monkeypatch.setattr(set_place._Local, "chunks", chunks)
+        monkeypatch.setattr(open_dataset._Local, "read", lambda self, name: made.read(name))
+        monkeypatch.setattr(open_dataset._Local, "chunks", chunks)
         found = problems(made)
         assert found[0] == "README.md cannot be read (Input/output error)"
         assert found[-1] == f"and {FILES - 5} more"
@@ -526,7 +526,7 @@ class TestOtherFailures:
     def test_a_permission_error_is_no_damage(self, tmp_path: Path) -> None:
         with (
             pytest.raises(AccessDenied, match="no permission to read /x: verify as"),
-            set_place._readable("x"),
+            open_dataset._readable("x"),
         ):
             raise PermissionError(13, "Permission denied", "/x")
 
@@ -536,7 +536,7 @@ class TestOtherFailures:
         class Stopped(BaseException):
             """As the handler of a signal raises it."""
 
-        whole = set_place._Local.chunks
+        whole = open_dataset._Local.chunks
         reading, stop = threading.Event(), threading.Event()
         slow: list[int] = []
 
@@ -551,13 +551,13 @@ class TestOtherFailures:
                 stop.set()
             yield from whole(self, name)
 
-        def heard(_: int) -> None:
+        def on_bytes(_: int) -> None:
             if stop.is_set() and threading.get_ident() not in slow:
                 raise Stopped
 
         made = local_set(tmp_path)
-        monkeypatch.setattr(set_place._Local, "chunks", chunks)
+        monkeypatch.setattr(open_dataset._Local, "chunks", chunks)
         started = time.monotonic()
         with pytest.raises(Stopped):
-            verify(made.place, heard=heard)
+            verify(made.place, on_bytes=on_bytes)
         assert time.monotonic() < started + 15

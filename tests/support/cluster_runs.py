@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import pytest
 from cluster_programs import LOG_CHARS, Program, Programs
 
-from transforms.storage.local import LocalFolder
+from transforms.storage.local import LocalStore
 
 JOB_SECONDS = 300.0  # half a minute when the machine has nothing else to do
 _GONE_SECONDS = 15.0  # Beam asks a job server to stop for five seconds, then kills it
@@ -80,7 +80,7 @@ def run(
 
 def finished(output: Path) -> int:
     """How many units of a set in the making are finished."""
-    return len(LocalFolder(str(output)).reports())
+    return len(LocalStore(str(output)).reports())
 
 
 def files_of(output: Path) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from datasets import load_from_disk
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from transforms.chat.output_columns import Shape
 from transforms.quality.lengths import Counts, histogram, summary
-from transforms.records import SetFile
+from transforms.records import DatasetFile
 from transforms.report.page import page
 
 MARKS = {"user_marker": "<|im_start|>user\n", "assistant_marker": "<|im_start|>assistant\n"}
@@ -177,12 +177,12 @@ class MadeFiles:
     """Shards and rejects in memory: what is read of them is counted."""
 
     def __init__(self) -> None:
-        self.files: list[SetFile] = []
+        self.files: list[DatasetFile] = []
         self._data: dict[str, bytes] = {}
         self.read: dict[str, int] = {}
 
     def put(self, path: str, data: bytes, rows: int) -> None:
-        self.files.append(SetFile(path, len(data), "0" * 64, rows))
+        self.files.append(DatasetFile(path, len(data), "0" * 64, rows))
         self._data[path] = data
 
     def shard(self, path: str, texts: list[str], schema: pa.Schema | None = None) -> None:

@@ -17,13 +17,13 @@ from transforms.dataset.publish import Contents, commit
 from transforms.dataset.shard_writer import ShardWriter
 from transforms.quality.gates import Gates
 from transforms.records import Shard, Written
-from transforms.storage.local import LocalFolder
+from transforms.storage.local import LocalStore
 from transforms.storage.names import shard_path
 from transforms.storage.s3 import client as s3_client
 from transforms.storage.s3.bucket import Bucket
-from transforms.storage.s3.store import S3Folder
-from transforms.storage.s3.uri import S3Options, S3Place, is_s3
-from transforms.storage.store import Folder
+from transforms.storage.s3.store import S3Store
+from transforms.storage.s3.uri import S3Options, S3Uri, is_s3
+from transforms.storage.store import DatasetStore
 
 CONTENTS = Contents(
     dataset="some/set",
@@ -57,7 +57,7 @@ def use_server(
     )
 
 
-def make_set(folder: Folder, dataset: str = "some/set") -> None:
+def make_set(folder: DatasetStore, dataset: str = "some/set") -> None:
     """A finished set of two units, each with 3,700 rows and a reject."""
     with folder.claimed(CONTENTS.plan_digest):
         shards = []
@@ -93,7 +93,7 @@ class MadeSet:
         return is_s3(self.place)
 
     def _object(self, name: str) -> tuple[Bucket, str]:
-        place = S3Place.parse(self.place)
+        place = S3Uri.parse(self.place)
         return Bucket(place.bucket), place.key(name)
 
     def read(self, name: str) -> bytes:
@@ -136,11 +136,11 @@ class MadeSet:
 
 def local_set(tmp_path: Path) -> MadeSet:
     root = tmp_path / "set"
-    make_set(LocalFolder(str(root)))
+    make_set(LocalStore(str(root)))
     return MadeSet(str(root), root)
 
 
 def s3_set(server: S3Server, bucket: str, prefix: str = "datasets/set") -> MadeSet:
-    place = S3Place(bucket, prefix)
-    make_set(S3Folder(place))
+    place = S3Uri(bucket, prefix)
+    make_set(S3Store(place))
     return MadeSet(place.uri, server.data / bucket / prefix)

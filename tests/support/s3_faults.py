@@ -29,12 +29,12 @@ from made_sets import make_set
 from means import REPOSITORY
 from s3_servers import ROOT_ACCESS, ROOT_SECRET, Proxy, S3Server, Toxiproxy
 
-from pipeline.cli import main
-from transforms.storage.local import LocalFolder
+from pipeline.cli.main import main
+from transforms.storage.local import LocalStore
 from transforms.storage.s3 import bucket as s3_bucket
 from transforms.storage.s3 import client as s3_client
-from transforms.storage.s3.store import S3Folder
-from transforms.storage.s3.uri import S3Options, S3Place
+from transforms.storage.s3.store import S3Store
+from transforms.storage.s3.uri import S3Options, S3Uri
 
 SAMPLE = REPOSITORY / "pipeline" / "sample" / "reasoning.jsonl"
 WAYS = ("upload", "straight")  # a prepared folder is sent, or the workers write to S3 themselves
@@ -113,8 +113,8 @@ class Site:
     def uri(self, name: str) -> str:
         return f"s3://{self.bucket}/{name}"
 
-    def folder(self, name: str) -> S3Folder:
-        return S3Folder(S3Place(self.bucket, name), self.options)
+    def folder(self, name: str) -> S3Store:
+        return S3Store(S3Uri(self.bucket, name), self.options)
 
     def on(self, event: str, act: Callable[..., Any]) -> None:
         """Has every client call `act` at an event of botocore's."""
@@ -276,7 +276,7 @@ def site_fixture(
     use_account(monkeypatch, s3_server)
     monkeypatch.chdir(tmp_path)  # where a run that writes straight to S3 leaves its record
     local = tmp_path / "cache" / "set"
-    make_set(LocalFolder(str(local)))
+    make_set(LocalStore(str(local)))
     proxy = toxiproxy.proxy(s3_server.endpoint)
     site = Site(s3_server, proxy, bucket, local, pauses, proxy.endpoint)
     new_client = s3_client._new_client

@@ -217,7 +217,7 @@ def _run(
         os.dup2(said, 1)
         os.dup2(said, 2)
         _count_writes(crash)
-        from pipeline.cli import main
+        from pipeline.cli.main import main
 
         code = main(words)
     except BaseException:  # noqa: BLE001 (a fork must never return into its parent's code)
@@ -236,7 +236,7 @@ def _count_writes(crash: int | str) -> None:
     log = open("writes", "a", buffering=1)  # noqa: SIM115 (open until the process ends)
     count = 0
 
-    def heard(request: Any, **_: object) -> None:
+    def on_bytes(request: Any, **_: object) -> None:
         nonlocal count
         if request.method not in ("PUT", "POST", "DELETE"):
             return
@@ -246,7 +246,7 @@ def _count_writes(crash: int | str) -> None:
             os._exit(CRASHED)
         print(write, file=log)
 
-    s3_client.client_for(s3_bucket.S3Options()).meta.events.register("before-send.s3", heard)
+    s3_client.client_for(s3_bucket.S3Options()).meta.events.register("before-send.s3", on_bytes)
 
 
 # ---- the command that is stopped
@@ -257,13 +257,13 @@ def _run_and_stop(number: int, words: list[str]) -> int:
 
     main._calm()  # before Beam is imported, as it is in a command
     from transforms.steps import write
-    from transforms.storage.s3.lease import Claim
-    from transforms.storage.s3.store import S3Folder
-    from transforms.storage.s3.uri import S3Place
+    from transforms.storage.s3.lease import S3Lease
+    from transforms.storage.s3.store import S3Store
+    from transforms.storage.s3.uri import S3Uri
 
-    record, leave = write.record, Claim._leave
+    record, leave = write.record, S3Lease._leave
     recorded: Counter[int] = Counter()
-    S3Folder(S3Place("bucket", "prefix")).scratch_file().touch()
+    S3Store(S3Uri("bucket", "prefix")).scratch_file().touch()
 
     def stopping(folder: Any, unit: int, kind: str, shards: Any) -> None:
         if 2 in recorded.values():
@@ -276,11 +276,11 @@ def _run_and_stop(number: int, words: list[str]) -> int:
                 os.kill(os.getpid(), number)  # one that comes as the main thread falls asleep waits
                 os.sched_yield()
 
-    def stopping_again(claim: Claim, state: str) -> None:
+    def stopping_again(claim: S3Lease, state: str) -> None:
         os.kill(os.getpid(), number)
         leave(claim, state)
 
-    write.record, Claim._leave = stopping, stopping_again  # type: ignore[method-assign]
+    write.record, S3Lease._leave = stopping, stopping_again  # type: ignore[method-assign]
     return main.main(words)
 
 

@@ -16,7 +16,7 @@ from transforms.conversations.field_mapping import FieldMapping
 from transforms.dataset.layout import COLUMNS
 from transforms.errors import DataPrepError, from_worker
 from transforms.formats.source_reader import Format
-from transforms.records import ROW, VALIDATION, Batch, Piece
+from transforms.records import ROW, VALIDATION, Batch, FileRange
 
 JSON_LINES = Format("json_lines")
 
@@ -24,7 +24,7 @@ JSON_LINES = Format("json_lines")
 QA = FieldMapping(("q",), ("a",))
 
 
-PIECE = Piece("data.jsonl", 0, 100)
+PIECE = FileRange("data.jsonl", 0, 100)
 
 
 _runs = count()

@@ -18,7 +18,7 @@ from transforms.chat.sandbox import Refused
 from transforms.chat.template import ChatFormat, ChatTemplate
 from transforms.conversations.roles import ROLES
 from transforms.conversations.turns import SYSTEM, Turn, Turns
-from transforms.records import Bad
+from transforms.records import Reject
 
 
 class Renderer(Protocol):
@@ -43,7 +43,9 @@ class Jinja:
         if tools is not None:
             self._tools = [None if t is None else json.loads(t) for t in tools.to_pylist()]
 
-    def texts(self, bad: dict[int, Bad], lost: np.ndarray, offered: np.ndarray) -> pa.StringArray:
+    def texts(
+        self, bad: dict[int, Reject], lost: np.ndarray, offered: np.ndarray
+    ) -> pa.StringArray:
         """Each row's text.
 
         Adds to ``bad`` the rows that fail, marks in ``lost`` those without their reasoning, and in
@@ -53,12 +55,12 @@ class Jinja:
         texts: list[str] = [""] * len(self._rows)
         for row, text in zip(left, self._render(left), strict=True):
             if isinstance(text, Refused):
-                bad[row] = Bad("template-refused", text.reason)
+                bad[row] = Reject("template-refused", text.reason)
                 continue
             texts[row] = self._ended(text)
             dropped, _ = _walk(self._rows[row], text)
             if dropped:
-                bad[row] = Bad("turn-dropped", f"not in the text: {dropped}")
+                bad[row] = Reject("turn-dropped", f"not in the text: {dropped}")
                 continue
             if self._chat.think in ("auto", "keep") and self._reasoning_lost(row, text):
                 lost[row] = True
@@ -68,7 +70,7 @@ class Jinja:
             self._count_tokens(texts, bad)
         return pa.array(texts, pa.string())
 
-    def prompts(self, texts: pa.StringArray, bad: dict[int, Bad]) -> np.ndarray:
+    def prompts(self, texts: pa.StringArray, bad: dict[int, Reject]) -> np.ndarray:
         """The bytes of each text that are prompt: all but what the last assistant says."""
         left = self._left(bad)
         prompts = np.zeros(len(self._rows), np.int64)
@@ -83,13 +85,13 @@ class Jinja:
                 _, end = _walk(self._rows[row][:-1], text)
                 at = text.find(marker, end) if marker else -1
                 if at < 0:
-                    bad[row] = Bad("prompt-not-found", "the prompt is not how the text begins")
+                    bad[row] = Reject("prompt-not-found", "the prompt is not how the text begins")
                     continue
                 prompt = text[: at + len(marker)]
             prompts[row] = len(prompt.encode())
         return prompts
 
-    def _left(self, bad: Mapping[int, Bad]) -> list[int]:
+    def _left(self, bad: Mapping[int, Reject]) -> list[int]:
         return [row for row in range(len(self._rows)) if row not in bad]
 
     def _render(
@@ -125,7 +127,7 @@ class Jinja:
         thoughts = (turn.reasoning for turn in self._rows[row] if turn.reasoning)
         return any(thought.strip() not in text for thought in thoughts)
 
-    def _count_tokens(self, texts: list[str], bad: dict[int, Bad]) -> None:
+    def _count_tokens(self, texts: list[str], bad: dict[int, Reject]) -> None:
         """A foreign template may join contents, so that they make a token together."""
         tokens = self._chat.template.control_tokens
         if not tokens:
@@ -136,7 +138,7 @@ class Jinja:
             found = control_tokens.count(texts[row], tokens)
             if found != control_tokens.count(expected, tokens):
                 why = "content and template make a control token together, or hide one"
-                bad[row] = Bad("control-token", why)
+                bad[row] = Reject("control-token", why)
 
 
 def quoted(value: Any) -> str:
@@ -170,11 +172,11 @@ def _walk(turns: Sequence[Turn], text: str) -> tuple[str, int]:
     for turn in turns:
         said = turn.content.strip()
         if said:
-            found, end = _said(text, said, at)
+            found, end = _error_text(text, said, at)
             if turn.role != SYSTEM:
                 at = end
             elif not found:
-                found, _ = _said(text, said, 0)
+                found, _ = _error_text(text, said, 0)
             if not found:
                 return f"{ROLES[turn.role]}: {said[:100]}", at
         for call in json.loads(turn.tool_calls) if turn.tool_calls else ():
@@ -189,7 +191,7 @@ def _walk(turns: Sequence[Turn], text: str) -> tuple[str, int]:
     return "", at
 
 
-def _said(text: str, said: str, at: int) -> tuple[bool, int]:
+def _error_text(text: str, said: str, at: int) -> tuple[bool, int]:
     """As ``_place``, for what a turn says, which may be written as JSON."""
     found = _place(text, (said,), at)
     return found if found[0] else _place(text, (quoted(said)[1:-1],), at)

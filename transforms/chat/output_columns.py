@@ -243,7 +243,7 @@ def describe(features: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     return [(name, known[name]) for name in features]
 
 
-def asked(
+def user_prompt(
     rows: pa.Table, user_marker: str = "", control_tokens: Sequence[str] = ()
 ) -> pa.StringArray:
     """The instruction of each row; "" where there is none.

@@ -25,7 +25,7 @@ from transforms.records import (
     ROW,
     TURNS,
     VALIDATION,
-    Bad,
+    Reject,
     one_array,
     rejects_table,
 )
@@ -54,13 +54,13 @@ def render(
         half = table.num_rows // 2
         parts = (table.slice(0, half), table.slice(half))
         done = [render(part, chat, shape, sandbox, limit) for part in parts]
-        events: Counter[str] = Counter()
+        note_counts: Counter[str] = Counter()
         for part in done:
-            events.update(part.events)
+            note_counts.update(part.note_counts)
         return RenderedRows(
             pa.concat_tables([part.kept for part in done]),
             pa.concat_tables([part.rejects for part in done]),
-            events,
+            note_counts,
             pa.chunked_array([c for part in done for c in part.rows.chunks], pa.int64()),
         )
     if limit is None:
@@ -101,7 +101,7 @@ def _parts_pairs(pairs: pa.Table, chat: ChatFormat) -> bool:
 
 def _pairs(table: pa.Table, chat: ChatFormat, shape: Shape) -> RenderedRows:
     tokens = chat.template.control_tokens
-    why: dict[int, Bad] = {}
+    why: dict[int, Reject] = {}
     changed = table
     for name in ("instruction", "response"):
         if not any(control_tokens.may_hold(chunk, tokens) for chunk in table[name].chunks):
@@ -112,18 +112,18 @@ def _pairs(table: pa.Table, chat: ChatFormat, shape: Shape) -> RenderedRows:
             continue
         for row in np.flatnonzero(found).tolist():
             where = control_tokens.shown(texts[row].as_py(), tokens)
-            why.setdefault(row, Bad("control-token", f"{name}: {where}"))
+            why.setdefault(row, Reject("control-token", f"{name}: {where}"))
         if chat.control_tokens == "escape":
             place = table.column_names.index(name)
             escaped = control_tokens.escape_all(texts, tokens)
             changed = changed.set_column(place, name, escaped)
-    events = {}
+    note_counts = {}
     if why and chat.control_tokens != "reject":
-        events = {ESCAPED if chat.control_tokens == "escape" else KEPT: len(why)}
+        note_counts = {ESCAPED if chat.control_tokens == "escape" else KEPT: len(why)}
         why = {}
     kept = _good(changed, why)
     if chat.template.adds_system and chat.system_prompt is None and kept.num_rows:
-        events[OWN_SYSTEM] = kept.num_rows
+        note_counts[OWN_SYSTEM] = kept.num_rows
     texts = chat.render_pairs(kept["instruction"], kept["response"])
     prompts = None
     if shape.with_prompts:
@@ -132,7 +132,7 @@ def _pairs(table: pa.Table, chat: ChatFormat, shape: Shape) -> RenderedRows:
         fixed = len(before.encode()) + len(between.encode())
         prompts = given.to_numpy(zero_copy_only=False) + fixed
     shaped = shape_pairs(kept, texts, prompts, shape)
-    return RenderedRows(_marked(shaped, kept), _rejects(table, why), events, kept[ROW])
+    return RenderedRows(_marked(shaped, kept), _rejects(table, why), note_counts, kept[ROW])
 
 
 def _as_turns(pairs: pa.Table) -> pa.Table:
@@ -150,19 +150,19 @@ def _turns(table: pa.Table, chat: ChatFormat, shape: Shape, sandbox: Sandbox) ->
     shaped = shape_turns(done.turns, done.texts, done.prompts, tools, shape)
     kept = _good(_marked(shaped, table), done.bad)
     rows = _good(table.select([ROW]), done.bad)[ROW]
-    return RenderedRows(kept, _rejects(table, done.bad), done.events, rows)
+    return RenderedRows(kept, _rejects(table, done.bad), done.note_counts, rows)
 
 
-def _without_columns(turns: Turns, shape: Shape) -> dict[int, Bad]:
+def _without_columns(turns: Turns, shape: Shape) -> dict[int, Reject]:
     """Rows with tool calls where the sample showed none, so that no column holds them."""
     if "messages" not in shape.names or shape.tools or turns.tool_calls is None:
         return {}
     calls = pc.is_valid(turns.tool_calls).to_numpy(zero_copy_only=False)
     why = "no row of the sample has tool calls, so there is no column for them; use --columns text"
-    return dict.fromkeys(turns.rows[calls].tolist(), Bad("calls-not-in-columns", why))
+    return dict.fromkeys(turns.rows[calls].tolist(), Reject("calls-not-in-columns", why))
 
 
-def _good(table: pa.Table, bad: Mapping[int, Bad]) -> pa.Table:
+def _good(table: pa.Table, bad: Mapping[int, Reject]) -> pa.Table:
     if not bad:
         return table
     good = np.ones(table.num_rows, bool)
@@ -181,6 +181,6 @@ def _is_beside(name: str) -> bool:
     return name == VALIDATION or (name.startswith(HIDDEN) and name != ROW)
 
 
-def _rejects(table: pa.Table, bad: Mapping[int, Bad]) -> pa.Table:
+def _rejects(table: pa.Table, bad: Mapping[int, Reject]) -> pa.Table:
     rows = [(table[ROW][row].as_py(), why.code, why.excerpt) for row, why in sorted(bad.items())]
     return rejects_table(rows)

@@ -35,7 +35,7 @@ from transforms.chat.template import ChatFormat, ChatTemplate
 from transforms.conversations import reasoning
 from transforms.conversations.roles import ROLES
 from transforms.conversations.turns import ASSISTANT, SYSTEM, TOOL, USER, Turns
-from transforms.records import Bad
+from transforms.records import Reject
 
 NO_REASONING = "reasoning-not-in-text"
 NO_TOOLS = "tools-not-in-text"
@@ -56,8 +56,8 @@ class Rendered:
 
     texts: pa.StringArray
     turns: Turns
-    bad: Mapping[int, Bad]
-    events: Mapping[str, int]
+    bad: Mapping[int, Reject]
+    note_counts: Mapping[str, int]
     prompts: np.ndarray | None = None
 
 
@@ -67,7 +67,7 @@ def render_turns(
     chat: ChatFormat,
     sandbox: Callable[[], Renderer],
     with_prompts: bool = False,
-    known_bad: Mapping[int, Bad] = MappingProxyType({}),
+    known_bad: Mapping[int, Reject] = MappingProxyType({}),
 ) -> Rendered:
     """The texts of rows in a chat format; ``tools`` is each row's list of tools as JSON."""
     template = chat.template
@@ -93,14 +93,14 @@ def render_turns(
             prompts = jinja.prompts(texts, bad)
     good = np.ones(len(turns), bool)
     good[list(bad)] = False
-    events = {
+    note_counts = {
         NO_REASONING: int((lost & good).sum()),
         NO_TOOLS: int((offered & good).sum()),
         OWN_SYSTEM: int(((turns.first(SYSTEM) < 0) & good).sum()) if template.adds_system else 0,
         ESCAPED: len(held.keys() - bad) if chat.control_tokens == "escape" else 0,
         KEPT: len(held.keys() - bad) if chat.control_tokens == "keep" else 0,
     }
-    return Rendered(texts, parted, bad, {k: n for k, n in events.items() if n}, prompts)
+    return Rendered(texts, parted, bad, {k: n for k, n in note_counts.items() if n}, prompts)
 
 
 def add_system(turns: Turns, prompt: str) -> Turns:
@@ -127,14 +127,14 @@ def add_system(turns: Turns, prompt: str) -> Turns:
     )
 
 
-def unsupported(turns: Turns, template: ChatTemplate) -> dict[int, Bad]:
+def unsupported(turns: Turns, template: ChatTemplate) -> dict[int, Reject]:
     """Rows for which the template has no form."""
-    bad: dict[int, Bad] = {}
+    bad: dict[int, Reject] = {}
     rows, roles = turns.rows, turns.roles
 
     def mark(code: str, flags: np.ndarray, why: str) -> None:
         for row in np.unique(rows[flags]).tolist():
-            bad.setdefault(row, Bad(code, f"the template {template.name} {why}"))
+            bad.setdefault(row, Reject(code, f"the template {template.name} {why}"))
 
     if not template.tools:
         uses = roles == TOOL
@@ -181,10 +181,10 @@ def separate(turns: Turns, template: ChatTemplate) -> tuple[Turns, pa.StringArra
 
 def guard(
     turns: Turns, tools: pa.StringArray | None, chat: ChatFormat
-) -> tuple[Turns, pa.StringArray | None, dict[int, Bad]]:
+) -> tuple[Turns, pa.StringArray | None, dict[int, Reject]]:
     """Finds control tokens in content: (turns, tools, row -> where one is); escaped if so asked."""
     tokens = chat.template.control_tokens
-    found: dict[int, Bad] = {}
+    found: dict[int, Reject] = {}
     fields = ("content", "reasoning", "tool_calls", "name")
     changed: dict[str, pa.StringArray] = {}
     rows = turns.rows
@@ -197,7 +197,7 @@ def guard(
             continue
         for index in np.flatnonzero(marks).tolist():
             where = control_tokens.shown(texts[index].as_py(), tokens)
-            bad = Bad("control-token", f"{ROLES[turns.roles[index]]}, {name}: {where}")
+            bad = Reject("control-token", f"{ROLES[turns.roles[index]]}, {name}: {where}")
             found.setdefault(int(rows[index]), bad)
         if chat.control_tokens == "escape":
             changed[name] = control_tokens.escape_all(texts, tokens)
@@ -205,7 +205,7 @@ def guard(
     if tools is not None and marks is not None:
         for row in np.flatnonzero(marks).tolist():
             where = control_tokens.shown(tools[row].as_py(), tokens)
-            found.setdefault(row, Bad("control-token", f"tools: {where}"))
+            found.setdefault(row, Reject("control-token", f"tools: {where}"))
         if chat.control_tokens == "escape":
             tools = control_tokens.escape_all(tools, tokens)
     return replace(turns, **changed), tools, found

@@ -17,5 +17,5 @@ class RenderedRows:
 
     kept: pa.Table
     rejects: pa.Table
-    events: Mapping[str, int]
+    note_counts: Mapping[str, int]
     rows: pa.ChunkedArray

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.options import TokenRule
-from transforms.storage.store import Folder, checked_work
+from transforms.storage.store import DatasetStore, checked_work
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -84,7 +84,7 @@ def _steps(texts: pa.ChunkedArray) -> Iterator[list[str]]:
                 yield chunk.slice(start, stop - start).to_pylist()
 
 
-def stored_counter(folder: Folder, rule: TokenRule) -> TokenCounter:
+def stored_counter(folder: DatasetStore, rule: TokenRule) -> TokenCounter:
     """The counter whose JSON lies beside a job's output, loaded once a process.
 
     Raises ``StorageError`` where the file is gone or is another one.

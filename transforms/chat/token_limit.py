@@ -74,21 +74,27 @@ class Limit:
         told = dict(zip(rows.tolist(), tokens.tolist(), strict=True))
         fine = pa.array(~long)
         concerned = table.filter(pc.is_in(table[ROW], pa.array(rows)))
-        events = Counter(done.events)
-        if events:  # an event is of a row, and these rows are told by what becomes of them
-            events.subtract(render(concerned).events)
+        note_counts = Counter(done.note_counts)
+        if note_counts:  # an event is of a row, and these rows are told by what becomes of them
+            note_counts.subtract(render(concerned).note_counts)
         done = replace(done, kept=done.kept.filter(fine), rows=done.rows.filter(fine))
         if self.rule.too_long == "reject":
             bad = _rejects(told, "too-many-tokens", f"tokens, more than {most:,}")
-            return replace(done, rejects=pa.concat_tables([done.rejects, bad]), events=+events)
+            return replace(
+                done, rejects=pa.concat_tables([done.rejects, bad]), note_counts=+note_counts
+            )
         cut = self._cut(concerned, told, most, render)
-        events.update(cut.events)
+        note_counts.update(cut.note_counts)
         kept = pa.concat_tables([done.kept, cut.kept])
         numbers = pa.chunked_array([*done.rows.chunks, *cut.rows.chunks], pa.int64())
         order = pc.sort_indices(pc.index_in(numbers, one_array(table[ROW])))
         rejects = pa.concat_tables([done.rejects, cut.rejects])
         return replace(
-            done, kept=kept.take(order), rows=numbers.take(order), rejects=rejects, events=+events
+            done,
+            kept=kept.take(order),
+            rows=numbers.take(order),
+            rejects=rejects,
+            note_counts=+note_counts,
         )
 
     def _counted(self, done: RenderedRows) -> RenderedRows:
@@ -127,16 +133,16 @@ class Limit:
                 break
         bad = _rejects(gone, "prompt-too-long", f"tokens, more than {most:,} without the answer")
         kept = pa.concat_tables([part.kept for part in parts])
-        events: Counter[str] = Counter()
-        if any(part.events for part in parts):
-            events.update(render(self._final(table, answers, parts)).events)
-        events[TRUNCATED] += kept.num_rows
+        note_counts: Counter[str] = Counter()
+        if any(part.note_counts for part in parts):
+            note_counts.update(render(self._final(table, answers, parts)).note_counts)
+        note_counts[TRUNCATED] += kept.num_rows
         return replace(
             parts[0],
             kept=kept,
             rows=pa.chunked_array([c for p in parts for c in p.rows.chunks], pa.int64()),
             rejects=pa.concat_tables([*(part.rejects for part in parts), bad]),
-            events=events,
+            note_counts=note_counts,
         )
 
     @staticmethod
@@ -167,16 +173,16 @@ class _Answer:
         self.room -= tokens
 
     @property
-    def _said(self) -> str:
+    def _answer_text(self) -> str:
         return self.answer[: int(self.ends[self.room - 1])] if self.room > 0 else ""
 
     @property
     def says_something(self) -> bool:
-        return bool(self._said.strip())
+        return bool(self._answer_text.strip())
 
     @property
     def text(self) -> str:
-        return self.lead + self._said
+        return self.lead + self._answer_text
 
 
 def _last_answers(table: pa.Table) -> list[str]:

@@ -269,10 +269,10 @@ def _is_prose(name: str, sample: Sample) -> bool:
         return False
     if len(values) >= 20 and len(set(values)) <= len(values) // 10:
         return False  # an enum: few values, many times
-    return sum(map(_looks_like_prose, values)) * 2 >= len(values)
+    return sum(map(_reads_as_prose, values)) * 2 >= len(values)
 
 
-def _looks_like_prose(value: str) -> bool:
+def _reads_as_prose(value: str) -> bool:
     start = value[:400]
     if _ADDRESS.fullmatch(start):
         return False

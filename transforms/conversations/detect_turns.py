@@ -13,7 +13,7 @@ from typing import Any
 
 from transforms.conversations import reasoning
 from transforms.conversations.field_mapping import FieldChoice, TurnMapping
-from transforms.conversations.parse_turns import ROLE_KEYS, TEXT_KEYS, looks_like_turns
+from transforms.conversations.parse_turns import ROLE_KEYS, TEXT_KEYS, are_turns
 from transforms.conversations.roles import ALIASES, FUNCTION_CALL, role_of
 from transforms.errors import UsageError
 from transforms.records import Column
@@ -69,7 +69,7 @@ def turn_mapping(
     Raises ``UsageError`` where their turns have no role or no text.
     """
     keys = [found for name in turns for cell in _cells(name, sample)
-            if (found := looks_like_turns(cell))]  # fmt: skip
+            if (found := are_turns(cell))]  # fmt: skip
     if not keys:
         raise UsageError(
             f"the column {'+'.join(turns)} holds no turns: expected lists of objects with a role "
@@ -110,7 +110,7 @@ def _both(names: Sequence[str | None], sample: Sample, roles: Mapping[str, str])
 
 def _holds_turns(name: str, sample: Sample, roles: Mapping[str, str]) -> bool:
     cells = [cell for cell in _cells(name, sample) if cell not in (None, "", [])]
-    turns = [cell for cell in cells if looks_like_turns(cell)]
+    turns = [cell for cell in cells if are_turns(cell)]
     if not turns or len(turns) * 2 < len(cells):
         return False
     # Comments have authors and texts, too, but nobody among them is an assistant.
@@ -120,7 +120,7 @@ def _holds_turns(name: str, sample: Sample, roles: Mapping[str, str]) -> bool:
 
 
 def _speaks_a_role(cell: Any, roles: Mapping[str, str]) -> bool:
-    keys = looks_like_turns(cell)
+    keys = are_turns(cell)
     return keys is not None and any(role_of(t.get(keys[0]), roles) for t in turns_in(cell))
 
 

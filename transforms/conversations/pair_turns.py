@@ -10,8 +10,8 @@ import pyarrow as pa
 from transforms.conversations.field_mapping import FieldMapping
 from transforms.conversations.parse_turns import (
     Unusable,
+    are_turns,
     cells,
-    looks_like_turns,
     parsed,
     text_cells,
 )
@@ -112,7 +112,7 @@ def _history(value: Any) -> list[tuple[str, str]]:
     if value is None:
         return []
     # A turn's role and text are no question and answer.
-    if not isinstance(value, list) or looks_like_turns(value):
+    if not isinstance(value, list) or are_turns(value):
         raise Unusable("bad-history")
     pairs = []
     for item in value:

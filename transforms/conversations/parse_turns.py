@@ -313,7 +313,7 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
-def looks_like_turns(cell: Any) -> tuple[str, str] | None:
+def are_turns(cell: Any) -> tuple[str, str] | None:
     """(role key, text key) of a conversation's objects; None where the cell is none."""
     if isinstance(cell, str) and cell.lstrip().startswith("["):
         cell = parsed(cell)

@@ -46,14 +46,14 @@ def account(shards: Sequence[Shard]) -> dict[str, Any]:
     """
     rows: Counter[str] = Counter()
     codes: Counter[str] = Counter()
-    events: Counter[str] = Counter()
+    note_counts: Counter[str] = Counter()
     duplicates = 0
     read: dict[int, int] = {}
     placed: Counter[int] = Counter()
     for shard in shards:
         rows[shard.split] += shard.rows
         codes.update(shard.codes)
-        events.update(shard.events)
+        note_counts.update(shard.note_counts)
         left_out = sum(exact + near for exact, near in shard.duplicates.values())
         duplicates += left_out
         placed[shard.unit] += shard.rows + left_out
@@ -79,7 +79,7 @@ def account(shards: Sequence[Shard]) -> dict[str, Any]:
         "validation": rows["validation"],
         "rejected": {"total": codes.total(), "by_reason": dict(sorted(codes.items()))},
         "duplicates": duplicates,
-        "events": dict(sorted(events.items())),
+        "events": dict(sorted(note_counts.items())),
     }
 
 
@@ -88,19 +88,19 @@ def agree(counts: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     text = found.get("lengths", {}).get("text")
     if text is not None:
         for split in SPLITS:
-            measured, rows = text[split]["rows"], counts[split]
-            if measured != rows:
-                raise _wrong_figures(f"the lengths of {measured:,} {split} rows of {rows:,}")
+            row_stats, rows = text[split]["rows"], counts[split]
+            if row_stats != rows:
+                raise _wrong_counts(f"the lengths of {row_stats:,} {split} rows of {rows:,}")
     leakage = found.get("leakage")
     if leakage is not None:
         leaked, looked, rows = leakage["rows"], leakage["checked"], counts["validation"]
         if looked > rows:
-            raise _wrong_figures(f"{looked:,} validation rows of {rows:,} looked at")
+            raise _wrong_counts(f"{looked:,} validation rows of {rows:,} looked at")
         if leaked > looked:
-            raise _wrong_figures(f"{leaked:,} leaks among the {looked:,} validation rows looked at")
+            raise _wrong_counts(f"{leaked:,} leaks among the {looked:,} validation rows looked at")
 
 
-def _wrong_figures(what: str) -> VerificationFailed:
+def _wrong_counts(what: str) -> VerificationFailed:
     return VerificationFailed(
         f"the figures do not add up: {what}; nothing was published, run again"
     )

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from transforms.chat.output_columns import Shape
-from transforms.records import SetFile, Shard
+from transforms.records import DatasetFile, Shard
 from transforms.split import SPLITS
 
 DEFAULT_SHAPE = Shape()
@@ -40,13 +40,13 @@ def json_text(value: Any) -> Iterator[str]:
     return encoder.iterencode(value)
 
 
-def _entry(file: Shard | SetFile) -> dict[str, Any]:
+def _entry(file: Shard | DatasetFile) -> dict[str, Any]:
     return {"path": file.path, "bytes": file.bytes, "sha256": file.sha256, "rows": file.rows}
 
 
 def split_files(
     split: str,
-    files: Sequence[Shard | SetFile],
+    files: Sequence[Shard | DatasetFile],
     fingerprint: str,
     shape: Shape = DEFAULT_SHAPE,
 ) -> dict[str, bytes]:

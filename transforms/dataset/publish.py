@@ -21,17 +21,19 @@ from typing import Any
 from transforms.chat.output_columns import Shape
 from transforms.dataset import layout
 from transforms.dataset.accounting import account, agree, complete, reject_reasons
+from transforms.dataset.card import card
 from transforms.dataset.shard_writer import HashingFile
 from transforms.options import QualityRules
 from transforms.quality.gates import Gates, check, judge
-from transforms.quality.summary import figures
-from transforms.records import SetFile, Shard, Written
+from transforms.quality.summary import quality_summary
+from transforms.records import DatasetFile, Shard, Written
 from transforms.report.elements import plain
 from transforms.report.headline import short
-from transforms.report.manifest_view import Told
+from transforms.report.manifest_view import ManifestView
 from transforms.report.page import page
 from transforms.split import SPLITS
-from transforms.storage.store import Folder, required_work
+from transforms.storage import names
+from transforms.storage.store import DatasetStore, required_work
 
 PLAN_FILE = "plan.json"
 """Work file of a plan that is too large for the pipeline's graph."""
@@ -61,7 +63,7 @@ class Contents:
 
 
 def commit(
-    folder: Folder,
+    store: DatasetStore,
     units: int,
     contents: Contents,
     shards: Iterable[Shard],
@@ -77,38 +79,38 @@ def commit(
     ordered = complete(shards, units)
     counts = account(ordered)
     agree(counts, found)
-    quality = figures(contents.rules, counts, ordered, found)
+    quality = quality_summary(contents.rules, counts, ordered, found)
     verdicts = judge(contents.gates, counts, quality, reject_reasons(ordered, counts))
     check(verdicts)
-    present = folder.manifest()
+    present = store.manifest()
     if present and present["plan_digest"] == contents.plan_digest:
         return counts  # an earlier attempt got this far, but its runner did not hear of it
     del present  # it may be another set's, as large as this one's
-    folder.confirm(ordered)
+    store.confirm(ordered)
 
-    files: list[Shard | SetFile] = [shard for shard in ordered if shard.path]
+    files: list[Shard | DatasetFile] = [shard for shard in ordered if shard.path]
     for split in SPLITS:
         own = [shard for shard in ordered if shard.split == split]
         for path, data in layout.split_files(
             split, own, fingerprint(contents.plan_digest, split), contents.shape
         ).items():
-            files.append(put_file(folder, path, data))
+            files.append(put_file(store, path, data))
     manifest = {
-        "format_version": layout.FORMAT_VERSION,
+        "format_version": names.FORMAT_VERSION,
         "dataset": contents.dataset,
         "revision": contents.revision,
         "plan_digest": contents.plan_digest,
-        "plan": _plan(folder, contents),
+        "plan": _plan(store, contents),
         "counts": counts,
         "quality": quality,
         "config": contents.config,
         "shape": asdict(contents.shape),
         "training": contents.training,
     }
-    files.append(put_file(folder, layout.CARD, _card(contents, manifest, folder.path)))
+    files.append(put_file(store, names.CARD, _card(contents, manifest, store.path)))
     files.sort(key=lambda file: file.path)
-    report = page(manifest, files, folder.chunks, folder.path)
-    files.append(put_file(folder, layout.REPORT, report))
+    report = page(manifest, files, store.chunks, store.path)
+    files.append(put_file(store, names.REPORT, report))
 
     now = datetime.now(timezone.utc)
     seconds = (now - datetime.fromisoformat(contents.run["started"])).total_seconds()
@@ -119,9 +121,9 @@ def commit(
         "finished": now.isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
     }
-    _publish_json(folder, layout.MANIFEST, manifest)
-    folder.put(layout.DATASET_DICT, layout.dataset_dict())
-    folder.finish(contents.plan_digest)
+    _publish_json(store, names.MANIFEST, manifest)
+    store.put(names.DATASET_DICT, layout.dataset_dict())
+    store.finish(contents.plan_digest)
     return counts
 
 
@@ -130,21 +132,21 @@ def fingerprint(plan_digest: str, split: str) -> str:
     return hashlib.blake2b(f"{plan_digest}/{split}".encode(), digest_size=8).hexdigest()
 
 
-def _plan(folder: Folder, contents: Contents) -> Any:
+def _plan(store: DatasetStore, contents: Contents) -> Any:
     if contents.plan is not None:
         return contents.plan
-    return json.loads(required_work(folder, PLAN_FILE))
+    return json.loads(required_work(store, PLAN_FILE))
 
 
-def put_file(folder: Folder, path: str, data: bytes) -> SetFile:
+def put_file(store: DatasetStore, path: str, data: bytes) -> DatasetFile:
     """Writes a small file of the set."""
-    folder.put(path, data)
-    return SetFile(path, len(data), hashlib.sha256(data).hexdigest(), 0)
+    store.put(path, data)
+    return DatasetFile(path, len(data), hashlib.sha256(data).hexdigest(), 0)
 
 
-def _publish_json(folder: Folder, path: str, value: Any) -> None:
+def _publish_json(store: DatasetStore, path: str, value: Any) -> None:
     """Writes a large file of the set, by way of a temporary one."""
-    temporary = folder.scratch_file()
+    temporary = store.scratch_file()
     file = HashingFile(temporary)
     try:
         with io.TextIOWrapper(io.BufferedWriter(file), encoding="utf-8") as text:
@@ -152,14 +154,14 @@ def _publish_json(folder: Folder, path: str, value: Any) -> None:
     except BaseException:
         file.abandon(temporary)
         raise
-    folder.publish(temporary, path, Written(0, file.size, file.hexdigest()))
+    store.publish(temporary, path, Written(0, file.size, file.hexdigest()))
 
 
 def _card(contents: Contents, manifest: Mapping[str, Any], where: str) -> bytes:
     counts = manifest["counts"]
-    figures = [(name, plain(words)) for name, words in short(Told(manifest, where))]
+    figures = [(name, plain(words)) for name, words in short(ManifestView(manifest, where))]
     filled = [split for split in SPLITS if counts[split]]
-    return layout.card(
+    return card(
         _facts(contents, counts), filled or SPLITS, contents.shape, contents.training, figures
     )
 

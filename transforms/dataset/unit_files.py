@@ -12,11 +12,11 @@ from transforms.chat.output_columns import Shape
 from transforms.dataset.shard_writer import HashingFile, ShardWriter
 from transforms.errors import VerificationFailed
 from transforms.formats import source_reader
-from transforms.quality.row_stats import Measured, measure, to_text, together
+from transforms.quality.row_stats import RowStats, measure, merge_stats, to_text
 from transforms.records import VALIDATION, Batch, Shard, Written
 from transforms.split import SPLITS
 from transforms.storage.names import REJECTS_FOLDER, shard_path
-from transforms.storage.store import REJECTS_RECORD, SPLITS_RECORD, Folder, record
+from transforms.storage.store import REJECTS_RECORD, SPLITS_RECORD, DatasetStore, write_records
 
 _MOST_MEASURED = 64
 """Batches whose counts wait to be added up, which is cheaper for many at a time."""
@@ -26,20 +26,25 @@ class _SplitFiles:
     """The Arrow file of each split."""
 
     def __init__(
-        self, folder: Folder, of: int, shape: Shape, balance: tuple[str, ...], unit: int
+        self,
+        store: DatasetStore,
+        shard_count: int,
+        shape: Shape,
+        balance: tuple[str, ...],
+        unit: int,
     ) -> None:
-        self._folder, self._of, self._unit = folder, of, unit
-        self._balance, self._measured = balance, [Measured()]
+        self._store, self._shard_count, self._unit = store, shard_count, unit
+        self._balance, self._row_stats = balance, [RowStats()]
         self._columns = list(shape.columns)
         self._read = 0
-        self._events: Counter[str] = Counter()
+        self._note_counts: Counter[str] = Counter()
         self._duplicates: dict[str, list[int]] = {}
         schema = shape.schema
-        self._writers = {split: ShardWriter(folder.scratch_file(), schema) for split in SPLITS}
+        self._writers = {split: ShardWriter(store.scratch_file(), schema) for split in SPLITS}
 
     def append(self, batch: Batch) -> None:
         self._read += batch.read
-        self._events.update(batch.events)
+        self._note_counts.update(batch.note_counts)
         if any(batch.duplicates):
             counts = self._duplicates.setdefault(batch.piece.file, [0, 0])
             for kind, count in enumerate(batch.duplicates):
@@ -50,27 +55,27 @@ class _SplitFiles:
             raise VerificationFailed(
                 "a batch does not hold its training rows first, as Partition does"
             )
-        self._measured.append(measure(batch.table, marks, batch.piece.file, self._balance))
-        if len(self._measured) > _MOST_MEASURED:
-            self._measured = [together(self._measured)]
+        self._row_stats.append(measure(batch.table, marks, batch.piece.file, self._balance))
+        if len(self._row_stats) > _MOST_MEASURED:
+            self._row_stats = [merge_stats(self._row_stats)]
         self._writers["train"].append(rows.slice(0, trained))
         self._writers["validation"].append(rows.slice(trained))
 
     def close(self) -> list[Shard]:
         shards = []
         for split, writer in self._writers.items():
-            path = shard_path(split, self._unit, self._of)
+            path = shard_path(split, self._unit, self._shard_count)
             done = writer.close()
-            self._folder.publish(writer.path, path, done)
+            self._store.publish(writer.path, path, done)
             shard = Shard(self._unit, split, path, done.rows, self._read, done.bytes, done.sha256)
             if split == SPLITS[0]:
-                events = dict(sorted(self._events.items()))
-                measured = to_text(together(self._measured))
+                note_counts = dict(sorted(self._note_counts.items()))
+                row_stats = to_text(merge_stats(self._row_stats))
                 shard = replace(
-                    shard, events=events, duplicates=self._duplicates, measured=measured
+                    shard, note_counts=note_counts, duplicates=self._duplicates, row_stats=row_stats
                 )
             shards.append(shard)
-        record(self._folder, self._unit, SPLITS_RECORD, shards)
+        write_records(self._store, self._unit, SPLITS_RECORD, shards)
         return shards
 
     def abandon(self) -> None:
@@ -81,9 +86,11 @@ class _SplitFiles:
 class _RejectsFile:
     """The JSON Lines file of a unit's rejects; made only when there is one."""
 
-    def __init__(self, folder: Folder, of: int, source: source_reader.Source, unit: int) -> None:
-        self._folder, self._of, self._source, self._unit = folder, of, source, unit
-        self._path = folder.scratch_file()
+    def __init__(
+        self, store: DatasetStore, shard_count: int, source: source_reader.Source, unit: int
+    ) -> None:
+        self._store, self._shard_count, self._source, self._unit = store, shard_count, source, unit
+        self._path = store.scratch_file()
         self._file: HashingFile | None = None
         self._read = 0
         self._codes: Counter[str] = Counter()
@@ -108,9 +115,9 @@ class _RejectsFile:
         done = Written(rows, 0, "")
         if self._file is not None:
             self._file.close()
-            path = shard_path(REJECTS_FOLDER, self._unit, self._of)
+            path = shard_path(REJECTS_FOLDER, self._unit, self._shard_count)
             done = Written(rows, self._file.size, self._file.hexdigest())
-            self._folder.publish(self._path, path, done)
+            self._store.publish(self._path, path, done)
         shard = Shard(
             self._unit,
             REJECTS_FOLDER,
@@ -122,7 +129,7 @@ class _RejectsFile:
             dict(self._codes),
             self._examples,
         )
-        record(self._folder, self._unit, REJECTS_RECORD, [shard])
+        write_records(self._store, self._unit, REJECTS_RECORD, [shard])
         return [shard]
 
     def abandon(self) -> None:

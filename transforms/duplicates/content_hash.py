@@ -26,7 +26,7 @@ Halves = tuple[np.ndarray, np.ndarray]
 """The two halves of each row's hash, uint64."""
 
 
-def asked_hashes(rows: pa.Table) -> np.ndarray:
+def prompt_hashes(rows: pa.Table) -> np.ndarray:
     """A hash of each row's instruction as it is, uint64."""
     return hash64(SEEDS[0], one_array(rows["instruction"]))
 
@@ -37,9 +37,9 @@ def both_halves(hashes: np.ndarray) -> Halves:
 
 
 def content_hashes(rows: pa.Table, asked: np.ndarray | None = None) -> Halves:
-    """The hashes of rows that ``Normalize`` made; ``asked``: their ``asked_hashes``, if known."""
+    """The hashes of rows that ``Normalize`` made; ``asked``: their ``prompt_hashes``, if known."""
     if TURNS not in rows.column_names:
-        one = asked_hashes(rows) if asked is None else asked
+        one = prompt_hashes(rows) if asked is None else asked
         other = hash64(SEEDS[1], one_array(rows["response"]))
         # Both of each, so that rows with one answer fall apart as others do: the map from the two
         # columns' hashes to these is one to one.

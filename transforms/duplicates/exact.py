@@ -52,12 +52,12 @@ class Alike:
 
 
 def fingerprints(
-    unit: int, hashes: Halves, places: np.ndarray, of: int
+    unit: int, hashes: Halves, places: np.ndarray, bucket_count: int
 ) -> Iterator[tuple[int, Fingerprints]]:
     """(bucket, the rows of a unit that fall in it)."""
     first, second = hashes
-    bucket = second % np.uint64(of)
-    for number in range(of):
+    bucket = second % np.uint64(bucket_count)
+    for number in range(bucket_count):
         own = bucket == number
         if own.any():
             start = int(places[own][0])
@@ -72,7 +72,7 @@ def fingerprints(
 def repeated(group: Iterable[Fingerprints]) -> Iterator[tuple[int, Drop]]:
     """(unit, rows that stand earlier in the source already), from all that a bucket holds."""
     units, places, order, begins = _by_hash(group)
-    for unit, own in _by_unit(units, places, order[~begins]):
+    for unit, own in _places_of_units(units, places, order[~begins]):
         yield unit, Drop(own)
 
 
@@ -80,7 +80,7 @@ def alike(group: Iterable[Fingerprints]) -> Iterator[tuple[int, Alike]]:
     """(unit, rows that are not the only one with their hash), from all that a bucket holds."""
     units, places, order, begins = _by_hash(group)
     alone = begins & np.append(begins[1:], True)
-    for unit, own in _by_unit(units, places, order[~alone]):
+    for unit, own in _places_of_units(units, places, order[~alone]):
         yield unit, Alike(own)
 
 
@@ -104,7 +104,7 @@ def _by_hash(
     return units, places, order, begins
 
 
-def _by_unit(
+def _places_of_units(
     units: np.ndarray, places: np.ndarray, rows: np.ndarray
 ) -> Iterator[tuple[int, bytes]]:
     """(unit, the places of those rows that are its own), in source order."""

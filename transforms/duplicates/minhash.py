@@ -22,7 +22,7 @@ from rensa import RMinHash  # type: ignore[import-untyped]
 from transforms.duplicates.positions import Drop
 from transforms.options import SHINGLE_WORDS, SIMILAR
 from transforms.text.hashing import scattered
-from transforms.text.ngrams import Hashed, n_grams, words
+from transforms.text.ngrams import Hashed, n_grams, split_words
 
 VALUES, BANDS, BAND_VALUES = 128, 9, 7
 _SEED = 42
@@ -61,7 +61,7 @@ class Links:
 
 def min_hashes(texts: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
     """(values, which): MinHashes, uint32 of shape (n, VALUES), of the rows that have any words."""
-    shingles = n_grams(words(texts), SHINGLE_WORDS)
+    shingles = n_grams(split_words(texts), SHINGLE_WORDS)
     which = np.flatnonzero(shingles.counts)
     parts = [
         _digests(shingles, start, min(start + _ROWS_AT_ONCE, len(shingles)))
@@ -160,7 +160,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class RowShingles:
     """A row's word 3-grams, hashed, sorted and distinct; bytes of uint64."""
 
     unit: int
@@ -176,7 +176,7 @@ def wanted(links: Links) -> Iterator[tuple[int, Wanted]]:
         yield int(unit), Wanted(rows[1:, rows[0] == unit].tobytes())
 
 
-def verified(earlier: tuple[int, int], group: Iterable[Said]) -> Iterator[Links]:
+def verified(earlier: tuple[int, int], group: Iterable[RowShingles]) -> Iterator[Links]:
     """The links of the rows that are as near to an ``earlier`` one, (unit, place), as they seem."""
     rows = {(said.unit, said.place): np.frombuffer(said.shingles, np.uint64) for said in group}
     first = rows.pop(earlier)

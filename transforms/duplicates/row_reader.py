@@ -15,12 +15,12 @@ from transforms.conversations.rules import ConversationRules
 from transforms.duplicates.positions import rows_of_piece
 from transforms.formats import source_reader
 from transforms.options import QualityRules
-from transforms.records import Column, Unit
+from transforms.records import Column, WorkUnit
 from transforms.split import SplitRule
 
 
 @dataclass(frozen=True)
-class Surveyed:
+class RowReader:
     """The rules by which a unit is read and its rows are taken."""
 
     source: source_reader.Source
@@ -32,10 +32,10 @@ class Surveyed:
     @property
     def is_needed(self) -> bool:
         """Is there anything to be known beforehand?"""
-        return self.quality.dedup != "off" or self.quality.looked_at > 0
+        return self.quality.dedup != "off" or self.quality.leakage_sample_rate > 0
 
     @property
-    def can_ask_alone(self) -> bool:
+    def can_read_prompts_alone(self) -> bool:
         """Can instructions be read alone, and are they enough to begin with?
 
         Rows that are the same to the byte ask the same; near copies need not.
@@ -45,16 +45,20 @@ class Surveyed:
             pairs and source_reader.is_columnar(self.source.form) and self.quality.dedup != "near"
         )
 
-    def rows(self, unit: Unit, wanted: np.ndarray | None = None) -> Iterator[tuple[int, pa.Table]]:
+    def rows(
+        self, unit: WorkUnit, wanted: np.ndarray | None = None
+    ) -> Iterator[tuple[int, pa.Table]]:
         """(number of the piece, rows as Normalize makes them) of a unit, in order.
 
         With ``wanted``, sorted places (see ``duplicates.place``), others may be missing.
         """
         return self._read(unit, self.source.columns, self.mapping, wanted)
 
-    def asked(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
-        """The same, where ``can_ask_alone``, without the responses: nothing but ``instruction``,
-        ``key`` and ``ROW`` is to be used, and rows are among them whose response is no good.
+    def prompts(self, unit: WorkUnit) -> Iterator[tuple[int, pa.Table]]:
+        """The same without the responses, where ``can_read_prompts_alone``.
+
+        Only ``instruction``, ``key`` and ``ROW`` may be used.  Rows with an unusable response are
+        among them.
         """
         mapping = cast(FieldMapping, self.mapping)
         mapping = replace(
@@ -68,7 +72,7 @@ class Surveyed:
 
     def _read(
         self,
-        unit: Unit,
+        unit: WorkUnit,
         columns: Sequence[Column],
         mapping: AnyMapping,
         wanted: np.ndarray | None = None,

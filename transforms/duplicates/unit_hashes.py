@@ -22,8 +22,8 @@ class _Key:
 class _Part:
     """Hashes of some rows of a unit, until they are taken."""
 
-    def __init__(self, unit: int, dedup: str, of: int, alone: bool) -> None:
-        self._unit, self._dedup, self._of, self._alone = unit, dedup, of, alone
+    def __init__(self, unit: int, dedup: str, bucket_count: int, alone: bool) -> None:
+        self._unit, self._dedup, self._bucket_count, self._alone = unit, dedup, bucket_count, alone
         self._clear()
 
     def _clear(self) -> None:
@@ -46,11 +46,13 @@ class _Part:
         """What the hashes are for the survey's outputs; there are none left then."""
         if self._hashed:
             first, second, places = map(np.concatenate, zip(*self._hashed, strict=True))
-            for bucket, prints in fingerprints(self._unit, (first, second), places, self._of):
+            for bucket, prints in fingerprints(
+                self._unit, (first, second), places, self._bucket_count
+            ):
                 yield f"{_Key.HASHES}/{bucket}", prints
         if self._near:
             values, places = map(np.concatenate, zip(*self._near, strict=True))
-            for (band, bucket), entry in banded(self._unit, values, places, self._of):
+            for (band, bucket), entry in banded(self._unit, values, places, self._bucket_count):
                 yield f"{_Key.BAND}/{band}/{bucket}", entry
         self._clear()
 

@@ -22,7 +22,7 @@ from transforms.formats.arrow_types import (
 )
 from transforms.formats.opening import is_remote, open_binary
 from transforms.formats.source_rows import SAMPLE_ROWS, Format, Peek, Rows, numbered, whole_file
-from transforms.records import Column, Piece
+from transforms.records import Column, FileRange
 from transforms.work_units import Cut
 
 _FILE_MAGIC = b"ARROW1"
@@ -56,7 +56,7 @@ def cuts(
 
 
 def read(
-    path: str, form: Format, piece: Piece, columns: Sequence[Column], batch_bytes: int
+    path: str, form: Format, piece: FileRange, columns: Sequence[Column], batch_bytes: int
 ) -> Iterator[Rows]:
     """The record batches of the piece in parts of about ``batch_bytes``, numbered within it."""
     schema, batches = _open(path)
@@ -72,7 +72,7 @@ def read(
             first += table.num_rows
 
 
-def rows_before(path: str, piece: Piece) -> int:
+def rows_before(path: str, piece: FileRange) -> int:
     """Rows of the record batches before the piece."""
     _, batches = _open(path)
     return sum(batch.num_rows for batch in islice(batches, piece.start))

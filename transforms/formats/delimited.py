@@ -26,7 +26,7 @@ from transforms.errors import BadInput
 from transforms.formats.arrow_types import check_schema, text_rows, unique_names
 from transforms.formats.opening import open_binary
 from transforms.formats.source_rows import BATCH_BYTES, SAMPLE_ROWS, Format, Peek, Rows, whole_file
-from transforms.records import EXCERPT_CHARS, ROW, Column, Piece, rejects_table
+from transforms.records import EXCERPT_CHARS, ROW, Column, FileRange, rejects_table
 from transforms.work_units import Cut
 
 _BLOCK = BATCH_BYTES
@@ -45,7 +45,7 @@ def peek(path: str, form: Format) -> Peek:
     """Columns from the header; the sample's cells are text."""
     names = _header(path, form)
     columns = tuple(Column(name, "string") for name in names)
-    batches = read(path, form, Piece("", 0, 0), columns, _BLOCK)
+    batches = read(path, form, FileRange("", 0, 0), columns, _BLOCK)
     first = next((rows for rows in batches if rows.read), None)
     if first is None:
         return Peek(form, columns, [])
@@ -65,7 +65,7 @@ def cuts(
 
 
 def read(
-    path: str, form: Format, piece: Piece, columns: Sequence[Column], batch_bytes: int
+    path: str, form: Format, piece: FileRange, columns: Sequence[Column], batch_bytes: int
 ) -> Iterator[Rows]:
     """The rows after the header, numbered from 1, in batches of the parser's own size."""
     header = _header(path, form)
@@ -102,7 +102,7 @@ def read(
             yield _rows(empty, columns, [], list(ragged), text)
 
 
-def rows_before(path: str, piece: Piece) -> int:
+def rows_before(path: str, piece: FileRange) -> int:
     """None: a piece is a whole file."""
     return 0
 

@@ -33,7 +33,7 @@ from transforms.formats.source_rows import (
     Rows,
     whole_file,
 )
-from transforms.records import EXCERPT_CHARS, Column, Piece
+from transforms.records import EXCERPT_CHARS, Column, FileRange
 from transforms.work_units import Cut
 
 _STEP = 2**20
@@ -56,7 +56,7 @@ def cuts(
 
 
 def read(
-    path: str, form: Format, piece: Piece, columns: Sequence[Column], batch_bytes: int
+    path: str, form: Format, piece: FileRange, columns: Sequence[Column], batch_bytes: int
 ) -> Iterator[Rows]:
     """The elements in batches of about ``batch_bytes`` of JSON, numbered from 1."""
     batch: list[Numbered] = []
@@ -71,7 +71,7 @@ def read(
         yield to_rows(batch, columns)
 
 
-def rows_before(path: str, piece: Piece) -> int:
+def rows_before(path: str, piece: FileRange) -> int:
     """None: a piece is a whole file."""
     return 0
 

@@ -38,7 +38,7 @@ from transforms.formats.source_rows import (
     numbered,
     whole_file,
 )
-from transforms.records import EXCERPT_CHARS, Column, Piece
+from transforms.records import EXCERPT_CHARS, Column, FileRange
 from transforms.work_units import Cut, byte_cuts
 
 _BOM = b"\xef\xbb\xbf"
@@ -89,7 +89,7 @@ def cuts(
 
 
 def read(
-    path: str, form: Format, piece: Piece, columns: Sequence[Column], batch_bytes: int
+    path: str, form: Format, piece: FileRange, columns: Sequence[Column], batch_bytes: int
 ) -> Iterator[Rows]:
     """The lines that start in the piece's bytes, numbered within it."""
     kinds = [arrow_type(column) for column in columns]
@@ -219,7 +219,7 @@ _known_lines: dict[tuple[str, int, int], dict[int, int]] = {}
 -> byte -> lines."""
 
 
-def rows_before(path: str, piece: Piece) -> int:
+def rows_before(path: str, piece: FileRange) -> int:
     """Lines before the piece's first one.
 
     Byte ranges are cut without reading, so only a unit that has rejects pays for this count; each

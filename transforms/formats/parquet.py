@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from transforms.formats.arrow_types import as_text, check_schema, sampled, text_rows, typed_columns
 from transforms.formats.opening import is_remote, open_binary
 from transforms.formats.source_rows import SAMPLE_ROWS, Format, Peek, Rows, numbered
-from transforms.records import Column, Piece
+from transforms.records import Column, FileRange
 from transforms.work_units import Cut
 
 _BUFFER_BYTES = 2**20  # read column chunks in steps, so that a huge row group is never held whole
@@ -52,7 +52,7 @@ def cuts(
 def read(
     path: str,
     form: Format,
-    piece: Piece,
+    piece: FileRange,
     columns: Sequence[Column],
     batch_bytes: int,
     wanted: np.ndarray | None = None,
@@ -112,7 +112,7 @@ def _rows_per_batch(
     return max(1, min(8192, batch_bytes * rows // size if size else 8192))
 
 
-def rows_before(path: str, piece: Piece) -> int:
+def rows_before(path: str, piece: FileRange) -> int:
     """Rows of the row groups before the piece."""
     with _open(path) as file:
         return sum(file.metadata.row_group(g).num_rows for g in range(piece.start))

@@ -23,7 +23,7 @@ import numpy as np
 from transforms.errors import UsageError
 from transforms.formats.opening import reading
 from transforms.formats.source_rows import BATCH_BYTES, Format, Peek, Rows
-from transforms.records import Column, Piece
+from transforms.records import Column, FileRange
 from transforms.work_units import Cut
 
 __all__ = [
@@ -113,7 +113,7 @@ def cuts(
 def read(
     path: str,
     form: Format,
-    piece: Piece,
+    piece: FileRange,
     columns: Sequence[Column],
     batch_bytes: int = BATCH_BYTES,
     wanted: np.ndarray | None = None,
@@ -145,11 +145,11 @@ def is_columnar(form: Format) -> bool:
 
 def count_rows(path: str, form: Format, cut: Cut, at_most: int) -> int:
     """The rows of a cut, counted by reading it, but no further than ``at_most``."""
-    piece = Piece(cut.file, cut.start, cut.stop, at_most)
+    piece = FileRange(cut.file, cut.start, cut.stop, at_most)
     return sum(rows.read for rows in read(path, form, piece, ()))
 
 
-def first_row(path: str, form: Format, piece: Piece) -> int:
+def first_row(path: str, form: Format, piece: FileRange) -> int:
     """What to add to a row's number in its piece for its number in the file."""
     with reading(path):
         before: int = _module(form).rows_before(path, piece)

@@ -1,7 +1,7 @@
 """The overlap rule: rows that hold a piece of a benchmark's prompt are told, or left out.
 
 A piece is a run of 13 words; of a prompt with fewer words all of them, if there are at least 8.
-Words are compared by hashes (see ``words``), a batch at a stroke.
+Words are compared by hashes (see ``split_words``), a batch at a stroke.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transforms.options import OVERLAP_WORDS
 from transforms.records import ROW, TURNS, one_array, rejects_table
 from transforms.text.hash_index import Known
 from transforms.text.hashing import each_once
-from transforms.text.ngrams import Hashed, n_grams, word_places, words
+from transforms.text.ngrams import Hashed, n_grams, split_words, word_places
 
 LEAST_WORDS = 8
 """Prompts with fewer words are not looked for: many texts hold them."""
@@ -34,16 +34,16 @@ Pieces = Mapping[int, np.ndarray]
 
 def pieces_of(prompts: pa.StringArray) -> tuple[Pieces, int]:
     """The pieces of some prompts (none null), and how many prompts are too short to have any."""
-    found = words(prompts)
+    found = split_words(prompts)
     counts = found.counts
     pieces = {OVERLAP_WORDS: n_grams(found, OVERLAP_WORDS, short=False).hashes}
     for length in LENGTHS[:-1]:
         whole = n_grams(found, length, short=False)
         pieces[length] = whole.hashes[whole.offsets[:-1][counts == length]]
-    return together([pieces]), int((counts < LEAST_WORDS).sum())
+    return merge_pieces([pieces]), int((counts < LEAST_WORDS).sum())
 
 
-def together(parts: Sequence[Pieces]) -> Pieces:
+def merge_pieces(parts: Sequence[Pieces]) -> Pieces:
     """The pieces of several runs of prompts."""
     empty = np.array([], np.uint64)
     return {
@@ -103,7 +103,7 @@ class Finder:
 
     def find(self, texts: pa.StringArray) -> dict[str, Places]:
         """For each benchmark where the texts (none null) hold its pieces."""
-        found = words(texts)
+        found = split_words(texts)
         hits: dict[str, list[np.ndarray]] = {name: [] for name in self.benchmarks}
         for length in LENGTHS:
             wanted = {n: k[length] for n, k in self._known.items() if len(k[length])}
@@ -139,27 +139,27 @@ def decontaminated(
     among them.
     """
     looked = [(texts, rows, finder.find(texts)) for texts, rows in _texts(table)]
-    events: dict[str, int] = {}
+    note_counts: dict[str, int] = {}
     gone: dict[int, str] = {}
     for name in finder.benchmarks:
         own = np.unique(np.concatenate([rows[found[name].texts] for _, rows, found in looked]))
         if len(own):
-            events[OVERLAP + name] = len(own)
+            note_counts[OVERLAP + name] = len(own)
         for texts, rows, found in looked if drop else ():
             places = found[name]
             at, first = np.unique(rows[places.texts], return_index=True)
             for row, index in zip(at.tolist(), first.tolist(), strict=True):
                 if row not in gone:
-                    gone[row] = f"{name}: {_said(texts, places, index)}"
+                    gone[row] = f"{name}: {_contents(texts, places, index)}"
     if not gone:
-        return table, rejects_table([]), events
+        return table, rejects_table([]), note_counts
     kept = np.ones(table.num_rows, bool)
     kept[list(gone)] = False
     rejects = [(table[ROW][row].as_py(), CODE, said) for row, said in sorted(gone.items())]
-    return table.filter(pa.array(kept)), rejects_table(rejects), events
+    return table.filter(pa.array(kept)), rejects_table(rejects), note_counts
 
 
-def _said(texts: pa.StringArray, places: Places, index: int) -> str:
+def _contents(texts: pa.StringArray, places: Places, index: int) -> str:
     """The words of one place, as they stand in their text."""
     text, first = texts[int(places.texts[index])].as_py(), int(places.firsts[index])
     starts, stops = word_places(text)

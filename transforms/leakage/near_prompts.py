@@ -24,7 +24,7 @@ from transforms.leakage.prompts import Prompts
 from transforms.options import SHINGLE_WORDS, SIMILAR
 from transforms.text.hash_index import Known, Sieve
 from transforms.text.hashing import each_once
-from transforms.text.ngrams import Hashed, distinct, n_grams, words
+from transforms.text.ngrams import Hashed, distinct, n_grams, split_words
 
 _SHOWN_CHARS = 300
 _MOST_EXAMPLES = 20
@@ -80,7 +80,7 @@ class Finder:
         self._members = Known(each_once(known.shingles.hashes ^ _salt(owners)))
 
     def look(self, prompts: pa.StringArray, keys: np.ndarray, validation: np.ndarray) -> Seen:
-        """What rows with these prompts tell; one key (``ASKED_KEY``) and mark for each."""
+        """What rows with these prompts tell; one key (``PROMPT_KEY``) and mark for each."""
         if not len(self._ids):
             return Seen({}, {})
         at, numbers = self._ids.find(keys)
@@ -101,7 +101,7 @@ class Finder:
         """Leaks in the training rows; those ``equal`` to a known prompt have the ``same`` one's."""
         # Rows with one prompt say one thing.
         first = trained[np.unique(keys[trained], return_index=True)[1]]
-        found = n_grams(words(prompts.take(pa.array(first))), SHINGLE_WORDS)
+        found = n_grams(split_words(prompts.take(pa.array(first))), SHINGLE_WORDS)
         familiar = self._familiar(found)
         first, found = first[familiar], found.select(familiar)
         places, numbers = self._candidates(found, keys[first])
@@ -235,7 +235,7 @@ def nearer(one: Leak, other: Leak) -> Leak:
     return max(one, other, key=lambda leak: (leak.similarity, leak.exact, leak.key))
 
 
-def together(first: Seen, others: Iterable[Seen]) -> Seen:
+def merge_seen(first: Seen, others: Iterable[Seen]) -> Seen:
     """What several parts tell; the first one is changed to it."""
     rows, leaks = first.rows, first.leaks
     for part in others:

@@ -1,6 +1,6 @@
 """The validation prompts that training rows are compared with: hashes of them, and no text.
 
-Up to ``MOST_LOOKED_AT`` distinct prompts, chosen by a hash; all of them where there are no more.
+At most ``MAX_SAMPLED_PROMPTS`` distinct prompts are taken; a hash chooses them.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.options import SHINGLE_WORDS
-from transforms.text.ngrams import Hashed, distinct, n_grams, words
+from transforms.text.ngrams import Hashed, distinct, n_grams, split_words
 
-MOST_LOOKED_AT = 10_000
+MAX_SAMPLED_PROMPTS = 10_000
 """With that many a share of 0.1 % is known to within 0.03 %."""
 
 MOST_SHINGLES = 4_000_000
@@ -79,7 +79,7 @@ NONE = Prompts(
 )
 
 
-def is_looked_at(hashes: np.ndarray, share: float) -> np.ndarray:
+def is_sampled(hashes: np.ndarray, share: float) -> np.ndarray:
     """Which prompts belong to the given share of all, by a hash of each, whatever the others."""
     return np.ones(len(hashes), bool) if share >= 1 else hashes < np.uint64(int(share * 2**64))
 
@@ -88,11 +88,11 @@ def prompts_of(texts: pa.StringArray, ids: np.ndarray) -> Prompts:
     """Distinct prompts, to be looked for; both are of the normalised ones."""
     ids, first = np.unique(ids, return_index=True)
     texts = texts.take(pa.array(first))
-    return Prompts(ids, distinct(n_grams(words(texts), SHINGLE_WORDS)))
+    return Prompts(ids, distinct(n_grams(split_words(texts), SHINGLE_WORDS)))
 
 
 def merged(
-    parts: list[Prompts], most: int = MOST_LOOKED_AT, most_shingles: int = MOST_SHINGLES
+    parts: list[Prompts], most: int = MAX_SAMPLED_PROMPTS, most_shingles: int = MOST_SHINGLES
 ) -> Prompts:
     """All of them, each prompt once; of too many those with the least ids.
 

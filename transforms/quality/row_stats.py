@@ -33,7 +33,7 @@ _TEXTS = ("text", "instruction", "response", "prompt", "completion")
 
 
 @dataclass(frozen=True)
-class Measured:
+class RowStats:
     """Counts of some rows: of their lengths by name, (train, validation), and of values by name."""
 
     lengths: Mapping[str, tuple[Counts, Counts]] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Measured:
 
 def measure(
     table: pa.Table, validation: pa.ChunkedArray, file: str, balance: Sequence[str]
-) -> Measured:
+) -> RowStats:
     """Of a batch from one source ``file``; ``balance`` names the columns that are compared."""
     marks = validation.to_numpy()
     trained = ~marks
@@ -56,7 +56,7 @@ def measure(
     for place, name in enumerate(balance):
         column = table[balance_column(place)]
         values[f"column {name}"] = _values(column, validation)
-    return Measured(lengths, values)
+    return RowStats(lengths, values)
 
 
 def _lengths(table: pa.Table) -> dict[str, np.ndarray]:
@@ -97,7 +97,7 @@ def _values(column: pa.ChunkedArray, validation: pa.ChunkedArray) -> Values:
     return merge_values([{value: (a, b) for value, (a, b) in found.items()}])
 
 
-def together(parts: Iterable[Measured]) -> Measured:
+def merge_stats(parts: Iterable[RowStats]) -> RowStats:
     """Of all parts; their order does not matter."""
     parts = list(parts)
     lengths, values = (
@@ -108,13 +108,13 @@ def together(parts: Iterable[Measured]) -> Measured:
     def merged(name: str, split: int) -> Counts:
         return merge(part.lengths.get(name, (NONE, NONE))[split] for part in parts)
 
-    return Measured(
+    return RowStats(
         {name: (merged(name, 0), merged(name, 1)) for name in lengths},
         {name: merge_values(part.values.get(name, {}) for part in parts) for name in values},
     )
 
 
-def to_bytes(found: Measured) -> bytes:
+def to_bytes(found: RowStats) -> bytes:
     """A short form: JSON, the differences of values, and the counts; deflated."""
     splits = [counts for pair in found.lengths.values() for counts in pair]
     header = {
@@ -130,7 +130,7 @@ def to_bytes(found: Measured) -> bytes:
     return zlib.compress(b"\n".join((text, *(a.astype("<i8").tobytes() for a in arrays))), 1)
 
 
-def of_bytes(data: bytes) -> Measured:
+def from_bytes(data: bytes) -> RowStats:
     """What ``to_bytes`` made it of."""
     text, _, rest = zlib.decompress(data).partition(b"\n")
     header = json.loads(text)
@@ -148,20 +148,20 @@ def of_bytes(data: bytes) -> Measured:
         name: None if items is None else {value: (a, b) for value, (a, b) in items}
         for name, items in header["values"].items()
     }
-    return Measured(dict(zip(header["lengths"], pairs, strict=True)), named)
+    return RowStats(dict(zip(header["lengths"], pairs, strict=True)), named)
 
 
-def to_text(found: Measured) -> str:
+def to_text(found: RowStats) -> str:
     """``to_bytes`` in characters of JSON."""
     return base64.b85encode(to_bytes(found)).decode()
 
 
-def of_text(text: str) -> Measured:
+def from_text(text: str) -> RowStats:
     """What ``to_text`` made it of."""
-    return of_bytes(base64.b85decode(text))
+    return from_bytes(base64.b85decode(text))
 
 
-def parts_of_quality(found: Measured, rules: QualityRules) -> dict[str, Any]:
+def parts_of_quality(found: RowStats, rules: QualityRules) -> dict[str, Any]:
     """The manifest's ``lengths``, ``balance`` and ``tokenizer``."""
     text = found.lengths.get("text", (NONE, NONE))
     balance = [of_lengths("text length", *text)]
@@ -170,7 +170,9 @@ def parts_of_quality(found: Measured, rules: QualityRules) -> dict[str, Any]:
         balance.append(of_values(name, rows, found.values.get(name, {})))
     tokens = rules.tokens
     return {
-        "lengths": {name: _told(name, *found.lengths[name]) for name in _ordered(found.lengths)},
+        "lengths": {
+            name: _length_summary(name, *found.lengths[name]) for name in _ordered(found.lengths)
+        },
         "balance": balance,
         "tokenizer": None
         if tokens is None
@@ -188,16 +190,16 @@ def _ordered(names: Iterable[str]) -> list[str]:
     return [name for name in (*_TEXTS, "tokens") if name in found]
 
 
-def _told(name: str, train: Counts, validation: Counts) -> dict[str, Any]:
+def _length_summary(name: str, train: Counts, validation: Counts) -> dict[str, Any]:
     splits = {"train": train, "validation": validation}
-    told = {
+    lengths_summary = {
         "unit": "tokens" if name == "tokens" else "characters",
         **{split: summary(counts) for split, counts in splits.items()},
         "histogram": histogram(train, validation),
     }
     if name == "tokens":
-        told["above"] = {
+        lengths_summary["above"] = {
             split: {str(length): counts.above(length) for length in ABOVE}
             for split, counts in splits.items()
         }
-    return told
+    return lengths_summary

@@ -18,19 +18,19 @@ VERSION = 1
 _MOST_FILES = 1000
 
 
-def figures(
+def quality_summary(
     rules: QualityRules,
     counts: Mapping[str, Any],
     shards: Sequence[Shard],
     found: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The manifest's ``quality``: what shards tell, and what was measured (``found``)."""
-    events = counts["events"]
+    note_counts = counts["events"]
     return {
         "version": VERSION,
         "duplicates": _duplicates(rules, shards),
-        "contamination": _contamination(rules, events),
-        "truncated": events.get(TRUNCATED, 0),
+        "contamination": _contamination(rules, note_counts),
+        "truncated": note_counts.get(TRUNCATED, 0),
         "leakage": leakage(Seen({}, {})),
         **found,
     }
@@ -54,14 +54,14 @@ def _duplicates(rules: QualityRules, shards: Sequence[Shard]) -> dict[str, Any]:
     }
 
 
-def _contamination(rules: QualityRules, events: Mapping[str, int]) -> list[dict[str, Any]]:
+def _contamination(rules: QualityRules, note_counts: Mapping[str, int]) -> list[dict[str, Any]]:
     """For each benchmark how many rows hold a piece of it."""
     return [
         {
             "benchmark": benchmark.name,
             "prompts": benchmark.prompts,
             "too_short": benchmark.too_short,
-            "rows": events.get(OVERLAP + benchmark.name, 0),
+            "rows": note_counts.get(OVERLAP + benchmark.name, 0),
             "action": rules.contaminated,
         }
         for benchmark in rules.benchmarks

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from transforms.quality.gates import FEW_VALIDATION_ROWS
 from transforms.report.elements import NOT_MEASURED, Figure, Words, share
-from transforms.report.manifest_view import Told
+from transforms.report.manifest_view import ManifestView
 
 LONG_TOKENS = 2048
 _MANY, _SOME = 0.05, 0.01
@@ -37,7 +37,7 @@ class Headline:
     look: str = ""
 
 
-def headlines(manifest: Told) -> tuple[Headline, ...]:
+def headlines(manifest: ManifestView) -> tuple[Headline, ...]:
     """All five, from ``counts`` and ``quality``."""
     counts, quality = manifest.part("counts"), manifest.part("quality")
     return (
@@ -49,7 +49,7 @@ def headlines(manifest: Told) -> tuple[Headline, ...]:
     )
 
 
-def short(manifest: Told) -> list[tuple[str, Words]]:
+def short(manifest: ManifestView) -> list[tuple[str, Words]]:
     """(name, what is told) for the card: the five in a line each, and the contamination."""
     rows = [(one.name, _line(one)) for one in headlines(manifest)]
     return [*rows, ("contamination", contamination(manifest.part("quality", "contamination")))]
@@ -59,12 +59,12 @@ def _line(one: Headline) -> Words:
     return (*one.words, " (", *one.note, ")") if one.note else one.words
 
 
-def kept_rows(counts: Told) -> int:
+def kept_rows(counts: ManifestView) -> int:
     """The rows of both splits."""
     return int(sum(counts.part(split).count().value for split in ("train", "validation")))
 
 
-def _kept(counts: Told) -> Headline:
+def _kept(counts: ManifestView) -> Headline:
     read, rejected = counts.part("read").count(), counts.part("rejected", "total").count()
     many = rejected.value > _MANY * read.value
     return Headline(
@@ -75,7 +75,7 @@ def _kept(counts: Told) -> Headline:
     )
 
 
-def _duplicates(counts: Told, found: Told) -> Headline:
+def _duplicates(counts: ManifestView, found: ManifestView) -> Headline:
     if not found:
         return Headline("duplicates", (NOT_MEASURED,), ())
     if found.part("mode").text() == "off":
@@ -91,7 +91,7 @@ def _duplicates(counts: Told, found: Told) -> Headline:
     )
 
 
-def leakage(found: Told) -> Headline:
+def leakage(found: ManifestView) -> Headline:
     """The validation rows that training nearly holds."""
     checked = found.part("checked").count() if found else Figure(0)
     if not checked.value:
@@ -106,7 +106,7 @@ def leakage(found: Told) -> Headline:
     )
 
 
-def _length(lengths: Told) -> Headline:
+def _length(lengths: ManifestView) -> Headline:
     kind = next((kind for kind in ("tokens", "text") if lengths.part(kind)), None)
     own = lengths.part(kind) if kind else lengths
     p95 = own.part("train", "quantiles", "0.95") if kind else None
@@ -126,7 +126,7 @@ def _length(lengths: Told) -> Headline:
     )
 
 
-def long_rows(tokens: Told) -> tuple[int, int]:
+def long_rows(tokens: ManifestView) -> tuple[int, int]:
     """The texts of both splits with more than ``LONG_TOKENS`` tokens, and all texts."""
     found = (
         (tokens.part("above", split, str(LONG_TOKENS)), tokens.part(split, "rows"))
@@ -136,7 +136,7 @@ def long_rows(tokens: Told) -> tuple[int, int]:
     return int(sum(above for above, _ in pairs)), int(sum(rows for _, rows in pairs))
 
 
-def _validation(counts: Told) -> Headline:
+def _validation(counts: ManifestView) -> Headline:
     rows, kept = counts.part("validation").count(), kept_rows(counts)
     return Headline(
         "validation rows",
@@ -146,7 +146,7 @@ def _validation(counts: Told) -> Headline:
     )
 
 
-def contamination(found: Told) -> Words:
+def contamination(found: ManifestView) -> Words:
     """The rows that hold pieces of benchmarks, in one sentence."""
     if not found:
         return (NOT_MEASURED,)

@@ -13,7 +13,7 @@ from transforms.report.elements import (
     number,
     share,
 )
-from transforms.report.manifest_view import Told
+from transforms.report.manifest_view import ManifestView
 from transforms.split import SPLITS
 
 _KINDS = ("tokens", "text", "instruction", "response")
@@ -23,7 +23,7 @@ _HIGHEST = 1000
 _TICKS = 4
 
 
-def lengths(manifest: Told) -> Section:
+def lengths(manifest: ManifestView) -> Section:
     """All columns whose lengths are known."""
     quality = manifest.part("quality")
     found = [(kind, quality.part("lengths", kind)) for kind in _KINDS]
@@ -45,12 +45,12 @@ def lengths(manifest: Told) -> Section:
     return Section("lengths", "Lengths", tuple(words), tuple(tables), pictures)
 
 
-def _title(kind: str, own: Told) -> str:
+def _title(kind: str, own: ManifestView) -> str:
     unit = own.part("unit").text()
     return "tokens of the text" if kind == "tokens" else f"{unit} of the {kind}"
 
 
-def _tokenizer(found: Told) -> Words:
+def _tokenizer(found: ManifestView) -> Words:
     if not found:
         return ("The tokenizer is not known.",)
     name, digest = found.part("name").text(), found.part("sha256").text()
@@ -66,7 +66,7 @@ def _tokenizer(found: Told) -> Words:
     return (*words, ".")
 
 
-def _summary(known: list[tuple[str, Told]]) -> Table:
+def _summary(known: list[tuple[str, ManifestView]]) -> Table:
     rows: list[tuple[Words, ...]] = []
     for title, own in known:
         for split in SPLITS:
@@ -80,7 +80,7 @@ def _summary(known: list[tuple[str, Told]]) -> Table:
     return Table(caption, ("what", "rows", "least", *percents, "most"), tuple(rows))
 
 
-def _above(tokens: Told) -> Table:
+def _above(tokens: ManifestView) -> Table:
     rows = []
     for limit, one in sorted(tokens.part("above", SPLITS[0]).items(), key=_by_number):
         cells: list[Words] = []
@@ -92,7 +92,7 @@ def _above(tokens: Told) -> Table:
     return Table("Texts with more tokens than that", ("tokens", *SPLITS), tuple(rows))
 
 
-def _by_number(item: tuple[str, Told]) -> tuple[int, str]:
+def _by_number(item: tuple[str, ManifestView]) -> tuple[int, str]:
     return len(item[0]), item[0]
 
 
@@ -100,7 +100,7 @@ def _grouped(limit: str) -> str:
     return number(Figure(int(limit))) if limit.isascii() and limit.isdigit() else limit
 
 
-def histogram(title: str, own: Told) -> Histogram:
+def histogram(title: str, own: ManifestView) -> Histogram:
     """Bars for both splits, each as shares of its own rows: they differ in size."""
     found = own.part("histogram")
     edges = [int(one.count().value) for one in found.part("edges").entries(_MOST_BINS + 1)]
@@ -123,7 +123,7 @@ def histogram(title: str, own: Told) -> Histogram:
         title,
         tuple(zip(*heights, strict=True)),
         tuple((100 * mark / bins, number(Figure(edges[mark]))) for mark in marks),
-        _in_words(own, labels, shares),
+        _phrase(own, labels, shares),
         Table(f"Rows by {title}", (own.part("unit").text(), *SPLITS), rows),
     )
 
@@ -140,7 +140,7 @@ def _bin(edges: list[int], n: int) -> str:
     return low if least == most else f"{low} to {high}"
 
 
-def _in_words(own: Told, labels: list[str], shares: list[list[float]]) -> Words:
+def _phrase(own: ManifestView, labels: list[str], shares: list[list[float]]) -> Words:
     words: list[str | Figure] = []
     for split, found in zip(SPLITS, shares, strict=True):
         low, high = (own.part(split, "quantiles", q) for q in ("0.25", "0.75"))

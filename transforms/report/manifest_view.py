@@ -14,7 +14,7 @@ _MOST = 2**63
 
 
 @dataclass(frozen=True)
-class Told:
+class ManifestView:
     """A part of the manifest of the set at ``where``, at the JSON pointer ``at``.
 
     A part that is missing or null is false.  Those that read it as something raise
@@ -28,7 +28,7 @@ class Told:
     def __bool__(self) -> bool:
         return self.value is not None
 
-    def part(self, *keys: str | int) -> Told:
+    def part(self, *keys: str | int) -> ManifestView:
         """What stands there under these keys; missing where one of them is not."""
         found = self
         for key in keys:
@@ -36,11 +36,11 @@ class Told:
             step = str(key).replace("~", "~0").replace("/", "~1")
             at = f"{found.at}/{step}"
             if inner is None:
-                found = Told(None, self.where, at)
+                found = ManifestView(None, self.where, at)
             elif isinstance(key, int):
-                found = Told(inner[key], self.where, at)
+                found = ManifestView(inner[key], self.where, at)
             elif isinstance(inner, Mapping):
-                found = Told(inner.get(key), self.where, at)
+                found = ManifestView(inner.get(key), self.where, at)
             else:
                 raise found.unreadable("an object")
         return found
@@ -67,7 +67,7 @@ class Told:
         """A list of texts."""
         return [one.text() for one in self.entries()]
 
-    def entries(self, most: int | None = None) -> list[Told]:
+    def entries(self, most: int | None = None) -> list[ManifestView]:
         """The parts of a list, not more than ``most``; none where it is missing."""
         if self.value is None:
             return []
@@ -75,7 +75,7 @@ class Told:
             raise self.unreadable("a list")
         return [self.part(number) for number in range(len(self.value[:most]))]
 
-    def items(self) -> Iterator[tuple[str, Told]]:
+    def items(self) -> Iterator[tuple[str, ManifestView]]:
         """(key, part) of an object, in the order of the keys; none where it is missing."""
         if self.value is None:
             return

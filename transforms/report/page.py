@@ -17,7 +17,7 @@ from transforms.chat.segments import Marks
 from transforms.report import length_section, provenance, row_sections
 from transforms.report.elements import Figure, number, plain
 from transforms.report.headline import headlines
-from transforms.report.manifest_view import Told
+from transforms.report.manifest_view import ManifestView
 from transforms.report.samples import MOST_CHARS, Chunks, Files, read_rejects, read_samples
 
 BEGINNING = b'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<meta name="generator" '
@@ -34,7 +34,7 @@ def page(manifest: Mapping[str, Any], files: Files, chunks: Chunks, where: str) 
     ``VerificationFailed``, naming the set at ``where``, if it is not what it should be.
     """
     # Through JSON, as a manifest that was read has other types than one that is being made.
-    told = Told(json.loads(json.dumps(provenance.known(manifest))), where)
+    told = ManifestView(json.loads(json.dumps(provenance.known(manifest))), where)
     reasons = [name for name, _ in told.part("counts", "rejected", "by_reason").items()]
     rejects = read_rejects(files, chunks, reasons)
     return (
@@ -60,7 +60,7 @@ def page(manifest: Mapping[str, Any], files: Files, chunks: Chunks, where: str) 
     )
 
 
-def _marks(told: Told) -> Marks:
+def _marks(told: ManifestView) -> Marks:
     training, template = told.part("training"), told.part("plan", "template")
     user, assistant = training.part("user_marker"), training.part("assistant_marker")
     tokens = template.part("control_tokens").entries(_MOST_TOKENS)

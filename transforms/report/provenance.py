@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from transforms.report.elements import Example, Figure, Section, Table, Words
-from transforms.report.manifest_view import Told
+from transforms.report.manifest_view import ManifestView
 from transforms.storage.names import MANIFEST
 
 _MOST_FILES = 20
@@ -37,7 +37,7 @@ def known(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def source(manifest: Told) -> Section:
+def source(manifest: ManifestView) -> Section:
     """Which files of which data set, and which of their columns became what, and why."""
     plan = manifest.part("plan")
     own, fields = plan.part("source"), plan.part("fields")
@@ -74,7 +74,7 @@ def source(manifest: Told) -> Section:
     return Section("source", "Source and columns", tuple(words), tuple(tables))
 
 
-def _mapping(fields: Told) -> tuple[tuple[Words, ...], ...]:
+def _mapping(fields: ManifestView) -> tuple[tuple[Words, ...], ...]:
     rows: list[tuple[Words, ...]] = []
     for name in _OF_A_MAPPING:
         one = fields.part(name)
@@ -84,7 +84,7 @@ def _mapping(fields: Told) -> tuple[tuple[Words, ...], ...]:
     return tuple(rows)
 
 
-def provenance(manifest: Told) -> Section:
+def provenance(manifest: ManifestView) -> Section:
     """What one needs to make the very set again, and to know that it is the one."""
     plan, template = manifest.part("plan"), manifest.part("plan", "template")
     rows: list[tuple[Words, ...]] = [
@@ -123,7 +123,7 @@ def provenance(manifest: Told) -> Section:
     )
 
 
-def loading(manifest: Told) -> Section:
+def loading(manifest: ManifestView) -> Section:
     """The card's snippets; FOLDER is the place of the set."""
     columns = manifest.part("shape", "names")
     first = "messages" if columns and columns.texts() == ["messages"] else "text"
@@ -136,7 +136,7 @@ def loading(manifest: Told) -> Section:
     return Section("loading", "How to load it", (words,), examples=tuple(examples))
 
 
-def _text(found: Told) -> str:
+def _text(found: ManifestView) -> str:
     return found.text() if found and found.value != "" else "not known"
 
 

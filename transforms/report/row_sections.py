@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from transforms.leakage.contamination import OVERLAP
-from transforms.records import SetFile, Shard
+from transforms.records import DatasetFile, Shard
 from transforms.report.elements import (
     NOT_MEASURED,
     NOTHING,
@@ -19,7 +19,7 @@ from transforms.report.elements import (
     share,
 )
 from transforms.report.headline import contamination, kept_rows, leakage
-from transforms.report.manifest_view import Told
+from transforms.report.manifest_view import ManifestView
 from transforms.split import SPLITS
 from transforms.storage.names import REJECTS_FOLDER
 
@@ -30,7 +30,7 @@ Rejects = Mapping[str, Sequence[tuple[str, str]]]
 """(place, excerpt) of some rejected rows, by their reason."""
 
 
-def read(manifest: Told, rejects: Rejects) -> Section:
+def read(manifest: ManifestView, rejects: Rejects) -> Section:
     """What became of every row."""
     counts = manifest.part("counts")
     whole = counts.part("read").count()
@@ -46,8 +46,8 @@ def read(manifest: Told, rejects: Rejects) -> Section:
     if reasons:
         told = tuple(((name,), (n,), (_of(n, whole),)) for name, n in reasons)
         tables.append(Table("Rejected, by reason", ("reason", "rows", "share of all"), told))
-    events = _most(counts.part("events"))
-    noted = tuple(((name,), (n,)) for name, n in events if not name.startswith(OVERLAP))
+    note_counts = _most(counts.part("events"))
+    noted = tuple(((name,), (n,)) for name, n in note_counts if not name.startswith(OVERLAP))
     if noted:
         tables.append(Table("Kept, but to be known", ("what", "rows"), noted))
     examples = tuple(
@@ -61,7 +61,7 @@ def read(manifest: Told, rejects: Rejects) -> Section:
     return Section("read", "What was read", tuple(words), tuple(tables), examples=examples)
 
 
-def splits(manifest: Told, files: Iterable[SetFile | Shard]) -> Section:
+def splits(manifest: ManifestView, files: Iterable[DatasetFile | Shard]) -> Section:
     """How many rows, shards and bytes each split has."""
     counts, rule = manifest.part("counts"), manifest.part("plan", "split")
     kept = Figure(kept_rows(counts))
@@ -86,7 +86,7 @@ def splits(manifest: Told, files: Iterable[SetFile | Shard]) -> Section:
     return Section("splits", "The two splits", (words,), (Table("Splits", head, tuple(rows)),))
 
 
-def duplicates(manifest: Told) -> Section:
+def duplicates(manifest: ManifestView) -> Section:
     """What was left out, and where it stood."""
     found = manifest.part("quality", "duplicates")
     if not found:
@@ -115,7 +115,7 @@ def duplicates(manifest: Told) -> Section:
     return Section("duplicates", "Duplicates", (*lines, note) if more.value else lines, tables)
 
 
-def leaks(manifest: Told) -> Section:
+def leaks(manifest: ManifestView) -> Section:
     """Validation rows that training nearly holds, with examples."""
     found = manifest.part("quality", "leakage")
     if plain(leakage(found).words) == NOT_MEASURED:
@@ -142,7 +142,7 @@ def leaks(manifest: Told) -> Section:
     return Section("leakage", "Leakage", (words,), examples=tuple(examples))
 
 
-def _why_copies(manifest: Told, none: bool) -> Words:
+def _why_copies(manifest: ManifestView, none: bool) -> Words:
     """What the split has to do with exact copies, so far as the manifest tells it."""
     by_prompt = manifest.part("quality", "leakage", "by_prompt").value
     if by_prompt is True:
@@ -154,7 +154,7 @@ def _why_copies(manifest: Told, none: bool) -> Words:
     return (f"; rows are {how}, so that equal prompts may stand in both splits",)
 
 
-def overlap(manifest: Told) -> Section:
+def overlap(manifest: ManifestView) -> Section:
     """Rows that hold pieces of benchmarks."""
     found = manifest.part("quality", "contamination")
     rows = tuple(
@@ -180,7 +180,7 @@ def overlap(manifest: Told) -> Section:
     return Section("contamination", "Contamination", (words,), tables)
 
 
-def balance(manifest: Told) -> Section:
+def balance(manifest: ManifestView) -> Section:
     """Is validation like training?"""
     found = manifest.part("quality", "balance")
     if not found.entries(_MOST_ROWS):
@@ -217,7 +217,7 @@ def _of(part: Figure, whole: Figure) -> Figure:
     return share(int(part.value), int(whole.value))
 
 
-def _most(found: Told) -> list[tuple[str, Figure]]:
+def _most(found: ManifestView) -> list[tuple[str, Figure]]:
     """The counts of an object, the largest first."""
     counts = [(name, one.count()) for name, one in found.items()]
     return sorted(counts, key=lambda item: (-item[1].value, item[0]))[:_MOST_ROWS]

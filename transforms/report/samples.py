@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from transforms.chat.segments import PROMPT, RESPONSE, TEMPLATE, Marks, parts
 from transforms.errors import VerificationFailed
-from transforms.records import SetFile, Shard
+from transforms.records import DatasetFile, Shard
 from transforms.split import SPLITS
 from transforms.storage.chunked_file import ChunkedFile
 from transforms.storage.names import RECORD_BATCH_ROWS, REJECTS_FOLDER
@@ -31,7 +31,7 @@ _MOST_REJECT_BYTES = 2**18
 Chunks = Callable[[str], Iterator[bytes]]
 """The bytes of a file of the set, by its name."""
 
-Files = Sequence[SetFile | Shard]
+Files = Sequence[DatasetFile | Shard]
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,19 @@ class Sample:
     def begins(self) -> str:
         """The first words of what the user says."""
         turns = self.turns or ()
-        asked = next((turn for turn in turns if turn.who == "user"), turns[0] if turns else None)
-        said = "".join(piece for kind, piece in asked.pieces if kind != TEMPLATE) if asked else ""
+        user_prompt = next(
+            (turn for turn in turns if turn.who == "user"), turns[0] if turns else None
+        )
+        said = (
+            "".join(piece for kind, piece in user_prompt.pieces if kind != TEMPLATE)
+            if user_prompt
+            else ""
+        )
         words = " ".join(said[: 4 * _BEGINNING].split())
         return words if len(words) <= _BEGINNING else f"{words[:_BEGINNING]}…"
 
 
-def choose(files: Files, wanted: int = SAMPLES) -> list[tuple[SetFile | Shard, list[int]]]:
+def choose(files: Files, wanted: int = SAMPLES) -> list[tuple[DatasetFile | Shard, list[int]]]:
     """Which rows (from 0) of which shards: as many of each split, where it has them, from shards
     all over it.
     """
@@ -83,7 +89,7 @@ def choose(files: Files, wanted: int = SAMPLES) -> list[tuple[SetFile | Shard, l
     return [pick for split in SPLITS for pick in _of_split(filled[split], share[split])]
 
 
-def _of_split(shards: Files, wanted: int) -> Iterator[tuple[SetFile | Shard, list[int]]]:
+def _of_split(shards: Files, wanted: int) -> Iterator[tuple[DatasetFile | Shard, list[int]]]:
     number = min(wanted, len(shards))
     chosen = [shards[n * len(shards) // number] for n in range(number)]
     room = [min(shard.rows, RECORD_BATCH_ROWS) for shard in chosen]

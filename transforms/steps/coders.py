@@ -13,7 +13,7 @@ from dataclasses import astuple
 import pyarrow as pa
 from apache_beam import coders
 
-from transforms.records import Batch, Piece
+from transforms.records import Batch, FileRange
 
 
 class BatchCoder(coders.Coder):
@@ -25,24 +25,26 @@ class BatchCoder(coders.Coder):
         header = json.dumps(
             [
                 *(value.unit, value.index, value.last, value.read, astuple(value.piece)),
-                *(len(table), dict(value.events), value.duplicates),
+                *(len(table), dict(value.note_counts), value.duplicates),
             ]
         ).encode()
         return b"".join((struct.pack("<I", len(header)), header, table, rejects))
 
     def decode(self, encoded: bytes) -> Batch:
         start = 4 + struct.unpack_from("<I", encoded)[0]
-        unit, index, last, read, piece, length, events, duplicates = json.loads(encoded[4:start])
+        unit, index, last, read, piece, length, note_counts, duplicates = json.loads(
+            encoded[4:start]
+        )
         table, rejects = encoded[start : start + length], encoded[start + length :]
         return Batch(
             unit=unit,
             index=index,
             last=last,
-            piece=Piece(*piece),
+            piece=FileRange(*piece),
             table=_from_ipc(table),
             read=read,
             rejects=_from_ipc(rejects) if rejects else None,
-            events=events,
+            note_counts=note_counts,
             duplicates=tuple(duplicates),
         )
 

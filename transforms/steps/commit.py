@@ -10,7 +10,7 @@ import apache_beam as beam
 
 from transforms.dataset.publish import Contents, commit
 from transforms.records import Shard
-from transforms.storage.store import Folder
+from transforms.storage.store import DatasetStore
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Commit(beam.PTransform):
     The result is not the manifest: Beam would encode all of it, to learn its size.
     """
 
-    folder: Folder
+    store: DatasetStore
     units: int
     contents: Contents
 
@@ -44,4 +44,4 @@ class Commit(beam.PTransform):
                 else:
                     found.update(one)
 
-        return commit(self.folder, self.units, self.contents, shards(), found)
+        return commit(self.store, self.units, self.contents, shards(), found)

@@ -16,26 +16,26 @@ import pyarrow as pa
 from transforms.duplicates.content_hash import content_hashes
 from transforms.duplicates.exact import Alike, Fingerprints, fingerprints, repeated
 from transforms.duplicates.positions import Drop, among, place
-from transforms.duplicates.row_reader import Surveyed
-from transforms.records import ROW, Unit
+from transforms.duplicates.row_reader import RowReader
+from transforms.records import ROW, WorkUnit
 from transforms.steps.confirm_near import ByUnit, parted
 
 
 @dataclass
-class AskedAgain(beam.PTransform):
-    """((unit number, ``Alike``), ``Unit``) ``-> (unit number, Drop)``.
+class ConfirmExact(beam.PTransform):
+    """((unit number, ``Alike``), ``WorkUnit``) ``-> (unit number, Drop)``.
 
     The rows that are alike have an instruction that others have, too.  Their hashes are compared in
-    ``of`` groups.
+    ``bucket_count`` groups.
     """
 
-    looks: Surveyed
-    of: int
+    row_reader: RowReader
+    bucket_count: int
 
     def expand(
-        self, inputs: tuple[beam.PCollection[tuple[int, Alike]], beam.PCollection[Unit]]
+        self, inputs: tuple[beam.PCollection[tuple[int, Alike]], beam.PCollection[WorkUnit]]
     ) -> beam.PCollection[tuple[int, Drop]]:
-        read = beam.ParDo(_ReadAgainFn(self.looks, self.of))
+        read = beam.ParDo(_ReadAgainFn(self.row_reader, self.bucket_count))
         return (
             inputs
             | ByUnit()
@@ -48,22 +48,22 @@ class AskedAgain(beam.PTransform):
 class _ReadAgainFn(beam.DoFn):
     """A unit and which of its rows are asked elsewhere, too -> (bucket, their hashes)."""
 
-    def __init__(self, looks: Surveyed, of: int) -> None:
-        self._looks, self._of = looks, of
+    def __init__(self, row_reader: RowReader, bucket_count: int) -> None:
+        self._row_reader, self._bucket_count = row_reader, bucket_count
 
     def process(
-        self, element: tuple[int, Iterable[Unit | Alike]]
+        self, element: tuple[int, Iterable[WorkUnit | Alike]]
     ) -> Iterator[tuple[int, Fingerprints]]:
         unit, asked = parted(element[1])
         if not asked:
             return
         wanted = np.sort(np.concatenate([np.frombuffer(one.places, np.uint64) for one in asked]))
-        for piece, rows in self._looks.rows(unit, wanted):
+        for piece, rows in self._row_reader.rows(unit, wanted):
             places = place(piece, rows[ROW].to_numpy())
             own = among(places, wanted)
             if len(own):
                 hashes = content_hashes(rows.take(pa.array(own)))
-                yield from fingerprints(unit.number, hashes, places[own], self._of)
+                yield from fingerprints(unit.number, hashes, places[own], self._bucket_count)
 
 
 def _repeated(bucket: int, group: Iterable[Fingerprints]) -> Iterator[tuple[int, Drop]]:

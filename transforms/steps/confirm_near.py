@@ -11,28 +11,28 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.duplicates.content_hash import contents
-from transforms.duplicates.minhash import Links, Said, Wanted, left_out, verified, wanted
+from transforms.duplicates.minhash import Links, RowShingles, Wanted, left_out, verified, wanted
 from transforms.duplicates.positions import Drop, place
-from transforms.duplicates.row_reader import Surveyed
+from transforms.duplicates.row_reader import RowReader
 from transforms.options import SHINGLE_WORDS
-from transforms.records import ROW, Unit
-from transforms.text.ngrams import distinct, n_grams, words
+from transforms.records import ROW, WorkUnit
+from transforms.text.ngrams import distinct, n_grams, split_words
 
 _Row = tuple[int, int]
 
 
 @dataclass
-class Near(beam.PTransform):
-    """(``Links``, ``Unit``) ``-> (unit number, Drop)``."""
+class ConfirmNear(beam.PTransform):
+    """(``Links``, ``WorkUnit``) ``-> (unit number, Drop)``."""
 
-    looks: Surveyed
+    row_reader: RowReader
 
     def expand(
-        self, inputs: tuple[beam.PCollection[Links], beam.PCollection[Unit]]
+        self, inputs: tuple[beam.PCollection[Links], beam.PCollection[WorkUnit]]
     ) -> beam.PCollection[tuple[int, Drop]]:
         links, units = inputs
         asked = links | "Wanted" >> beam.FlatMap(wanted).with_output_types(tuple[int, Any])
-        read = beam.ParDo(_ReadAgainFn(self.looks)).with_output_types(tuple[_Row, Said])
+        read = beam.ParDo(_ReadAgainFn(self.row_reader)).with_output_types(tuple[_Row, RowShingles])
         return (
             (asked, units)
             | ByUnit()
@@ -47,30 +47,32 @@ class Near(beam.PTransform):
 class _ReadAgainFn(beam.DoFn):
     """A unit and its rows that are wanted -> (the earlier row, what a row says)."""
 
-    def __init__(self, looks: Surveyed) -> None:
-        self._looks = looks
+    def __init__(self, row_reader: RowReader) -> None:
+        self._row_reader = row_reader
 
-    def process(self, element: tuple[int, Iterable[Unit | Wanted]]) -> Iterator[tuple[_Row, Said]]:
+    def process(
+        self, element: tuple[int, Iterable[WorkUnit | Wanted]]
+    ) -> Iterator[tuple[_Row, RowShingles]]:
         unit, asked = parted(element[1])
         if not asked:
             return
         rows = [np.frombuffer(one.rows, np.uint64).reshape(3, -1) for one in asked]
         places, units, firsts = np.unique(np.concatenate(rows, axis=1), axis=1)
-        for piece, read in self._looks.rows(unit, places):
+        for piece, read in self._row_reader.rows(unit, places):
             at = place(piece, read[ROW].to_numpy())
             begins, ends = (np.searchsorted(places, at, side) for side in ("left", "right"))
             own = np.flatnonzero(ends > begins)
             if not len(own):
                 continue
             said = contents(read.take(pa.array(own)))
-            shingles = distinct(n_grams(words(said), SHINGLE_WORDS))
+            shingles = distinct(n_grams(split_words(said), SHINGLE_WORDS))
             for number, row in enumerate(own.tolist()):
-                what = Said(unit.number, int(at[row]), shingles.row(number).tobytes())
+                what = RowShingles(unit.number, int(at[row]), shingles.row(number).tobytes())
                 for index in range(begins[row], ends[row]):
                     yield (int(units[index]), int(firsts[index])), what
 
 
-def _verified(earlier: _Row, group: Iterable[Said]) -> Iterator[tuple[int, Links]]:
+def _verified(earlier: _Row, group: Iterable[RowShingles]) -> Iterator[tuple[int, Links]]:
     for links in verified(earlier, group):
         yield 0, links
 
@@ -79,20 +81,20 @@ def _left_out(_: int, group: Iterable[Links]) -> Iterator[tuple[int, Drop]]:
     return left_out(group)
 
 
-def numbered(unit: Unit) -> tuple[int, Unit]:
+def numbered(unit: WorkUnit) -> tuple[int, WorkUnit]:
     """The unit by its number, to be grouped with what is known of it."""
     return unit.number, unit
 
 
 @dataclass
 class ByUnit(beam.PTransform):
-    """((unit number, something), ``Unit``) ``-> (unit number, [Unit, something, …])``.
+    """((unit number, something), ``WorkUnit``) ``-> (unit number, [WorkUnit, something, …])``.
 
     ``parted`` tells the unit from the rest.
     """
 
     def expand(
-        self, inputs: tuple[beam.PCollection[tuple[int, Any]], beam.PCollection[Unit]]
+        self, inputs: tuple[beam.PCollection[tuple[int, Any]], beam.PCollection[WorkUnit]]
     ) -> beam.PCollection[tuple[int, Iterable[Any]]]:
         known, units = inputs
         # Made here, for this alone: Flink and Spark refuse a graph in which what is flattened has
@@ -101,8 +103,8 @@ class ByUnit(beam.PTransform):
         return (known, keyed) | beam.Flatten() | "Group" >> beam.GroupByKey()
 
 
-def parted(group: Iterable[Any]) -> tuple[Unit, list[Any]]:
+def parted(group: Iterable[Any]) -> tuple[WorkUnit, list[Any]]:
     """The unit of a group, and all that is known of it."""
     parts = list(group)
-    (unit,) = (part for part in parts if isinstance(part, Unit))
-    return unit, [part for part in parts if not isinstance(part, Unit)]
+    (unit,) = (part for part in parts if isinstance(part, WorkUnit))
+    return unit, [part for part in parts if not isinstance(part, WorkUnit)]

@@ -13,14 +13,14 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms.chat.output_columns import asked
+from transforms.chat.output_columns import user_prompt
 from transforms.chat.template import ChatTemplate
 from transforms.errors import VerificationFailed
-from transforms.leakage.near_prompts import Finder, Seen, leakage, together
+from transforms.leakage.near_prompts import Finder, Seen, leakage, merge_seen
 from transforms.leakage.prompts import BYTES_AT_ONCE, NONE, PROMPTS_FILE, Prompts
-from transforms.records import ASKED, ASKED_KEY, VALIDATION, Batch, one_array
+from transforms.records import PROMPT, PROMPT_KEY, VALIDATION, Batch, one_array
 from transforms.split import SplitRule
-from transforms.storage.store import Folder, required_work
+from transforms.storage.store import DatasetStore, required_work
 from transforms.text.hashing import hash64
 from transforms.text.normalization import normalise_keys
 
@@ -29,22 +29,22 @@ from transforms.text.normalization import normalise_keys
 class FindLeaks(beam.PTransform):
     """``(Batch, …) -> dict``: the manifest's ``leakage``, once, of all the batches.
 
-    The tables are those that Render made.  ``Survey`` has stored the prompts to look for: it ends
-    before the first batch is read (for rows of an earlier run, that run's did).  Without ``looks``
-    there are none.  Where the split is by the prompt itself, equal prompts in both are a
+    The tables are those that Render made.  ``Scan`` has stored the prompts to look for: it ends
+    before the first batch is read (for rows of an earlier run, that run's did).  Without
+    ``enabled`` there are none.  Where the split is by the prompt itself, equal prompts in both are a
     ``VerificationFailed``.
     """
 
-    folder: Folder
+    store: DatasetStore
     template: ChatTemplate
     split: SplitRule
-    looks: bool = True
+    enabled: bool = True
 
     def expand(
         self, batches: tuple[beam.PCollection[Batch], ...]
     ) -> beam.PCollection[dict[str, Any]]:
         look = beam.ParDo(
-            _LookFn(self.folder, self.template, self.split, self.looks)
+            _LookFn(self.store, self.template, self.split, self.enabled)
         ).with_output_types(Seen)
         # Each by itself: runners may store what is flattened, and batches are all of the data.
         seen = [part | f"Look{number}" >> look for number, part in enumerate(batches)]
@@ -52,7 +52,7 @@ class FindLeaks(beam.PTransform):
             seen
             | beam.Flatten()
             | "OneKey" >> beam.WithKeys(0)
-            | "Together" >> beam.CombinePerKey(_Together())
+            | "Together" >> beam.CombinePerKey(_MergeFn())
             | "Leakage" >> beam.Map(_part, self.split.key is None).with_output_types(dict[str, Any])
         )
 
@@ -61,10 +61,10 @@ class _LookFn(beam.DoFn):
     """Batches -> what the rows of several of them tell."""
 
     def __init__(
-        self, folder: Folder, template: ChatTemplate, split: SplitRule, looks: bool
+        self, store: DatasetStore, template: ChatTemplate, split: SplitRule, enabled: bool
     ) -> None:
-        self._folder, self._template = folder, template
-        self._split, self._looks = split, looks
+        self._store, self._template = store, template
+        self._split, self._enabled = split, enabled
         self._finder: Finder | None = None
 
     def start_bundle(self) -> None:
@@ -75,7 +75,7 @@ class _LookFn(beam.DoFn):
         rows = batch.table
         if not rows.num_rows:
             return
-        prompts, keys = self._asked(rows)
+        prompts, keys = self._prompts(rows)
         self._waiting.append((prompts, keys, rows[VALIDATION].to_numpy()))
         self._bytes += prompts.nbytes
         if self._bytes >= BYTES_AT_ONCE:
@@ -95,16 +95,16 @@ class _LookFn(beam.DoFn):
             pa.concat_arrays(prompts), np.concatenate(keys), np.concatenate(marks)
         )
 
-    def _asked(self, rows: pa.Table) -> tuple[pa.StringArray, np.ndarray]:
-        if ASKED in rows.column_names:
-            return one_array(rows[ASKED]), rows[ASKED_KEY].to_numpy()
-        prompts = asked(rows, self._template.user_marker, self._template.control_tokens)
+    def _prompts(self, rows: pa.Table) -> tuple[pa.StringArray, np.ndarray]:
+        if PROMPT in rows.column_names:
+            return one_array(rows[PROMPT]), rows[PROMPT_KEY].to_numpy()
+        prompts = user_prompt(rows, self._template.user_marker, self._template.control_tokens)
         return prompts, hash64(self._split.seed, normalise_keys(prompts))
 
     def _find(self) -> Finder:
-        if not self._looks:
+        if not self._enabled:
             return Finder(NONE)
-        return _finder(required_work(self._folder, PROMPTS_FILE))
+        return _finder(required_work(self._store, PROMPTS_FILE))
 
 
 _making = Lock()
@@ -120,17 +120,17 @@ def _finder(prompts: bytes) -> Finder:
         return _made[prompts]
 
 
-class _Together(beam.CombineFn):
+class _MergeFn(beam.CombineFn):
     """Seen -> all that was seen."""
 
     def create_accumulator(self) -> Seen:
         return Seen({}, {})
 
     def add_input(self, accumulator: Seen, seen: Seen) -> Seen:
-        return together(accumulator, [seen])
+        return merge_seen(accumulator, [seen])
 
     def merge_accumulators(self, accumulators: Iterable[Seen]) -> Seen:
-        return together(Seen({}, {}), accumulators)
+        return merge_seen(Seen({}, {}), accumulators)
 
     def extract_output(self, accumulator: Seen) -> Seen:
         return accumulator

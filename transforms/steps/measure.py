@@ -11,12 +11,12 @@ from apache_beam import coders
 
 from transforms.options import QualityRules
 from transforms.quality.row_stats import (
-    Measured,
-    of_bytes,
-    of_text,
+    RowStats,
+    from_bytes,
+    from_text,
+    merge_stats,
     parts_of_quality,
     to_bytes,
-    together,
 )
 from transforms.records import Shard
 
@@ -41,21 +41,21 @@ class Measure(beam.PTransform):
 
 def without_counts(shard: Shard) -> Shard:
     """The record as Commit needs it: it holds those of all units at once."""
-    return replace(shard, measured="")
+    return replace(shard, row_stats="")
 
 
 def _counted(shard: Shard) -> list[tuple[int, str]]:
-    return [(0, shard.measured)] if shard.measured else []
+    return [(0, shard.row_stats)] if shard.row_stats else []
 
 
-class _MeasuredCoder(coders.Coder):
+class _RowStatsCoder(coders.Coder):
     """For accumulators between workers."""
 
-    def encode(self, value: Measured) -> bytes:
+    def encode(self, value: RowStats) -> bytes:
         return to_bytes(value)
 
-    def decode(self, encoded: bytes) -> Measured:
-        return of_bytes(encoded)
+    def decode(self, encoded: bytes) -> RowStats:
+        return from_bytes(encoded)
 
     def is_deterministic(self) -> bool:
         return False
@@ -67,17 +67,17 @@ class _MeasureFn(beam.CombineFn):
     def __init__(self, rules: QualityRules) -> None:
         self._rules = rules
 
-    def create_accumulator(self) -> Measured:
-        return Measured()
+    def create_accumulator(self) -> RowStats:
+        return RowStats()
 
-    def add_input(self, accumulator: Measured, element: str) -> Measured:
-        return together((accumulator, of_text(element)))
+    def add_input(self, accumulator: RowStats, element: str) -> RowStats:
+        return merge_stats((accumulator, from_text(element)))
 
-    def merge_accumulators(self, accumulators: Iterable[Measured]) -> Measured:
-        return together(accumulators)
+    def merge_accumulators(self, accumulators: Iterable[RowStats]) -> RowStats:
+        return merge_stats(accumulators)
 
-    def extract_output(self, accumulator: Measured) -> dict[str, Any]:
+    def extract_output(self, accumulator: RowStats) -> dict[str, Any]:
         return parts_of_quality(accumulator, self._rules)
 
     def get_accumulator_coder(self) -> coders.Coder:
-        return _MeasuredCoder()
+        return _RowStatsCoder()

@@ -11,7 +11,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from transforms.records import ASKED, ASKED_KEY, TURNS, VALIDATION, Batch, one_array
+from transforms.records import PROMPT, PROMPT_KEY, TURNS, VALIDATION, Batch, one_array
 from transforms.split import SplitRule
 from transforms.text.hashing import hash64
 from transforms.text.normalization import normalise_keys
@@ -19,7 +19,7 @@ from transforms.text.normalization import normalise_keys
 
 @dataclass
 class Partition(beam.PTransform):
-    """``Batch -> Batch``: adds ``validation``, ``ASKED`` and ``ASKED_KEY``, drops the split key.
+    """``Batch -> Batch``: adds ``validation``, ``PROMPT`` and ``PROMPT_KEY``, drops the split key.
 
     Within a batch the training rows come first, each split's in their order.
     """
@@ -37,10 +37,12 @@ def partition(batch: Batch, rule: SplitRule) -> Batch:
     hashes = asked if rule.key is None else hash64(rule.seed, one_array(table["key"]))
     marks = rule.marks(hashes)
     rows = table.select([name for name in table.column_names if name != "key"])
-    rows = rows.append_column(ASKED_KEY, pa.array(asked)).append_column(VALIDATION, pa.array(marks))
+    rows = rows.append_column(PROMPT_KEY, pa.array(asked)).append_column(
+        VALIDATION, pa.array(marks)
+    )
     # One take instead of two filters, which take three times as long.
     split = rows.take(pa.array(np.argsort(marks, kind="stable")))
-    split = split.append_column(ASKED, split["instruction"])  # the same memory
+    split = split.append_column(PROMPT, split["instruction"])  # the same memory
     # Turns hold the instruction.
     made = split.drop_columns(["instruction"]) if TURNS in split.column_names else split
     return replace(batch, table=made)

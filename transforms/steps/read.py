@@ -13,27 +13,27 @@ import pyarrow as pa
 
 from transforms.duplicates.positions import Drop, among, rows_of_piece
 from transforms.formats import source_reader
-from transforms.records import REJECTS, ROW, Batch, Piece, Unit
-from transforms.storage.store import Folder, required_work
+from transforms.records import REJECTS, ROW, Batch, FileRange, WorkUnit
+from transforms.storage.store import DatasetStore, required_work
 from transforms.text.hashing import each_once
 
 
 @dataclass
-class Units(beam.PTransform):
-    """``PBegin -> Unit``: the units of a plan."""
+class WorkUnits(beam.PTransform):
+    """``PBegin -> WorkUnit``: the units of a plan."""
 
-    units: tuple[Unit, ...] | StoredUnits
+    units: tuple[WorkUnit, ...] | StoredWorkUnits
 
-    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Unit]:
-        if isinstance(self.units, StoredUnits):
-            load = beam.FlatMap(self.units.load).with_output_types(Unit)
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[WorkUnit]:
+        if isinstance(self.units, StoredWorkUnits):
+            load = beam.FlatMap(self.units.load).with_output_types(WorkUnit)
             return begin | "Parts" >> beam.Create(self.units.parts) | "Load" >> load
-        return begin | "All" >> beam.Create(self.units, reshuffle=False).with_output_types(Unit)
+        return begin | "All" >> beam.Create(self.units, reshuffle=False).with_output_types(WorkUnit)
 
 
 @dataclass
 class Read(beam.PTransform):
-    """(``Unit``, (unit number, ``Drop``)) ``-> Batch``: every unit's rows, in order.
+    """(``WorkUnit``, (unit number, ``Drop``)) ``-> Batch``: every unit's rows, in order.
 
     An empty batch with ``last`` set closes a unit.  Rows of its drops are left out, and counted in
     ``duplicates``.  Units in ``finished``, runs of numbers (first, past the last), are not read.
@@ -45,7 +45,7 @@ class Read(beam.PTransform):
     batch_bytes: int = source_reader.BATCH_BYTES
 
     def expand(
-        self, inputs: tuple[beam.PCollection[Unit], beam.PCollection[tuple[int, Drop]]]
+        self, inputs: tuple[beam.PCollection[WorkUnit], beam.PCollection[tuple[int, Drop]]]
     ) -> beam.PCollection[Batch]:
         units, drops = inputs
         read = beam.ParDo(_ReadUnitFn(self.source, self.batch_bytes)).with_output_types(Batch)
@@ -59,7 +59,7 @@ class Read(beam.PTransform):
         )
 
 
-def _left(unit: Unit, finished: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Unit]]:
+def _left(unit: WorkUnit, finished: Sequence[tuple[int, int]]) -> Iterator[tuple[int, WorkUnit]]:
     if not any(first <= unit.number < end for first, end in finished):
         yield unit.number, unit
 
@@ -75,14 +75,14 @@ class _ReadUnitFn(beam.DoFn):
         self._source = source
         self._batch_bytes = batch_bytes
 
-    def process(self, element: tuple[int, Iterable[Unit | Drop]]) -> Iterator[Batch]:
+    def process(self, element: tuple[int, Iterable[WorkUnit | Drop]]) -> Iterator[Batch]:
         parts = list(element[1])
         drops = [part for part in parts if isinstance(part, Drop)]
         for part in parts:  # no unit where only drops came: it is finished
-            if isinstance(part, Unit):
+            if isinstance(part, WorkUnit):
                 yield from self._read(part, _LeftOut(drops))
 
-    def _read(self, unit: Unit, left_out: _LeftOut) -> Iterator[Batch]:
+    def _read(self, unit: WorkUnit, left_out: _LeftOut) -> Iterator[Batch]:
         index = 0
         schema = pa.schema(
             [*((c.name, pa.string()) for c in self._source.columns), (ROW, pa.int64())]
@@ -102,7 +102,7 @@ class _ReadUnitFn(beam.DoFn):
                     duplicates=duplicates,
                 )
                 index += 1
-        end = Piece(unit.pieces[-1].file, 0, 0)
+        end = FileRange(unit.pieces[-1].file, 0, 0)
         yield Batch(unit.number, index, True, end, schema.empty_table(), 0, REJECTS.empty_table())
 
 
@@ -147,20 +147,20 @@ MAX_INLINE = 1000
 
 
 @dataclass(frozen=True)
-class StoredUnits:
+class StoredWorkUnits:
     """``count`` units in files of ``MAX_INLINE`` units each."""
 
-    folder: Folder
+    store: DatasetStore
     count: int
 
     @classmethod
-    def store(cls, folder: Folder, units: Sequence[Unit]) -> StoredUnits:
+    def written(cls, store: DatasetStore, units: Sequence[WorkUnit]) -> StoredWorkUnits:
         """Writes the units where the workers can read them."""
-        stored = cls(folder, len(units))
+        stored = cls(store, len(units))
         for part in stored.parts:
             some = units[part * MAX_INLINE : (part + 1) * MAX_INLINE]
             rows = [[unit.number, [astuple(piece) for piece in unit.pieces]] for unit in some]
-            folder.put_work(_name(part), json.dumps(rows).encode())
+            store.put_work(_name(part), json.dumps(rows).encode())
         return stored
 
     @property
@@ -168,10 +168,10 @@ class StoredUnits:
         """The numbers of the files."""
         return range(-(-self.count // MAX_INLINE))
 
-    def load(self, part: int) -> Iterator[Unit]:
+    def load(self, part: int) -> Iterator[WorkUnit]:
         """The units of one file."""
-        for number, pieces in json.loads(required_work(self.folder, _name(part))):
-            yield Unit(number, tuple(Piece(*piece) for piece in pieces))
+        for number, pieces in json.loads(required_work(self.store, _name(part))):
+            yield WorkUnit(number, tuple(FileRange(*piece) for piece in pieces))
 
 
 def _name(part: int) -> str:

@@ -16,8 +16,8 @@ from transforms.chat.token_counter import stored_counter
 from transforms.chat.token_limit import Limit, TooLong
 from transforms.formats import source_reader
 from transforms.options import TokenRule
-from transforms.records import Batch, Piece
-from transforms.storage.store import Folder
+from transforms.records import Batch, FileRange
+from transforms.storage.store import DatasetStore
 
 REJECTED = "rejected"
 """The side output's tag."""
@@ -31,18 +31,18 @@ class Render(beam.PTransform):
     batch of the ``REJECTS`` schema for every input batch, with the same place: what Read,
     Normalize and this step could not take.
 
-    With ``tokens`` the main output has ``TOKENS``, too; the tokenizer lies beside ``folder``, and
+    With ``tokens`` the main output has ``TOKENS``, too; the tokenizer lies beside ``store``, and
     ``source`` tells where a row stands that is too long.
     """
 
     chat: ChatFormat
     shape: Shape
     tokens: TokenRule | None = None
-    folder: Folder | None = None
+    store: DatasetStore | None = None
     source: source_reader.Source | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.pvalue.DoOutputsTuple:
-        step = _RenderFn(self.chat, self.shape, self.tokens, self.folder, self.source)
+        step = _RenderFn(self.chat, self.shape, self.tokens, self.store, self.source)
         render = beam.ParDo(step).with_output_types(Batch)
         outputs = batches | render.with_outputs(REJECTED, main="kept")
         outputs[REJECTED].element_type = Batch  # else Beam would pickle tables to sample their size
@@ -55,17 +55,17 @@ class _RenderFn(beam.DoFn):
         chat: ChatFormat,
         shape: Shape,
         tokens: TokenRule | None,
-        folder: Folder | None,
+        store: DatasetStore | None,
         source: source_reader.Source | None,
     ) -> None:
         self._chat, self._shape = chat, shape
-        self._tokens, self._folder, self._source = tokens, folder, source
+        self._tokens, self._store, self._source = tokens, store, source
         self._limit: Limit | None = None
 
     def setup(self) -> None:
         self._sandbox = sandbox_of(self._chat)
-        if self._tokens is not None and self._folder is not None:
-            self._limit = Limit(self._tokens, stored_counter(self._folder, self._tokens))
+        if self._tokens is not None and self._store is not None:
+            self._limit = Limit(self._tokens, stored_counter(self._store, self._tokens))
 
     def process(self, batch: Batch) -> Iterator[Batch]:
         try:
@@ -75,13 +75,13 @@ class _RenderFn(beam.DoFn):
         rejects = rows.rejects
         if batch.rejects is not None:
             rejects = pa.concat_tables([batch.rejects, rejects])
-        events = Counter(batch.events)
-        events.update(rows.events)
-        yield replace(batch, table=rows.kept, rejects=None, events=events)
+        note_counts = Counter(batch.note_counts)
+        note_counts.update(rows.note_counts)
+        yield replace(batch, table=rows.kept, rejects=None, note_counts=note_counts)
         rejected = replace(batch, table=rejects.sort_by("row"), rejects=None)
         yield beam.pvalue.TaggedOutput(REJECTED, rejected)
 
-    def _before(self, piece: Piece) -> int:
+    def _before(self, piece: FileRange) -> int:
         source = self._source
         return source_reader.first_row(source.path(piece.file), source.form, piece) if source else 0
 

@@ -11,44 +11,44 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.errors import VerificationFailed
-from transforms.records import VALIDATION, Batch, Piece, Shard
+from transforms.records import VALIDATION, Batch, FileRange, Shard
 from transforms.split import SPLITS
 from transforms.steps import coders  # noqa: F401 (registers the coder of Batch)
 from transforms.storage.chunked_file import ChunkedFile
-from transforms.storage.store import Folder, recall
+from transforms.storage.store import DatasetStore, read_records
 
-_UNKNOWN = Piece("", 0, 0)
+_UNKNOWN = FileRange("", 0, 0)
 
 
 @dataclass
-class Recall(beam.PTransform):
+class ResumeShards(beam.PTransform):
     """``PBegin -> Shard``: the records of finished ``units``, which the output holds."""
 
-    folder: Folder
+    store: DatasetStore
     units: Sequence[int]
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Shard]:
-        load = beam.FlatMap(_load, self.folder).with_output_types(Shard)
+        load = beam.FlatMap(_load, self.store).with_output_types(Shard)
         return begin | "Runs" >> beam.Create(runs(self.units)) | "Load" >> load
 
 
 @dataclass
-class RecallRows(beam.PTransform):
+class ResumeRows(beam.PTransform):
     """``PBegin -> Batch``: the rows of finished ``units`` as their shards hold them.
 
     The tables have the shape's columns and ``validation``, a record batch of a shard each; which
     file a row came from is not known any more (``piece.file`` is "").
     """
 
-    folder: Folder
+    store: DatasetStore
     units: Sequence[int]
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Batch]:
-        read = beam.FlatMap(_read, self.folder).with_output_types(Batch)
+        read = beam.FlatMap(_read, self.store).with_output_types(Batch)
         return (
             begin
             | "Runs" >> beam.Create(runs(self.units))
-            | "Units" >> beam.FlatMap(lambda run: range(*run)).with_output_types(int)
+            | "WorkUnits" >> beam.FlatMap(lambda run: range(*run)).with_output_types(int)
             | "Spread" >> beam.Reshuffle()
             | "Rows" >> read
         )
@@ -66,27 +66,27 @@ def runs(units: Sequence[int]) -> list[tuple[int, int]]:
     return found
 
 
-def _load(run: tuple[int, int], folder: Folder) -> Iterator[Shard]:
+def _load(run: tuple[int, int], store: DatasetStore) -> Iterator[Shard]:
     for unit in range(*run):
-        yield from _shards(unit, folder)
+        yield from _shards(unit, store)
 
 
-def _shards(unit: int, folder: Folder) -> list[Shard]:
-    shards = recall(folder, unit)
+def _shards(unit: int, store: DatasetStore) -> list[Shard]:
+    shards = read_records(store, unit)
     if shards is None:
         raise VerificationFailed(
-            f"the record of unit {unit} at {folder.path} is gone; run again without --resume"
+            f"the record of unit {unit} at {store.path} is gone; run again without --resume"
         )
     return shards
 
 
-def _read(unit: int, folder: Folder) -> Iterator[Batch]:
+def _read(unit: int, store: DatasetStore) -> Iterator[Batch]:
     index = 0
-    for shard in _shards(unit, folder):
+    for shard in _shards(unit, store):
         if shard.split not in SPLITS:
             continue
         try:
-            with pa.ipc.open_stream(ChunkedFile(folder.chunks(shard.path))) as reader:
+            with pa.ipc.open_stream(ChunkedFile(store.chunks(shard.path))) as reader:
                 for rows in reader:
                     marks = np.full(rows.num_rows, shard.split != SPLITS[0])
                     table = pa.table(rows).append_column(VALIDATION, pa.array(marks))
@@ -94,6 +94,6 @@ def _read(unit: int, folder: Folder) -> Iterator[Batch]:
                     index += 1
         except pa.ArrowException as error:
             raise VerificationFailed(
-                f"{folder.path}: {shard.path} is no Arrow stream ({str(error)[:200]}); run again "
+                f"{store.path}: {shard.path} is no Arrow stream ({str(error)[:200]}); run again "
                 "without --resume"
             ) from error

@@ -18,26 +18,26 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.duplicates.content_hash import (
-    asked_hashes,
+    prompt_hashes,
 )
 from transforms.duplicates.exact import Alike, alike, buckets, repeated
 from transforms.duplicates.minhash import linked
 from transforms.duplicates.positions import Drop, place
-from transforms.duplicates.row_reader import Surveyed
+from transforms.duplicates.row_reader import RowReader
 from transforms.duplicates.unit_hashes import _ROWS_A_PART, _Key, _Part
 from transforms.leakage.prompts import (
     BYTES_AT_ONCE,
     NONE,
     PROMPTS_FILE,
     Prompts,
-    is_looked_at,
+    is_sampled,
     merged,
     prompts_of,
 )
-from transforms.records import ROW, Unit, one_array
-from transforms.steps.confirm_exact import AskedAgain
-from transforms.steps.confirm_near import Near, numbered
-from transforms.storage.store import Folder, note_survey
+from transforms.records import ROW, WorkUnit, one_array
+from transforms.steps.confirm_exact import ConfirmExact
+from transforms.steps.confirm_near import ConfirmNear, numbered
+from transforms.storage.store import DatasetStore, note_scanned
 from transforms.text.hashing import hash64
 from transforms.text.normalization import normalise_keys
 
@@ -48,24 +48,24 @@ MANY_ROWS = 50_000
 
 
 @dataclass
-class Survey(beam.PTransform):
-    """``Unit -> (unit number, Drop)``: rows to leave out, once all is known.
+class Scan(beam.PTransform):
+    """``WorkUnit -> (unit number, Drop)``: rows to leave out, once all is known.
 
     Validation prompts are then in the folder's work file.  A unit without rows to leave out has no
     ``Drop``.  ``rows`` is about how many there are.
     """
 
-    looks: Surveyed
-    folder: Folder
+    row_reader: RowReader
+    store: DatasetStore
     rows: int
 
-    def expand(self, units: beam.PCollection[Unit]) -> beam.PCollection[tuple[int, Drop]]:
-        if not self.looks.is_needed:
+    def expand(self, units: beam.PCollection[WorkUnit]) -> beam.PCollection[tuple[int, Drop]]:
+        if not self.row_reader.is_needed:
             nothing = beam.FlatMap(lambda unit: []).with_output_types(tuple[int, Drop])
             return units | "Nothing" >> nothing
-        of = buckets(self.rows)
-        alone = self.looks.can_ask_alone and self.rows >= MANY_ROWS
-        look = beam.ParDo(_SurveyUnitFn(self.looks, self.folder, of, alone))
+        bucket_count = buckets(self.rows)
+        alone = self.row_reader.can_read_prompts_alone and self.rows >= MANY_ROWS
+        look = beam.ParDo(_ScanUnitFn(self.row_reader, self.store, bucket_count, alone))
         found = (
             units
             | "ByNumber" >> beam.Map(numbered).with_output_types(tuple[int, Any])
@@ -73,35 +73,37 @@ class Survey(beam.PTransform):
             | "SurveyUnit" >> look.with_output_types(tuple[str, Any])
             | "SameKey" >> beam.GroupByKey()
         )
-        resolve = beam.ParDo(_ResolveFn(self.folder, alone))
-        if alone and self.looks.quality.dedup == "exact":
+        resolve = beam.ParDo(_ResolveFn(self.store, alone))
+        if alone and self.row_reader.quality.dedup == "exact":
             asked = found | "Resolve" >> resolve.with_output_types(tuple[int, Alike])
-            return (asked, units) | "AskedAgain" >> AskedAgain(self.looks, of)
-        if self.looks.quality.dedup != "near":
+            return (asked, units) | "ConfirmExact" >> ConfirmExact(self.row_reader, bucket_count)
+        if self.row_reader.quality.dedup != "near":
             return found | "Resolve" >> resolve.with_output_types(tuple[int, Drop])
         resolved = found | "Resolve" >> resolve.with_outputs(_LINKS, main="drops")
 
-        near = (resolved[_LINKS], units) | "Near" >> Near(self.looks)
+        near = (resolved[_LINKS], units) | "ConfirmNear" >> ConfirmNear(self.row_reader)
         return (resolved.drops, near) | beam.Flatten()
 
 
-class _SurveyUnitFn(beam.DoFn):
+class _ScanUnitFn(beam.DoFn):
     """(number, [Unit]) -> (key, Fingerprints, Banded or bytes of Prompts).
 
     Those of one key belong together.
     """
 
-    def __init__(self, looks: Surveyed, folder: Folder, of: int, alone: bool) -> None:
-        self._looks, self._folder, self._of = looks, folder, of
+    def __init__(
+        self, row_reader: RowReader, store: DatasetStore, bucket_count: int, alone: bool
+    ) -> None:
+        self._row_reader, self._store, self._bucket_count = row_reader, store, bucket_count
         self._alone = alone
 
-    def process(self, element: tuple[int, Iterable[Unit]]) -> Iterator[tuple[str, Any]]:
+    def process(self, element: tuple[int, Iterable[WorkUnit]]) -> Iterator[tuple[str, Any]]:
         (unit,) = element[1]
-        part = _Part(unit.number, self._looks.quality.dedup, self._of, self._alone)
+        part = _Part(unit.number, self._row_reader.quality.dedup, self._bucket_count, self._alone)
         prompts, chosen, size = NONE, [], 0
-        read = self._looks.asked if self._alone else self._looks.rows
+        read = self._row_reader.prompts if self._alone else self._row_reader.rows
         for piece, rows in read(unit):
-            asked = asked_hashes(rows)
+            asked = prompt_hashes(rows)
             part.add(rows, asked, place(piece, rows[ROW].to_numpy()))
             if part.rows >= _ROWS_A_PART:
                 yield from part.taken()
@@ -111,19 +113,21 @@ class _SurveyUnitFn(beam.DoFn):
                 prompts, chosen, size = merged([prompts, self._prompts(chosen)]), [], 0
         yield from part.taken()
         yield _Key.PROMPTS, merged([prompts, self._prompts(chosen)]).to_bytes()
-        note_survey(self._folder, unit.number)
+        note_scanned(self._store, unit.number)
         pa.default_memory_pool().release_unused()  # what reading took is not needed for a while
 
     def _chosen(self, rows: pa.Table, hashes: np.ndarray) -> pa.Table:
         """Instructions (and split keys) that are looked for if they are validation rows'."""
-        rows = rows.select(["instruction", *(["key"] if self._looks.split.key else [])])
-        return rows.filter(pa.array(is_looked_at(hashes, self._looks.quality.looked_at)))
+        rows = rows.select(["instruction", *(["key"] if self._row_reader.split.key else [])])
+        return rows.filter(
+            pa.array(is_sampled(hashes, self._row_reader.quality.leakage_sample_rate))
+        )
 
     def _prompts(self, chosen: list[pa.Table]) -> Prompts:
         """The prompts of validation rows among them."""
         if not any(some.num_rows for some in chosen):
             return NONE
-        rows, split = pa.concat_tables(chosen), self._looks.split
+        rows, split = pa.concat_tables(chosen), self._row_reader.split
         asked = normalise_keys(one_array(rows["instruction"]))
         marks = split.is_validation(one_array(rows["key"]) if split.key else asked)
         asked = asked.filter(marks)
@@ -136,8 +140,8 @@ class _ResolveFn(beam.DoFn):
     Where instructions were read ``alone`` it is (unit number, Alike).
     """
 
-    def __init__(self, folder: Folder, alone: bool) -> None:
-        self._folder, self._alone = folder, alone
+    def __init__(self, store: DatasetStore, alone: bool) -> None:
+        self._store, self._alone = store, alone
 
     def process(self, element: tuple[str, Iterable[Any]]) -> Iterator[Any]:
         key, group = element
@@ -151,4 +155,4 @@ class _ResolveFn(beam.DoFn):
             prompts = NONE
             for part in group:
                 prompts = merged([prompts, Prompts.from_bytes(part)])
-            self._folder.put_work(PROMPTS_FILE, prompts.to_bytes())
+            self._store.put_work(PROMPTS_FILE, prompts.to_bytes())

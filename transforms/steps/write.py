@@ -24,23 +24,25 @@ from transforms.dataset.unit_files import _RejectsFile, _SplitFiles
 from transforms.errors import VerificationFailed
 from transforms.formats import source_reader
 from transforms.records import Batch, Shard
-from transforms.storage.store import Folder
+from transforms.storage.store import DatasetStore
 
 
 @dataclass
 class Write(beam.PTransform):
-    """``Batch -> Shard``: one Arrow file a unit and split, empty ones too; ``of`` counts units.
+    """``Batch -> Shard``: one Arrow file a work unit and split, also where it holds no rows.
+
+    ``shard_count`` is the number of shards of a split.
 
     ``balance`` names the columns whose values are counted, as the lengths of all texts are.
     """
 
-    folder: Folder
-    of: int
+    store: DatasetStore
+    shard_count: int
     shape: Shape = Shape()
     balance: tuple[str, ...] = ()
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Shard]:
-        files = partial(_SplitFiles, self.folder, self.of, self.shape, self.balance)
+        files = partial(_SplitFiles, self.store, self.shard_count, self.shape, self.balance)
         return batches | beam.ParDo(_WriteFn(files)).with_output_types(Shard)
 
 
@@ -51,12 +53,12 @@ class WriteRejects(beam.PTransform):
     Each line has ``file``, ``row`` (from 1; the line in JSON Lines), ``code`` and ``excerpt``.
     """
 
-    folder: Folder
-    of: int
+    store: DatasetStore
+    shard_count: int
     source: source_reader.Source
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Shard]:
-        files = partial(_RejectsFile, self.folder, self.of, self.source)
+        files = partial(_RejectsFile, self.store, self.shard_count, self.source)
         return batches | beam.ParDo(_WriteFn(files)).with_output_types(Shard)
 
 

@@ -34,7 +34,7 @@ from transforms.errors import (
     StorageError,
     VerificationFailed,
 )
-from transforms.records import SetFile, Shard, Written
+from transforms.records import DatasetFile, Shard, Written
 from transforms.storage.checksums import hash_file, sync
 from transforms.storage.names import DATASET_DICT, MANIFEST
 from transforms.storage.store import (
@@ -43,17 +43,17 @@ from transforms.storage.store import (
     STOPPED,
     SUBMITTED,
     WRITING,
-    Seen,
+    UnitReports,
     taken_by_a_job,
 )
 
 
 @dataclass(frozen=True)
-class LocalFolder:
+class LocalStore:
     """An output folder on a disk that launcher and workers share; ``path`` is absolute."""
 
     path: str
-    _seen: Seen = field(default_factory=Seen, compare=False, repr=False)
+    _seen: UnitReports = field(default_factory=UnitReports, compare=False, repr=False)
 
     @property
     def staging(self) -> Path:
@@ -108,7 +108,7 @@ class LocalFolder:
     @contextmanager
     def claimed(
         self, plan_digest: str = "", resume: bool = False, units: int | None = None
-    ) -> Iterator[_Hold]:
+    ) -> Iterator[_LocalLease]:
         """Holds the target for this run, with an empty staging folder or the one to resume."""
         with explained(self.path):
             Path(self.path).parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ class LocalFolder:
                     f"another run is writing {self.path}; wait for it, or give another --output"
                 ) from error
         try:
-            hold = _Hold(self, plan_digest, units)
+            hold = _LocalLease(self, plan_digest, units)
             with explained(self.path):
                 self._prepare(hold, resume)
             with self._kept_for_resume(hold):
@@ -152,7 +152,7 @@ class LocalFolder:
         return found if isinstance(found, dict) else None
 
     @contextmanager
-    def _kept_for_resume(self, hold: _Hold) -> Iterator[None]:
+    def _kept_for_resume(self, hold: _LocalLease) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
@@ -164,7 +164,7 @@ class LocalFolder:
         if not hold.handed_over:
             self._clear()
 
-    def _prepare(self, hold: _Hold, resume: bool) -> None:
+    def _prepare(self, hold: _LocalLease, resume: bool) -> None:
         replaced = self._beside("replaced")
         if replaced.exists() and not Path(self.path).exists():
             replaced.rename(self.path)  # an overwrite was stopped between its two renames
@@ -204,9 +204,9 @@ class LocalFolder:
         self._seen.look(len(self._seen) / 50_000, names, self.get_work)
         return self._seen.reports()
 
-    def surveyed(self) -> int:
+    def scanned(self) -> int:
         """How many units the first pass has seen, as of the last look for reports."""
-        return self._seen.surveyed
+        return self._seen.scanned
 
     def sweep(self) -> list[str]:
         """Nothing: the rename took everything along."""
@@ -278,7 +278,7 @@ class LocalFolder:
                     "nothing was published, run again"
                 )
 
-    def present(self, files: Iterable[Shard | SetFile]) -> list[bool]:
+    def present(self, files: Iterable[Shard | DatasetFile]) -> list[bool]:
         """Which of these files are staged with their bytes, read and hashed again."""
         return [not s.path or _sha256(self.staging / s.path) == s.sha256 for s in files]
 
@@ -300,10 +300,10 @@ class LocalFolder:
             shutil.rmtree(self.work, ignore_errors=True)
 
 
-class _Hold:
+class _LocalLease:
     """A target that this run holds."""
 
-    def __init__(self, folder: LocalFolder, plan_digest: str, units: int | None) -> None:
+    def __init__(self, folder: LocalStore, plan_digest: str, units: int | None) -> None:
         self._folder, self.plan_digest, self._units = folder, plan_digest, units
         self._started = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self.handed_over = False

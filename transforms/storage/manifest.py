@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from transforms.errors import VerificationFailed
-from transforms.records import SetFile
+from transforms.records import DatasetFile
 from transforms.storage.names import DATASET_DICT, FORMAT_VERSION, MANIFEST
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
@@ -40,7 +40,7 @@ def parse(data: bytes, where: str) -> dict[str, Any]:
     return manifest
 
 
-def files(manifest: Mapping[str, Any], where: str) -> list[SetFile]:
+def files(manifest: Mapping[str, Any], where: str) -> list[DatasetFile]:
     """The files that a manifest names; ``VerificationFailed`` for names that are not the layout's.
 
     A name is at most one folder and a plain file name, so that it stays inside of any folder.
@@ -53,7 +53,7 @@ def files(manifest: Mapping[str, Any], where: str) -> list[SetFile]:
                 f"{MANIFEST} of {where} lists a file that no set holds: {str(entry)[:200]}; the "
                 "manifest is damaged or foreign, and nothing of it was used"
             )
-        found.append(SetFile(entry["path"], entry["bytes"], entry["sha256"], entry["rows"]))
+        found.append(DatasetFile(entry["path"], entry["bytes"], entry["sha256"], entry["rows"]))
     names = {file.path for file in found}
     if len(names) != len(found):
         raise VerificationFailed(f"{MANIFEST} of {where} lists a file twice")

@@ -1,8 +1,8 @@
-"""The seam to where a set is written: everything below ``Folder`` may be repeated, none is undone.
+"""Where a set is written: each operation of a ``DatasetStore`` may be repeated, none is undone.
 
 The launcher holds the place while it runs; workers write files and records of finished units; a
 commit (on any worker, at any time) confirms the shards, writes the folder's own files and finishes.
-``local_folder`` appears by one rename.  On S3 (``s3_folder``) each object appears whole, and the
+A local set (``local``) appears by one rename.  On S3 (``s3.store``) each object appears whole, and the
 set with its last one, ``dataset_dict.json``, without which nothing loads.
 """
 
@@ -20,7 +20,7 @@ from threading import Lock
 from typing import Any, Protocol
 
 from transforms.errors import OutputTaken, StorageError
-from transforms.records import SetFile, Shard, Written
+from transforms.records import DatasetFile, Shard, Written
 
 CLAIM = "_RUN.json"
 """Who writes here: run, plan digest, state.  On S3 it stays, as nothing there is ever deleted."""
@@ -43,14 +43,14 @@ def taken_by_a_job(path: str, claim: Mapping[str, Any]) -> OutputTaken:
     )
 
 
-class Hold(Protocol):
+class Lease(Protocol):
     """A place that this run holds."""
 
     def hand_over(self, job: str) -> None:
         """From now on a job, which users know by this text, finishes the set without a launcher."""
 
 
-class Folder(Protocol):
+class DatasetStore(Protocol):
     """A place for one set."""
 
     @property
@@ -71,7 +71,7 @@ class Folder(Protocol):
 
     def claimed(
         self, plan_digest: str, resume: bool = False, units: int | None = None
-    ) -> AbstractContextManager[Hold]:
+    ) -> AbstractContextManager[Lease]:
         """Holds the place for this run, of so many units; ``OutputTaken`` where another run does.
 
         With ``resume`` what an earlier run of the plan finished is kept, else made again.
@@ -86,7 +86,7 @@ class Folder(Protocol):
     def reports(self) -> list[dict[str, Any]]:
         """Rows and bytes of each finished unit so far."""
 
-    def surveyed(self) -> int:
+    def scanned(self) -> int:
         """How many units the first pass has seen, as of the last look for reports."""
 
     def sweep(self) -> list[str]:
@@ -118,7 +118,7 @@ class Folder(Protocol):
     def confirm(self, shards: Sequence[Shard]) -> None:
         """``VerificationFailed`` unless each shard's file is here, as its record says."""
 
-    def present(self, files: Iterable[Shard | SetFile]) -> list[bool]:
+    def present(self, files: Iterable[Shard | DatasetFile]) -> list[bool]:
         """Which of these files are here, as their records say."""
 
     def finish(self, plan_digest: str) -> None:
@@ -128,15 +128,15 @@ class Folder(Protocol):
 SPLITS_RECORD, REJECTS_RECORD = "splits", "rejects"
 """The two records of a unit: Write and WriteRejects finish it independently of each other."""
 
-_SPLITS, _SURVEY = f"-{SPLITS_RECORD}.json", "-survey.json"
+_SPLITS, _SCANNED = f"-{SPLITS_RECORD}.json", "-survey.json"
 
 
-def record(folder: Folder, unit: int, kind: str, shards: Sequence[Shard]) -> None:
+def write_records(folder: DatasetStore, unit: int, kind: str, shards: Sequence[Shard]) -> None:
     """Notes at the output that a unit's files are there: for progress, and for ``--resume``."""
     folder.put_work(record_name(unit, kind), json.dumps([asdict(s) for s in shards]).encode())
 
 
-def required_work(folder: Folder, name: str) -> bytes:
+def required_work(folder: DatasetStore, name: str) -> bytes:
     """A work file that must be there; ``StorageError`` where it is not."""
     data = folder.get_work(name)
     if data is None:
@@ -144,7 +144,7 @@ def required_work(folder: Folder, name: str) -> bytes:
     return data
 
 
-def checked_work(folder: Folder, name: str, sha256: str) -> bytes:
+def checked_work(folder: DatasetStore, name: str, sha256: str) -> bytes:
     """A work file with these bytes; ``StorageError`` where it is gone or is another one."""
     data = folder.get_work(name)
     if data is None or hashlib.sha256(data).hexdigest() != sha256:
@@ -153,19 +153,22 @@ def checked_work(folder: Folder, name: str, sha256: str) -> bytes:
     return data
 
 
-def note_survey(folder: Folder, unit: int) -> None:
+def note_scanned(folder: DatasetStore, unit: int) -> None:
     """Notes at the output that this run's first pass has seen a unit: for progress alone."""
-    folder.put_work(f"{unit:05d}-{folder.run}{_SURVEY}", b"{}")
+    folder.put_work(f"{unit:05d}-{folder.run}{_SCANNED}", b"{}")
 
 
-def recall(folder: Folder, unit: int) -> list[Shard] | None:
+def read_records(folder: DatasetStore, unit: int) -> list[Shard] | None:
     """The shards of a unit that an earlier run finished; None where it did not."""
     shards = []
     for kind in (SPLITS_RECORD, REJECTS_RECORD):
         data = folder.get_work(record_name(unit, kind))
         if data is None:
             return None
-        shards += [Shard(**fields) for fields in json.loads(data)]
+        try:
+            shards += [Shard(**fields) for fields in json.loads(data)]
+        except TypeError:  # a record of another version of this project
+            return None
     return shards
 
 
@@ -180,7 +183,7 @@ def report(shards: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return {"rows": shards[0]["read"], "bytes": sum(shard["bytes"] for shard in shards)}
 
 
-class Seen:
+class UnitReports:
     """The reports of finished units, for those who ask often: no record is read twice.
 
     A run that goes on with an earlier one's units makes the first pass anew: the earlier one's
@@ -191,11 +194,13 @@ class Seen:
         self.run = run or uuid.uuid4().hex[:8]
         self._reports: dict[str, dict[str, Any]] = {}
         self._looked = 0.0
-        self.surveyed = 0
+        self.scanned = 0
         self._looking = Lock()
 
-    def __reduce__(self) -> tuple[type[Seen], tuple[str]]:
-        return Seen, (self.run,)  # a folder travels to the workers without what the launcher saw
+    def __reduce__(self) -> tuple[type[UnitReports], tuple[str]]:
+        return UnitReports, (
+            self.run,
+        )  # a folder travels to the workers without what the launcher saw
 
     def __len__(self) -> int:
         return len(self._reports)
@@ -208,10 +213,10 @@ class Seen:
             if time.monotonic() - self._looked < seconds:
                 return
             self._looked = time.monotonic()
-            own = f"-{self.run}{_SURVEY}"
+            own = f"-{self.run}{_SCANNED}"
             every = [name for name in names if name.endswith((own, _SPLITS))]
             listed = {name for name in every if name.endswith(_SPLITS)}
-            self.surveyed = len(every) - len(listed)
+            self.scanned = len(every) - len(listed)
             for name in listed - self._reports.keys():
                 if data := read(name):
                     self._reports[name] = report(json.loads(data))

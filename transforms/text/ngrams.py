@@ -63,7 +63,7 @@ class Hashed:
         return self.hashes[start:stop]
 
 
-def words(values: pa.StringArray) -> Hashed:
+def split_words(values: pa.StringArray) -> Hashed:
     """The words of each value (none null).
 
     A hash is of all bytes of a word.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.records import Piece, Unit
+from transforms.records import FileRange, WorkUnit
 from transforms.work_units import DEFAULT_UNIT_BYTES, Cut, byte_cuts, pack, take_first
 
 UNIT = 100
@@ -29,12 +29,12 @@ def sources(draw: st.DrawFn, rows_known: bool = False) -> list[Cut]:
     return cuts
 
 
-def points(pieces: Sequence[Piece] | Sequence[Cut]) -> list[tuple[str, int]]:
+def points(pieces: Sequence[FileRange] | Sequence[Cut]) -> list[tuple[str, int]]:
     """Every single place that these pieces read, in order."""
     return [(p.file, place) for p in pieces for place in range(p.start, p.stop)]
 
 
-def text_bytes(unit: Unit, cuts: Sequence[Cut]) -> list[int]:
+def text_bytes(unit: WorkUnit, cuts: Sequence[Cut]) -> list[int]:
     """The sizes of the cuts in a unit."""
     held = set(points(unit.pieces))
     return [cut.text_bytes for cut in cuts if (cut.file, cut.start) in held]
@@ -80,13 +80,13 @@ def test_files_added_behind_change_no_unit_but_the_last(cuts: list[Cut], more: l
 def test_adjacent_cuts_of_a_file_become_one_piece() -> None:
     cuts = [Cut("a", 0, 2, 10), Cut("a", 2, 5, 10), Cut("a", 6, 7, 10), Cut("b", 7, 8, 10)]
     (unit,) = pack(cuts, UNIT)
-    assert unit.pieces == (Piece("a", 0, 5), Piece("a", 6, 7), Piece("b", 7, 8))
+    assert unit.pieces == (FileRange("a", 0, 5), FileRange("a", 6, 7), FileRange("b", 7, 8))
 
 
 def test_a_limited_cut_is_never_joined() -> None:
     cuts = [Cut("a", 0, 1, 1), Cut("a", 1, 2, 1, 9, 5), Cut("a", 2, 3, 1)]
     (unit,) = pack(cuts, UNIT)
-    assert unit.pieces == (Piece("a", 0, 1), Piece("a", 1, 2, 5), Piece("a", 2, 3))
+    assert unit.pieces == (FileRange("a", 0, 1), FileRange("a", 1, 2, 5), FileRange("a", 2, 3))
 
 
 def test_small_whole_files_share_a_unit() -> None:

@@ -167,8 +167,8 @@ class Bucket:
         extra = {"Metadata": {_SHA256: digest}, **checksum, **self._writing}
         try:
             with self._explained(key), self._transfers() as transfers:
-                heard = [_Heard(sent)] if sent else None
-                transfers.upload(str(path), self.name, key, extra, heard).result()
+                on_bytes = [_Progress(sent)] if sent else None
+                transfers.upload(str(path), self.name, key, extra, on_bytes).result()
         except BadInput as error:  # no such upload: a request whose reply was lost completed it?
             found = self.head(key)
             if found is None or (found.size, found.sha256) != (size, digest):
@@ -212,8 +212,8 @@ class Bucket:
     def download(self, key: str, path: Path, received: Callable[[int], None] | None = None) -> None:
         """Fetches an object into a local file, which appears whole; in parts if it is large."""
         with self._explained(key), self._transfers() as transfers:
-            heard = [_Heard(received)] if received else None
-            transfers.download(self.name, key, str(path), self._owner, heard).result()
+            on_bytes = [_Progress(received)] if received else None
+            transfers.download(self.name, key, str(path), self._owner, on_bytes).result()
 
     @contextmanager
     def _transfers(self) -> Iterator[Any]:
@@ -325,18 +325,18 @@ def _stored(answer: Mapping[str, Any]) -> Stored:
     )
 
 
-class _Heard:
+class _Progress:
     """What the transfer manager calls a subscriber, for a plain function."""
 
-    def __init__(self, heard: Callable[[int], None]) -> None:
-        self._heard = heard
+    def __init__(self, on_bytes: Callable[[int], None]) -> None:
+        self._on_bytes = on_bytes
 
     def on_queued(self, **_: object) -> None:
         """A transfer waits."""
 
     def on_progress(self, bytes_transferred: int, **_: object) -> None:
         """Bytes went over; negative where they must go again."""
-        self._heard(bytes_transferred)
+        self._on_bytes(bytes_transferred)
 
     def on_done(self, **_: object) -> None:
         """A transfer ended."""

@@ -30,7 +30,7 @@ RENEW_SECONDS = 20.0
 RELEASED, COMPLETE = "released", "complete"
 
 
-class Claim:
+class S3Lease:
     """A claim at ``key``; ``where`` is what a user would call the place.
 
     A ``fresh`` one is never put over an earlier claim, not even one of the same plan; ``units``

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from transforms.errors import AccessDenied, DataPrepError, OutputTaken, VerificationFailed
-from transforms.records import SetFile, Shard, Written
+from transforms.records import DatasetFile, Shard, Written
 from transforms.storage.names import DATASET_DICT, MANIFEST
 from transforms.storage.s3 import lease as s3_claim
 from transforms.storage.s3.bucket import Bucket
-from transforms.storage.s3.lease import Claim
-from transforms.storage.s3.uri import S3Options, S3Place
-from transforms.storage.store import CHUNK_BYTES, CLAIM, SUBMITTED, WORK, Seen
+from transforms.storage.s3.lease import S3Lease
+from transforms.storage.s3.uri import S3Options, S3Uri
+from transforms.storage.store import CHUNK_BYTES, CLAIM, SUBMITTED, WORK, UnitReports
 
 REQUESTS_AT_ONCE = 16
 _LOOK_SECONDS = 2.0
@@ -38,13 +38,13 @@ _Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
-class S3Folder:
+class S3Store:
     """A prefix on S3 for one set; a ``fresh`` one must not have been used before."""
 
-    place: S3Place
+    place: S3Uri
     options: S3Options = S3Options()
     fresh: bool = False
-    _seen: Seen = field(default_factory=Seen, compare=False, repr=False)
+    _seen: UnitReports = field(default_factory=UnitReports, compare=False, repr=False)
 
     @property
     def path(self) -> str:
@@ -88,7 +88,7 @@ class S3Folder:
     @contextmanager
     def claimed(
         self, plan_digest: str, resume: bool = False, units: int | None = None
-    ) -> Iterator[Claim]:
+    ) -> Iterator[S3Lease]:
         """Holds the prefix for this run; ``OutputTaken`` where others do, or it has other files."""
         claim_key = self.place.key(CLAIM)
         keys = (key for key, _, _ in self.bucket.keys(self.place.key("")))
@@ -98,7 +98,7 @@ class S3Folder:
             raise OutputTaken(
                 f"{self.path} holds other files, such as {other}; give another output"
             )
-        claim = Claim(self.bucket, claim_key, self.path, plan_digest, self.fresh, units)
+        claim = S3Lease(self.bucket, claim_key, self.path, plan_digest, self.fresh, units)
         with claim.held(take_over=resume or (other is not None and self._job_is_done())):
             yield claim
 
@@ -123,9 +123,9 @@ class S3Folder:
             self._seen.look(_LOOK_SECONDS, names, self.get_work)
         return self._seen.reports()
 
-    def surveyed(self) -> int:
+    def scanned(self) -> int:
         """How many units the first pass has seen, as of the last look for reports."""
-        return self._seen.surveyed
+        return self._seen.scanned
 
     def sweep(self) -> list[str]:
         """Ends uploads that were begun below the prefix and never completed: they cost money."""
@@ -183,11 +183,11 @@ class S3Folder:
                     "completed, run again"
                 )
 
-    def present(self, files: Iterable[Shard | SetFile]) -> list[bool]:
+    def present(self, files: Iterable[Shard | DatasetFile]) -> list[bool]:
         """Which of these files the store holds with their size and SHA-256."""
         return list(answers(self._is_present, files))
 
-    def _is_present(self, file: Shard | SetFile) -> bool:
+    def _is_present(self, file: Shard | DatasetFile) -> bool:
         if not file.path:  # a unit without rejects
             return True
         found = self.bucket.head(self.place.key(file.path))

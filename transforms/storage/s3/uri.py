@@ -21,14 +21,14 @@ def is_s3(path: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class S3Place:
+class S3Uri:
     """``s3://BUCKET/PREFIX``; the prefix has no slash at an end, and is "" for the whole bucket."""
 
     bucket: str
     prefix: str
 
     @classmethod
-    def parse(cls, uri: str, flag: str = "the address") -> S3Place:
+    def parse(cls, uri: str, flag: str = "the address") -> S3Uri:
         """The place of an address; ``UsageError``, naming ``flag``, for one that asks for trouble.
 
         Refused are keys that URLs, shells or local paths would take for something else.

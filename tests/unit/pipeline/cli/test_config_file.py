@@ -9,9 +9,8 @@ import pytest
 from command_runs import lines, put
 from made_tokenizers import byte_bpe
 
-from pipeline.cli import main
 from pipeline.cli.config_file import GATES
-from pipeline.cli.main import parse
+from pipeline.cli.main import main, parse
 from pipeline.planning.plan import make_plan
 from pipeline.planning.plan_flags import OF_A_SET, of_plan
 from transforms.errors import UsageError

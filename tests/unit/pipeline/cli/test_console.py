@@ -53,4 +53,4 @@ def test_of_a_stopped_run_its_threads_stay_unheard_although_they_go_on(
 
 
 def test_the_first_pass_is_called_what_it_is_whatever_it_looks_for() -> None:
-    assert progress_line(9, [], 1.0, surveyed=4) == "  first pass: 4/9 units"
+    assert progress_line(9, [], 1.0, scanned=4) == "  first pass: 4/9 units"

@@ -30,7 +30,7 @@ from transforms.conversations.field_mapping import TurnMapping
 from transforms.conversations.normalize_rows import rows_of
 from transforms.conversations.rules import ConversationRules
 from transforms.conversations.turns import ASSISTANT, SYSTEM, TOOL, USER, Turn, Turns
-from transforms.records import ROW, Bad
+from transforms.records import ROW, Reject
 
 MAPPING = TurnMapping(("messages",), "role", "content", tools="tools")
 RULES = ConversationRules()
@@ -188,7 +188,7 @@ def test_arrow_and_the_sandbox_write_the_same(
     # Where reasoning is put into the content beforehand, Jinja gets it in that place, too.
     placed, _ = render_turns.place(*render_turns.separate(turns, chat.template), chat)
     jinja = render_turns.Jinja(placed, None, replace(chat, think="strip"), sandbox(name))
-    bad: dict[int, Bad] = {}
+    bad: dict[int, Reject] = {}
     texts = jinja.texts(bad, np.zeros(len(rows), bool), np.zeros(len(rows), bool))
     assert by_arrow.texts.to_pylist() == texts.to_pylist()
     assert by_arrow.prompts is not None
@@ -211,7 +211,7 @@ def test_pairs_and_turns_write_the_same(
     pairs = render(table, chat, shape, sandbox(name))
     as_turns = render(pa.table({"turns": turns.column(), ROW: numbers}), chat, shape, sandbox(name))
     assert pairs.kept.to_pylist() == as_turns.kept.to_pylist()
-    assert pairs.events == as_turns.events
+    assert pairs.note_counts == as_turns.note_counts
 
 
 def cut_tokens(name: str) -> st.SearchStrategy[str]:
@@ -267,7 +267,7 @@ DIALOGUE = [
 def texts_of(name: str, think: str) -> tuple[str, dict[str, int]]:
     chat = ChatFormat(template(name), think=think)
     done = render_turns.render_turns(Turns.of_rows([DIALOGUE]), None, chat, lambda: sandbox(name))
-    return str(done.texts[0].as_py()), dict(done.events)
+    return str(done.texts[0].as_py()), dict(done.note_counts)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -299,11 +299,11 @@ def test_a_system_prompt_that_nobody_gave_is_counted(name: str) -> None:
     rows = [DIALOGUE[:2], [Turn(SYSTEM, "Be kind."), *DIALOGUE[:2]]]
     chat = ChatFormat(template(name))
     done = render_turns.render_turns(Turns.of_rows(rows), None, chat, lambda: sandbox(name))
-    assert done.events["template-system-prompt"] == 1
+    assert done.note_counts["template-system-prompt"] == 1
     done = render_turns.render_turns(
         Turns.of_rows(rows), None, replace(chat, system_prompt="Hello."), lambda: sandbox(name)
     )
-    assert "template-system-prompt" not in done.events
+    assert "template-system-prompt" not in done.note_counts
     assert "Hello." in done.texts[0].as_py() and "Hello." not in done.texts[1].as_py()
 
 
@@ -388,7 +388,7 @@ def test_tools_that_a_template_has_no_place_for_are_counted() -> None:
     rows = [[Turn(USER, "q"), Turn(ASSISTANT, "a")]] * 2
     chat = ChatFormat(template("llama3"), tools=True)
     done = render_turns.render_turns(Turns.of_rows(rows), tools, chat, lambda: sandbox("llama3"))
-    assert done.events == {"tools-not-in-text": 1}
+    assert done.note_counts == {"tools-not-in-text": 1}
 
 
 def test_texts_too_many_for_one_array_are_rendered_in_parts(
@@ -404,4 +404,4 @@ def test_texts_too_many_for_one_array_are_rendered_in_parts(
     assert parts.kept["text"].num_chunks > 10
     assert parts.kept.to_pylist() == whole.kept.to_pylist()
     assert parts.rejects.to_pylist() == whole.rejects.to_pylist()
-    assert dict(parts.events) == dict(whole.events) == {"template-system-prompt": 43}
+    assert dict(parts.note_counts) == dict(whole.note_counts) == {"template-system-prompt": 43}

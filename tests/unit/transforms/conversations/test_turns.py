@@ -18,8 +18,8 @@ from transforms.conversations.normalize_rows import rows_of
 from transforms.conversations.parse_turns import (
     TurnKeys,
     Unusable,
+    are_turns,
     columnwise,
-    looks_like_turns,
     tool_calls,
     tool_list,
     turnwise,
@@ -644,7 +644,7 @@ def test_turns_of_text_are_taken_column_by_column() -> None:
 def test_turns_are_lists_of_objects_with_a_role_and_a_text(
     cell: Any, keys: tuple[str, str] | None
 ) -> None:
-    assert looks_like_turns(cell) == keys
+    assert are_turns(cell) == keys
 
 
 def test_more_names_of_roles_count_in_every_form() -> None:

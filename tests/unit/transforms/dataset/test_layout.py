@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from transforms.dataset import layout
+from transforms.dataset.card import card
 from transforms.dataset.shard_writer import ShardWriter
-from transforms.records import SetFile
+from transforms.records import DatasetFile
+from transforms.storage.names import CARD, DATASET_DICT, shard_path
 
 
 @pytest.mark.parametrize(
@@ -25,13 +27,13 @@ from transforms.records import SetFile
     ],
 )
 def test_shards_names(split: str, number: int, of: int, path: str) -> None:
-    assert layout.shard_path(split, number, of) == path
+    assert shard_path(split, number, of) == path
 
 
 def test_state_json_is_what_save_to_disk_writes(tmp_path: Path) -> None:
     datasets.Dataset.from_dict({"text": ["a"]}, split="train").save_to_disk(tmp_path / "theirs")
     theirs = json.loads((tmp_path / "theirs/state.json").read_bytes())
-    shards = [SetFile(f"train/data-0000{n}-of-00002.arrow", 2, "", 1) for n in (0, 1)]
+    shards = [DatasetFile(f"train/data-0000{n}-of-00002.arrow", 2, "", 1) for n in (0, 1)]
     data = layout.split_files("train", shards, "0123456789abcdef")["train/state.json"]
     ours = json.loads(data)
     assert ours.pop("_data_files") == [
@@ -44,7 +46,7 @@ def test_state_json_is_what_save_to_disk_writes(tmp_path: Path) -> None:
 
 
 def test_dataset_info_tells_features_rows_and_bytes() -> None:
-    shards = [SetFile("validation/x.arrow", 70, "", 5)] * 2
+    shards = [DatasetFile("validation/x.arrow", 70, "", 5)] * 2
     files = layout.split_files("validation", shards, "f")
     assert list(files) == ["validation/state.json", "validation/dataset_info.json"]
     info = json.loads(files["validation/dataset_info.json"])
@@ -79,8 +81,8 @@ def test_equal_values_give_equal_json() -> None:
 
 
 def test_the_card_s_front_matter_names_the_splits_files() -> None:
-    card = layout.card("Facts of the set: `a`.").decode()
-    _, front, body = card.split("---\n", 2)
+    text = card("Facts of the set: `a`.").decode()
+    _, front, body = text.split("---\n", 2)
     (config,) = yaml.safe_load(front)["configs"]
     assert config == {
         "config_name": "default",
@@ -93,7 +95,7 @@ def test_the_card_s_front_matter_names_the_splits_files() -> None:
 
 
 def test_the_card_leaves_out_a_split_without_rows() -> None:
-    _, front, _ = layout.card("", ["train"]).decode().split("---\n", 2)
+    _, front, _ = card("", ["train"]).decode().split("---\n", 2)
     (config,) = yaml.safe_load(front)["configs"]
     assert config["data_files"] == [{"split": "train", "path": "train/*.arrow"}]
 
@@ -102,20 +104,20 @@ def test_the_card_leaves_out_a_split_without_rows() -> None:
 def test_a_folder_of_these_files_loads_even_with_an_empty_split(tmp_path: Path, rows: int) -> None:
     folder = tmp_path / "set"
     for split, count in (("train", 3), ("validation", rows)):
-        path = folder / layout.shard_path(split, 0, 1)
+        path = folder / shard_path(split, 0, 1)
         path.parent.mkdir(parents=True)
         writer = ShardWriter(path)
         cells = [f"row {n}" for n in range(count)]
         writer.append(pa.table([cells] * 3, schema=layout.SCHEMA))
         done = writer.close()
-        file = SetFile(f"{split}/{path.name}", done.bytes, done.sha256, done.rows)
+        file = DatasetFile(f"{split}/{path.name}", done.bytes, done.sha256, done.rows)
         for name, data in layout.split_files(split, [file], split).items():
             (folder / name).write_bytes(data)
-    (folder / layout.CARD).write_bytes(layout.card(""))
+    (folder / CARD).write_bytes(card(""))
 
     with pytest.raises(FileNotFoundError):
         datasets.load_from_disk(str(folder))
-    (folder / layout.DATASET_DICT).write_bytes(layout.dataset_dict())
+    (folder / DATASET_DICT).write_bytes(layout.dataset_dict())
     loaded = datasets.load_from_disk(str(folder))
     assert {name: split.num_rows for name, split in loaded.items()} == {
         "train": 3,

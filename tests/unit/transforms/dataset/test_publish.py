@@ -19,7 +19,7 @@ from transforms.dataset.shard_writer import ShardWriter
 from transforms.errors import GateFailed, VerificationFailed
 from transforms.quality.gates import Gates
 from transforms.records import Shard
-from transforms.storage.local import LocalFolder
+from transforms.storage.local import LocalStore
 from transforms.storage.names import shard_path
 
 CONTENTS = Contents(
@@ -145,11 +145,11 @@ class TestRejectReasons:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> LocalFolder:
-    return LocalFolder(str(tmp_path / "out"))
+def folder(tmp_path: Path) -> LocalStore:
+    return LocalStore(str(tmp_path / "out"))
 
 
-def written(folder: LocalFolder, units: int = 2) -> list[Shard]:
+def written(folder: LocalStore, units: int = 2) -> list[Shard]:
     """Real shards in the folder: train has three rows a unit, validation one, and one reject."""
     shards = []
     for number in range(units):
@@ -169,14 +169,14 @@ def written(folder: LocalFolder, units: int = 2) -> list[Shard]:
     return shards
 
 
-def manifest_of(folder: LocalFolder) -> dict[str, Any]:
+def manifest_of(folder: LocalStore) -> dict[str, Any]:
     """What the finished set says of itself."""
     manifest = folder.manifest()
     assert manifest is not None
     return manifest
 
 
-def contents(folder: LocalFolder) -> dict[str, bytes]:
+def contents(folder: LocalStore) -> dict[str, bytes]:
     root = Path(folder.path)
     return {
         str(path.relative_to(root)): path.read_bytes()
@@ -186,14 +186,14 @@ def contents(folder: LocalFolder) -> dict[str, bytes]:
 
 
 class TestCommit:
-    def test_the_set_loads_with_every_row(self, folder: LocalFolder) -> None:
+    def test_the_set_loads_with_every_row(self, folder: LocalStore) -> None:
         with folder.claimed():
             commit(folder, 2, CONTENTS, written(folder))
         loaded = load_from_disk(folder.path)
         assert loaded["train"]["text"] == [f"train {u} {n}" for u in (0, 1) for n in range(3)]
         assert loaded["validation"]["text"] == ["validation 0 0", "validation 1 0"]
 
-    def test_the_manifest_describes_every_file_but_the_last_two(self, folder: LocalFolder) -> None:
+    def test_the_manifest_describes_every_file_but_the_last_two(self, folder: LocalStore) -> None:
         with folder.claimed():
             commit(folder, 2, CONTENTS, written(folder))
         files = contents(folder)
@@ -205,7 +205,7 @@ class TestCommit:
         assert [entry["path"] for entry in manifest["files"]] == sorted(files)
         assert sum(e["rows"] for e in manifest["files"] if e["path"].endswith(".arrow")) == 8
 
-    def test_the_manifest_says_what_was_asked_and_found(self, folder: LocalFolder) -> None:
+    def test_the_manifest_says_what_was_asked_and_found(self, folder: LocalStore) -> None:
         with folder.claimed():
             counts = commit(folder, 2, CONTENTS, written(folder))
         manifest = manifest_of(folder)
@@ -235,7 +235,7 @@ class TestCommit:
         assert (manifest["plan"], manifest["run"]["runner"]) == ({"seed": 42}, "Test")
 
     def test_nothing_but_shards_and_two_json_files_lies_in_a_split(
-        self, folder: LocalFolder
+        self, folder: LocalStore
     ) -> None:
         with folder.claimed():
             commit(folder, 2, CONTENTS, written(folder))
@@ -250,7 +250,7 @@ class TestCommit:
     def test_the_order_in_which_shards_arrive_does_not_show(self, tmp_path: Path) -> None:
         found = []
         for name, turn in (("one", 1), ("other", -1)):
-            folder = LocalFolder(str(tmp_path / name))
+            folder = LocalStore(str(tmp_path / name))
             with folder.claimed():
                 commit(folder, 2, CONTENTS, written(folder)[::turn])
             files = contents(folder)
@@ -260,12 +260,12 @@ class TestCommit:
         assert found[0] == found[1]
 
     def test_the_file_that_makes_it_load_is_written_last(
-        self, folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
+        self, folder: LocalStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         names = []
-        publish = LocalFolder._publish
+        publish = LocalStore._publish
 
-        def spy(self: LocalFolder, temporary: Path, name: str) -> None:
+        def spy(self: LocalStore, temporary: Path, name: str) -> None:
             names.append(name)
             with pytest.raises(FileNotFoundError):  # neither here nor at the target
                 load_from_disk(str(self.staging))
@@ -274,12 +274,12 @@ class TestCommit:
 
         with folder.claimed():
             shards = written(folder)
-            monkeypatch.setattr(LocalFolder, "_publish", spy)
+            monkeypatch.setattr(LocalStore, "_publish", spy)
             commit(folder, 2, CONTENTS, shards)
         assert names[-4:] == ["README.md", "report.html", "manifest.json", "dataset_dict.json"]
         assert len(names) == 8
 
-    def test_a_second_run_changes_nothing_and_says_the_same(self, folder: LocalFolder) -> None:
+    def test_a_second_run_changes_nothing_and_says_the_same(self, folder: LocalStore) -> None:
         with folder.claimed():
             shards = written(folder)
             first = commit(folder, 2, CONTENTS, shards)
@@ -287,7 +287,7 @@ class TestCommit:
             assert commit(folder, 2, CONTENTS, [*shards, *shards]) == first
         assert contents(folder) == before
 
-    def test_a_second_run_still_checks_its_shards(self, folder: LocalFolder) -> None:
+    def test_a_second_run_still_checks_its_shards(self, folder: LocalStore) -> None:
         with folder.claimed():
             shards = written(folder)
             commit(folder, 2, CONTENTS, shards)
@@ -296,22 +296,22 @@ class TestCommit:
 
     @pytest.mark.parametrize("stop", range(8))
     def test_a_run_that_stops_before_any_step_leaves_nothing_and_can_be_repeated(
-        self, folder: LocalFolder, monkeypatch: pytest.MonkeyPatch, stop: int
+        self, folder: LocalStore, monkeypatch: pytest.MonkeyPatch, stop: int
     ) -> None:
         class Killed(BaseException):
             """What no handler of errors sees."""
 
         def stopping(name: str) -> None:
-            real, calls = getattr(LocalFolder, name), []
+            real, calls = getattr(LocalStore, name), []
 
-            def call(self: LocalFolder, *args: Any) -> None:
+            def call(self: LocalStore, *args: Any) -> None:
                 steps.append(name)
                 calls.append(name)
                 if len(steps) > stop:
                     raise Killed
                 real(self, *args)
 
-            monkeypatch.setattr(LocalFolder, name, call)
+            monkeypatch.setattr(LocalStore, name, call)
 
         steps: list[str] = []
         with folder.claimed():
@@ -326,7 +326,7 @@ class TestCommit:
         assert load_from_disk(folder.path)["train"].num_rows == 6
 
     def test_a_run_that_stops_while_putting_the_set_in_place_can_be_repeated(
-        self, folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
+        self, folder: LocalStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         class Killed(BaseException):
             """What no handler of errors sees."""
@@ -345,7 +345,7 @@ class TestCommit:
 
     @pytest.mark.parametrize("fault", ["missing", "conflict", "lost row", "rejects"])
     def test_what_does_not_add_up_is_never_put_in_place(
-        self, folder: LocalFolder, fault: str
+        self, folder: LocalStore, fault: str
     ) -> None:
         with folder.claimed():
             shards = written(folder)
@@ -379,7 +379,7 @@ class TestCommit:
     )
     def test_what_was_measured_must_be_of_the_rows_that_are_there(
         self,
-        folder: LocalFolder,
+        folder: LocalStore,
         train: int,
         validation: int,
         checked: int,
@@ -402,7 +402,7 @@ class TestCommit:
     def test_what_was_not_measured_need_not_agree(self, found: dict[str, Any]) -> None:
         agree({"train": 6, "validation": 2}, found)
 
-    def test_the_card_tells_the_counts(self, folder: LocalFolder) -> None:
+    def test_the_card_tells_the_counts(self, folder: LocalStore) -> None:
         with folder.claimed():
             commit(folder, 2, CONTENTS, written(folder))
         card = contents(folder)["README.md"].decode()
@@ -410,7 +410,7 @@ class TestCommit:
         assert "10 rows were read: 6 are in `train`, 2 in `validation`." in card
         assert "Rejected: 2 broken-json." in card
 
-    def test_no_rejects_are_not_mentioned(self, folder: LocalFolder) -> None:
+    def test_no_rejects_are_not_mentioned(self, folder: LocalStore) -> None:
         with folder.claimed():
             shards = []
             for shard in written(folder):

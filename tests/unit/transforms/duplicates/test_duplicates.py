@@ -17,7 +17,7 @@ from transforms.duplicates.exact import fingerprints, repeated
 from transforms.duplicates.minhash import (
     VALUES,
     Links,
-    Said,
+    RowShingles,
     banded,
     left_out,
     linked,
@@ -29,7 +29,7 @@ from transforms.duplicates.minhash import (
 )
 from transforms.duplicates.positions import Drop, place, rows_of_piece
 from transforms.records import TURNS
-from transforms.text.ngrams import distinct, n_grams, words
+from transforms.text.ngrams import distinct, n_grams, split_words
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 turns = st.builds(
@@ -189,15 +189,15 @@ def near(rows: list[str], of: int = 3) -> set[int]:
 
 def compared(links: list[Links], rows: list[str], half: int) -> Iterator[Links]:
     """The links that hold, as the transform Near finds them."""
-    said: dict[tuple[int, int], dict[Said, None]] = {}
+    said: dict[tuple[int, int], dict[RowShingles, None]] = {}
     for link in links:
         for unit, some in wanted(link):
             for at, of_unit, of_place in (
                 np.frombuffer(some.rows, np.uint64).reshape(3, -1).T.tolist()
             ):
                 text = pa.array([rows[at - 1 + unit * half]])
-                shingles = distinct(n_grams(words(text), 3)).hashes
-                row = Said(unit, at, shingles.tobytes())
+                shingles = distinct(n_grams(split_words(text), 3)).hashes
+                row = RowShingles(unit, at, shingles.tobytes())
                 said.setdefault((of_unit, of_place), {})[row] = None
     for earlier, group in said.items():
         yield from verified(earlier, group)

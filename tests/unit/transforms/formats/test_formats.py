@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from transforms.errors import BadInput
 from transforms.formats import delimited, json_array, json_lines, source_reader
 from transforms.formats.source_reader import Format
-from transforms.records import ROW, Column, Piece
+from transforms.records import ROW, Column, FileRange
 from transforms.work_units import pack
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -37,7 +37,7 @@ LINE = st.one_of(
 )
 
 
-def read(path: Path, form: Format, pieces: list[Piece], batch_bytes: int) -> dict[int, object]:
+def read(path: Path, form: Format, pieces: list[FileRange], batch_bytes: int) -> dict[int, object]:
     """Line or row number in the file -> cell, or the reject's code in a tuple."""
     found: dict[int, object] = {}
     for piece in pieces:
@@ -83,7 +83,7 @@ def test_json_lines_give_each_line_once_wherever_they_are_cut(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         path.write_bytes(raw)
-        pieces = [Piece("", a, b) for a, b in zip(edges, edges[1:], strict=False)]
+        pieces = [FileRange("", a, b) for a, b in zip(edges, edges[1:], strict=False)]
         found = read(path, Format("json_lines"), pieces, batch_bytes)
     wanted = {n: expected(line) for n, line in enumerate(lines, start=1) if line.strip()}
     assert found == wanted
@@ -101,7 +101,7 @@ def test_a_json_array_is_what_the_standard_library_reads(
         patch.setattr(json_array, "_STEP", step)
         path = Path(folder) / "rows.json"
         path.write_text(json.dumps(rows, indent=indent, ensure_ascii=False), encoding="utf-8")
-        found = read(path, Format("json_array"), [Piece("", 0, 0)], 50)
+        found = read(path, Format("json_array"), [FileRange("", 0, 0)], 50)
     assert found == {n: row["q"] for n, row in enumerate(rows, start=1)}
 
 
@@ -202,7 +202,7 @@ def test_how_a_json_line_is_read_does_not_depend_on_its_neighbours(lines: list[s
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "rows.jsonl"
             path.write_text("\n".join(["{}", *parts]) + "\n", encoding="utf-8", newline="")
-            piece = Piece("", 0, path.stat().st_size)
+            piece = FileRange("", 0, path.stat().st_size)
             found: list[object] = []
             for block in source_reader.read(str(path), Format("json_lines"), piece, NUMBERS):
                 # By repr, for which -0.0 is not 0.0 and NaN is NaN.
@@ -224,7 +224,7 @@ def test_a_line_that_is_too_long_is_one_reject_at_any_batch_size(
     path = tmp_path / "rows.jsonl"
     path.write_text('{"q": "before"}\n' + long + '\n{"q": "behind"}\n')
     assert len(long) == size
-    piece = Piece("", 0, path.stat().st_size)
+    piece = FileRange("", 0, path.stat().st_size)
     found = read(path, Format("json_lines"), [piece], batch_bytes)
     middle = "a" if size <= 2000 else ("row-too-large",)
     assert found == {1: "before", 2: middle, 3: "behind"}
@@ -239,7 +239,7 @@ def test_the_lines_before_a_piece_are_counted_again_when_the_file_has_changed(
         path.write_text('{"q": "a"}\n' * count + "{broken\n")
         os.utime(path, ns=(count, count))
         start = len('{"q": "a"}\n') * count
-        found = read(path, Format("json_lines"), [Piece("", start, start + 8)], 99)
+        found = read(path, Format("json_lines"), [FileRange("", start, start + 8)], 99)
         assert found == {count + 1: ("broken-json",)}
 
 
@@ -274,7 +274,7 @@ def test_a_delimited_file_is_what_the_standard_library_reads(
         path = Path(folder) / "rows.csv"
         path.write_text(data, encoding="utf-8", newline="")
         form = Format("delimited", delimiter=delimiter)
-        found = read(path, form, [Piece("", 0, 0)], 50)
+        found = read(path, form, [FileRange("", 0, 0)], 50)
     wanted = {
         number: row[0] if len(row) == 2 else ("ragged-row",)
         for number, row in enumerate(rows, start=1)
@@ -292,7 +292,7 @@ def test_bytes_that_are_no_utf8_cost_their_row_only(cells: list[bytes], block: i
         patch.setattr(delimited, "_BLOCK", block)
         path = Path(folder) / "rows.csv"
         path.write_bytes(b"q,other\n" + b"".join(b"<" + cell + b">,x\n" for cell in cells))
-        found = read(path, Format("delimited"), [Piece("", 0, 0)], 50)
+        found = read(path, Format("delimited"), [FileRange("", 0, 0)], 50)
 
     def text(cell: bytes) -> object:
         try:
@@ -310,7 +310,7 @@ def test_a_nul_hides_no_delimiter_that_follows(
     path = tmp_path / "rows.csv"
     cells = ["many words so that Arrow looks at eight bytes at once", "\0"] * 20
     path.write_text("q,other\n" + "".join(f"{cell},x\n" for cell in cells))
-    found = read(path, Format("delimited"), [Piece("", 0, 0)], 50)
+    found = read(path, Format("delimited"), [FileRange("", 0, 0)], 50)
     assert found == dict(enumerate(cells, start=1))
 
 
@@ -361,7 +361,7 @@ NAMES = (
 
 def plan(
     path: Path, unit_bytes: int, names: tuple[str, ...] = ("q",)
-) -> tuple[Format, list[Piece]]:
+) -> tuple[Format, list[FileRange]]:
     """The format and the pieces of a file as a plan makes them."""
     form = source_reader.peek(str(path), source_reader.format_of_name(path.name)).form
     cuts = source_reader.cuts(str(path), form, path.name, path.stat().st_size, names, unit_bytes)
@@ -395,7 +395,7 @@ def test_any_run_of_groups_or_batches_has_its_rows_and_numbers(tmp_path: Path, n
     path = write(tmp_path / name, ROWS, grain=9)
     form = source_reader.format_of_name(name)
     for start, stop in combinations(range(6), 2):
-        found = read(path, form, [Piece("", start, stop)], 200)
+        found = read(path, form, [FileRange("", start, stop)], 200)
         wanted = list(enumerate((row["q"] for row in ROWS), start=1))[start * 9 : stop * 9]
         assert found == dict(wanted)
 
@@ -424,9 +424,9 @@ def test_text_of_any_arrow_type_is_text(
             writer.write_table(table)
     form = source_reader.format_of_name(name)
     assert source_reader.peek(str(path), form).columns == COLUMNS
-    for rows in source_reader.read(str(path), form, Piece("", 0, 1), COLUMNS):
+    for rows in source_reader.read(str(path), form, FileRange("", 0, 1), COLUMNS):
         assert rows.table.schema.field("q").type == pa.string()
-    found = read(path, form, [Piece("", 0, 1)], 2**20)
+    found = read(path, form, [FileRange("", 0, 1)], 2**20)
     assert list(found.values()) == [row["q"] for row in ROWS]
 
 
@@ -445,7 +445,7 @@ def test_rejects_are_numbered_and_count_towards_a_limit_in_every_format(
     packed = pa.compress(text.encode(), "gzip", asbytes=True)
     path.write_bytes(packed if name.endswith("gz") else text.encode())
     form, (piece,) = plan(path, 2**20)
-    found = read(path, form, [Piece("", piece.start, piece.stop, limit)], batch_bytes)
+    found = read(path, form, [FileRange("", piece.start, piece.stop, limit)], batch_bytes)
     everything = {1: "1", 2: (code,), 3: "3\n3", 4: (code,), 5: "5"}
     assert found == dict(list(everything.items())[:limit])
 
@@ -511,7 +511,7 @@ def test_damaged_files_are_refused_and_never_end_the_process(
 def test_a_limit_takes_the_first_rows_rejects_among_them(tmp_path: Path, limit: int) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"q": "1"}\n{"q": 2}\n\n{"q": "4"}\n{broken\n{"q": "6"}\n')
-    found = read(path, Format("json_lines"), [Piece("", 0, path.stat().st_size, limit)], 1000)
+    found = read(path, Format("json_lines"), [FileRange("", 0, path.stat().st_size, limit)], 1000)
     everything = {1: "1", 2: ("not-text",), 4: "4", 5: ("broken-json",), 6: "6"}
     assert found == dict(list(everything.items())[:limit])
 
@@ -571,7 +571,7 @@ def test_the_name_of_a_delimited_file_is_no_message_of_arrows(tmp_path: Path) ->
     path = tmp_path / "straddling.csv"
     path.write_text('q\n"an answer\n')
     rows = source_reader.read(
-        str(path), Format("delimited"), Piece("", 0, 0), [Column("q", "string")], 500
+        str(path), Format("delimited"), FileRange("", 0, 0), [Column("q", "string")], 500
     )
     with pytest.raises(BadInput, match="ends inside of a quoted cell"):
         list(rows)
@@ -594,7 +594,7 @@ def test_a_damaged_delimited_file_is_given_back_as_well(
     path, form = tmp_path / "rows.csv.gz", Format("delimited", "gzip")
     text = "q\n" + "".join(f"{hashlib.sha256(bytes([n])).hexdigest()}\n" for n in range(200))
     path.write_bytes(gzip.compress(text.encode())[:kept])
-    rows = source_reader.read(str(path), form, Piece("", 0, 0), [Column("q", "string")], 500)
+    rows = source_reader.read(str(path), form, FileRange("", 0, 0), [Column("q", "string")], 500)
     with pytest.raises(BadInput, match="Truncated compressed stream"):
         list(rows)
     assert made
@@ -614,7 +614,7 @@ def test_row_groups_without_a_wanted_row_are_passed_over(
         with pq.ParquetWriter(path, table.schema) as writer:
             for end, size in zip(np.cumsum(sizes).tolist(), sizes, strict=True):
                 writer.write_table(table.slice(end - size, size))
-        piece = Piece("a.parquet", 0, len(sizes))
+        piece = FileRange("a.parquet", 0, len(sizes))
         found: dict[int, str] = {}
         numbers = np.array(wanted, np.int64)
         for rows in source_reader.read(path, Format("parquet"), piece, COLUMNS, 40, numbers):

@@ -25,15 +25,15 @@ from transforms.leakage.contamination import (
     Pieces,
     decontaminated,
     file_of,
+    merge_pieces,
     pack,
     pieces_of,
-    together,
     unpack,
 )
 from transforms.options import Benchmark, QualityRules
 from transforms.records import ROW, TURNS, Batch
 from transforms.steps.decontaminate import Decontaminate
-from transforms.storage.local import LocalFolder
+from transforms.storage.local import LocalStore
 
 
 def words_of(start: int, count: int) -> str:
@@ -124,7 +124,7 @@ class TestRule:
 
     @given(st.lists(st.lists(TEXTS, max_size=4), max_size=3))
     def test_pieces_travel_as_bytes(self, parts: list[list[str]]) -> None:
-        found = together([pieces(*prompts) for prompts in parts])
+        found = merge_pieces([pieces(*prompts) for prompts in parts])
         whole = pieces(*(prompt for prompts in parts for prompt in prompts))
         again = unpack(pack(found))
         assert list(again) == list(LENGTHS)
@@ -149,7 +149,7 @@ class TestRule:
 # ---- the transform
 
 
-def stored(folder: LocalFolder, **benchmarks: Pieces) -> tuple[Benchmark, ...]:
+def stored(folder: LocalStore, **benchmarks: Pieces) -> tuple[Benchmark, ...]:
     """Benchmarks whose pieces lie where workers look for them."""
     made = []
     for name, found in benchmarks.items():
@@ -162,27 +162,27 @@ def stored(folder: LocalFolder, **benchmarks: Pieces) -> tuple[Benchmark, ...]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Any:
-    folder = LocalFolder(str(tmp_path / "set"))
+    folder = LocalStore(str(tmp_path / "set"))
     with folder.claimed():
         yield folder
 
 
 class TestTransform:
     BATCHES = (
-        a_batch(pairs((words_of(0, 13), "a"), ("b", "c")), events={"before": 1}),
+        a_batch(pairs((words_of(0, 13), "a"), ("b", "c")), note_counts={"before": 1}),
         a_batch(pairs(("d", "e"), ("f", words_of(1, 13))), index=1),
         a_batch(pairs(), index=2, last=True),
     )
 
-    def found(self, folder: LocalFolder, rules: QualityRules) -> list[Batch]:
+    def found(self, folder: LocalStore, rules: QualityRules) -> list[Batch]:
         step = Decontaminate(rules, folder)
         batches: list[Batch] = run(lambda p: {"x": p | given_batches(self.BATCHES) | step})["x"]
         return batches
 
-    def test_report_counts_and_changes_no_row(self, folder: LocalFolder) -> None:
+    def test_report_counts_and_changes_no_row(self, folder: LocalStore) -> None:
         rules = QualityRules(benchmarks=stored(folder, x=pieces(words_of(0, 14))))
         one, two, last = self.found(folder, rules)
-        assert [dict(b.events) for b in (one, two, last)] == [
+        assert [dict(b.note_counts) for b in (one, two, last)] == [
             {"before": 1, "benchmark-overlap: x": 1},
             {"benchmark-overlap: x": 1},
             {},
@@ -191,22 +191,22 @@ class TestTransform:
         assert codes_of(one.rejects) == []
         assert last.last
 
-    def test_drop_makes_rejects(self, folder: LocalFolder) -> None:
+    def test_drop_makes_rejects(self, folder: LocalStore) -> None:
         benchmarks = stored(folder, x=pieces(words_of(0, 14)))
         rules = QualityRules(benchmarks=benchmarks, contaminated="drop")
         one, two, _ = self.found(folder, rules)
         assert codes_of(one.rejects) == [(1, "benchmark-overlap")]
         assert codes_of(two.rejects) == [(2, "benchmark-overlap")]
         assert (one.table["instruction"].to_pylist(), one.read) == (["b"], 2)
-        assert one.events == {"before": 1, "benchmark-overlap: x": 1}
+        assert one.note_counts == {"before": 1, "benchmark-overlap: x": 1}
 
-    def test_without_benchmarks_the_pipeline_is_as_it_was(self, folder: LocalFolder) -> None:
+    def test_without_benchmarks_the_pipeline_is_as_it_was(self, folder: LocalStore) -> None:
         batches = beam.Pipeline() | given_batches(self.BATCHES)
         assert (batches | Decontaminate(QualityRules(), folder)) is batches
 
     @pytest.mark.parametrize("fault", ["gone", "other"])
     def test_pieces_that_are_gone_or_others_end_the_job(
-        self, folder: LocalFolder, fault: str
+        self, folder: LocalStore, fault: str
     ) -> None:
         (benchmark,) = stored(folder, x=pieces(words_of(0, 13)))
         (path,) = folder.work.glob("benchmark-*")

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.chat.output_columns import asked
-from transforms.leakage.near_prompts import Finder, Leak, Seen, leakage, together
-from transforms.leakage.prompts import NONE, Prompts, is_looked_at, merged, prompts_of
+from transforms.chat.output_columns import user_prompt
+from transforms.leakage.near_prompts import Finder, Leak, Seen, leakage, merge_seen
+from transforms.leakage.prompts import NONE, Prompts, is_sampled, merged, prompts_of
 from transforms.text.hashing import hash64
-from transforms.text.ngrams import Hashed, n_grams, words
+from transforms.text.ngrams import Hashed, n_grams, split_words
 from transforms.text.normalization import normalise_keys
 
 # Few words, so that prompts share 3-grams, and short prompts are near each other.
@@ -42,10 +42,10 @@ def look(validation: Sequence[str], training: Sequence[str]) -> dict:
 
 def jaccard(one: str, other: str) -> float:
     def shingles(text: str) -> set[tuple[str, ...]]:
-        words = text.split()
-        if len(words) < 3:
-            return {tuple(words)} if words else set()
-        return set(zip(words, words[1:], words[2:], strict=False))
+        split_words = text.split()
+        if len(split_words) < 3:
+            return {tuple(split_words)} if split_words else set()
+        return set(zip(split_words, split_words[1:], split_words[2:], strict=False))
 
     either = shingles(one) | shingles(other)
     return len(shingles(one) & shingles(other)) / len(either) if either else 0.0
@@ -104,7 +104,7 @@ class TestFinder:
         order = random.Random(2)
         texts = [" ".join(f"w{order.randrange(3000)}" for _ in range(40)) for _ in range(400)]
         finder = Finder(known(texts[:50]))
-        rows = n_grams(words(array([*texts, ""])), 3)
+        rows = n_grams(split_words(array([*texts, ""])), 3)
         assert finder._familiar(rows).tolist() == list(range(50))
 
     def test_what_a_row_repeats_counts_once(self) -> None:
@@ -210,9 +210,9 @@ class TestPrompts:
 
     def test_a_share_is_taken_by_id(self) -> None:
         ids = hash64(7, array([f"prompt {n}" for n in range(2000)]))
-        assert is_looked_at(ids, 1.0).all()
-        assert not is_looked_at(ids, 0.0).any()
-        assert 0.2 < is_looked_at(ids, 0.25).mean() < 0.3
+        assert is_sampled(ids, 1.0).all()
+        assert not is_sampled(ids, 0.0).any()
+        assert 0.2 < is_sampled(ids, 0.25).mean() < 0.3
 
 
 @st.composite
@@ -232,10 +232,10 @@ def seen(draw: st.DrawFn) -> Seen:
 def test_figures_do_not_depend_on_the_order_of_arrival(
     parts: list[Seen], order: random.Random
 ) -> None:
-    one = leakage(together(Seen({}, {}), parts))
+    one = leakage(merge_seen(Seen({}, {}), parts))
     order.shuffle(parts)
-    halves = [together(Seen({}, {}), parts[: len(parts) // 2]), *parts[len(parts) // 2 :]]
-    assert leakage(together(Seen({}, {}), halves)) == one
+    halves = [merge_seen(Seen({}, {}), parts[: len(parts) // 2]), *parts[len(parts) // 2 :]]
+    assert leakage(merge_seen(Seen({}, {}), halves)) == one
 
 
 class TestAsked:
@@ -243,7 +243,7 @@ class TestAsked:
 
     def test_the_instruction(self) -> None:
         rows = pa.table({"instruction": ["a", ""], "prompt": ["b", "c"]})
-        assert asked(rows, *self.MARKERS).to_pylist() == ["a", ""]
+        assert user_prompt(rows, *self.MARKERS).to_pylist() == ["a", ""]
 
     def test_the_first_turn_of_the_user(self) -> None:
         def turn(role: str, content: str) -> dict[str, str]:
@@ -255,10 +255,15 @@ class TestAsked:
             [],
             [turn("user", "e")],
         ]
-        assert asked(pa.table({"messages": rows}), *self.MARKERS).to_pylist() == ["a", "", "", "e"]
+        assert user_prompt(pa.table({"messages": rows}), *self.MARKERS).to_pylist() == [
+            "a",
+            "",
+            "",
+            "e",
+        ]
 
     def test_what_stands_between_the_tokens_of_a_prompt(self) -> None:
         prompts = ["<|system|>s<|end|><|user|>a\nb<|end|><|assistant|>", "plain", "<|user|>c"]
         rows = pa.table({"prompt": prompts, "completion": [""] * 3})
-        assert asked(rows, *self.MARKERS).to_pylist() == ["a\nb", "plain", "c"]
-        assert asked(rows, "", ()).to_pylist() == prompts
+        assert user_prompt(rows, *self.MARKERS).to_pylist() == ["a\nb", "plain", "c"]
+        assert user_prompt(rows, "", ()).to_pylist() == prompts

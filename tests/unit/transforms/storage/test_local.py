@@ -13,8 +13,8 @@ import pytest
 
 from transforms.errors import AccessDenied, OutputTaken, StorageError
 from transforms.records import Shard, Written
-from transforms.storage.local import LocalFolder
-from transforms.storage.store import SPLITS_RECORD, note_survey, record
+from transforms.storage.local import LocalStore
+from transforms.storage.store import SPLITS_RECORD, note_scanned, write_records
 
 HOLD = """
 import sys
@@ -26,45 +26,45 @@ with LocalFolder(sys.argv[1]).claimed():
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> LocalFolder:
-    return LocalFolder(str(tmp_path / "cache" / "out"))
+def folder(tmp_path: Path) -> LocalStore:
+    return LocalStore(str(tmp_path / "cache" / "out"))
 
 
-def make(folder: LocalFolder, digest: str = "plan-one", text: bytes = b"one") -> None:
+def make(folder: LocalStore, digest: str = "plan-one", text: bytes = b"one") -> None:
     """A finished set, as a run leaves it."""
     with folder.claimed():
         fill(folder, digest, text)
         folder.finish(digest)
 
 
-def fill(folder: LocalFolder, digest: str, text: bytes) -> None:
+def fill(folder: LocalStore, digest: str, text: bytes) -> None:
     folder.put("train/data", text)
     folder.put("manifest.json", json.dumps({"plan_digest": digest}).encode())
     folder.put("dataset_dict.json", b"{}")
 
 
-def note(folder: LocalFolder, unit: int, rows: int) -> None:
+def note(folder: LocalStore, unit: int, rows: int) -> None:
     """What Write records of a finished unit."""
     train = Shard(unit, "train", f"train/{unit}", rows, rows, 1, "")
-    record(folder, unit, SPLITS_RECORD, [train, replace(train, split="validation", rows=0)])
+    write_records(folder, unit, SPLITS_RECORD, [train, replace(train, split="validation", rows=0)])
 
 
-def data(folder: LocalFolder) -> bytes:
+def data(folder: LocalStore) -> bytes:
     return Path(folder.path, "train/data").read_bytes()
 
 
-def beside(folder: LocalFolder) -> list[str]:
+def beside(folder: LocalStore) -> list[str]:
     """What lies in the target's parent, but for the lock file."""
     return sorted(p.name for p in Path(folder.path).parent.iterdir() if p.suffix != ".lock")
 
 
 class TestClaim:
-    def test_a_second_run_in_this_process_is_refused(self, folder: LocalFolder) -> None:
+    def test_a_second_run_in_this_process_is_refused(self, folder: LocalStore) -> None:
         with folder.claimed():
             folder.put("train/data", b"mine")
             with (
                 pytest.raises(OutputTaken, match="another run is writing") as caught,
-                LocalFolder(folder.path).claimed(),
+                LocalStore(folder.path).claimed(),
             ):
                 pytest.fail("two runs at one output")
             assert folder.path in str(caught.value)
@@ -72,7 +72,7 @@ class TestClaim:
             assert (folder.staging / "train/data").read_bytes() == b"mine"
 
     def test_a_run_in_another_process_excludes_this_one_until_it_ends(
-        self, folder: LocalFolder
+        self, folder: LocalStore
     ) -> None:
         with subprocess.Popen(
             [sys.executable, "-c", HOLD, folder.path],
@@ -90,7 +90,7 @@ class TestClaim:
         assert data(folder) == b"one"
 
     def test_a_killed_run_leaves_the_claim_free_and_its_staging_is_emptied(
-        self, folder: LocalFolder
+        self, folder: LocalStore
     ) -> None:
         with subprocess.Popen(
             [sys.executable, "-c", HOLD, folder.path],
@@ -107,26 +107,26 @@ class TestClaim:
             assert not (folder.staging / "left-over").exists()
 
     def test_outputs_beside_each_other_do_not_exclude_each_other(self, tmp_path: Path) -> None:
-        one, other = LocalFolder(str(tmp_path / "a")), LocalFolder(str(tmp_path / "b"))
+        one, other = LocalStore(str(tmp_path / "a")), LocalStore(str(tmp_path / "b"))
         with one.claimed(), other.claimed():
             one.put("x", b"1")
             other.put("x", b"2")
             assert (one.staging / "x").read_bytes() == b"1"
 
-    def test_a_failed_run_leaves_nothing_but_the_lock(self, folder: LocalFolder) -> None:
+    def test_a_failed_run_leaves_nothing_but_the_lock(self, folder: LocalStore) -> None:
         with pytest.raises(ZeroDivisionError), folder.claimed():
             fill(folder, "plan-one", b"one")
             raise ZeroDivisionError
         assert beside(folder) == []
 
-    def test_the_claim_is_free_after_an_error(self, folder: LocalFolder) -> None:
+    def test_the_claim_is_free_after_an_error(self, folder: LocalStore) -> None:
         with pytest.raises(ZeroDivisionError), folder.claimed():
             raise ZeroDivisionError
         make(folder)
 
 
 class TestAppearance:
-    def test_the_target_appears_at_finish_whole(self, folder: LocalFolder) -> None:
+    def test_the_target_appears_at_finish_whole(self, folder: LocalStore) -> None:
         with folder.claimed():
             fill(folder, "plan-one", b"one")
             assert not Path(folder.path).exists()
@@ -139,24 +139,24 @@ class TestAppearance:
             "train",
         ]
 
-    def test_the_staging_folder_is_hidden_beside_the_target(self, folder: LocalFolder) -> None:
+    def test_the_staging_folder_is_hidden_beside_the_target(self, folder: LocalStore) -> None:
         assert folder.staging.parent == Path(folder.path).parent
         assert folder.staging.name.startswith(".")
 
-    def test_finishing_again_for_the_same_plan_changes_nothing(self, folder: LocalFolder) -> None:
+    def test_finishing_again_for_the_same_plan_changes_nothing(self, folder: LocalStore) -> None:
         with folder.claimed():
             fill(folder, "plan-one", b"one")
             folder.finish("plan-one")
             folder.finish("plan-one")
         assert data(folder) == b"one"
 
-    def test_finishing_without_a_staging_folder_is_an_error(self, folder: LocalFolder) -> None:
+    def test_finishing_without_a_staging_folder_is_an_error(self, folder: LocalStore) -> None:
         make(folder)
         with pytest.raises(StorageError, match="is gone; run again"):
             folder.finish("plan-two")
         assert data(folder) == b"one"
 
-    def test_a_late_attempt_changes_no_byte_of_the_finished_set(self, folder: LocalFolder) -> None:
+    def test_a_late_attempt_changes_no_byte_of_the_finished_set(self, folder: LocalStore) -> None:
         with folder.claimed():
             fill(folder, "plan-one", b"one")
             folder.finish("plan-one")
@@ -165,13 +165,13 @@ class TestAppearance:
             assert data(folder) == b"one"
         assert beside(folder) == ["out"]
 
-    def test_writing_a_file_again_replaces_it_whole(self, folder: LocalFolder) -> None:
+    def test_writing_a_file_again_replaces_it_whole(self, folder: LocalStore) -> None:
         with folder.claimed():
             folder.put("x", b"long enough")
             folder.put("x", b"short")
             assert (folder.staging / "x").read_bytes() == b"short"
 
-    def test_a_published_file_is_moved_not_copied(self, folder: LocalFolder) -> None:
+    def test_a_published_file_is_moved_not_copied(self, folder: LocalStore) -> None:
         with folder.claimed():
             scratch = folder.scratch_file()
             scratch.write_bytes(b"shard")
@@ -179,12 +179,12 @@ class TestAppearance:
             assert (folder.staging / "train/data").read_bytes() == b"shard"
             assert not scratch.exists()
 
-    def test_scratch_files_never_collide(self, folder: LocalFolder) -> None:
+    def test_scratch_files_never_collide(self, folder: LocalStore) -> None:
         assert len({folder.scratch_file() for _ in range(100)}) == 100
 
 
 class TestOverwrite:
-    def test_the_old_set_stands_until_the_new_one_is_finished(self, folder: LocalFolder) -> None:
+    def test_the_old_set_stands_until_the_new_one_is_finished(self, folder: LocalStore) -> None:
         make(folder)
         with folder.claimed():
             fill(folder, "plan-two", b"two")
@@ -193,7 +193,7 @@ class TestOverwrite:
             assert data(folder) == b"two"
         assert beside(folder) == ["out"]
 
-    def test_a_failed_run_leaves_the_old_set(self, folder: LocalFolder) -> None:
+    def test_a_failed_run_leaves_the_old_set(self, folder: LocalStore) -> None:
         make(folder)
         with pytest.raises(ZeroDivisionError), folder.claimed():
             fill(folder, "plan-two", b"two")
@@ -201,14 +201,14 @@ class TestOverwrite:
         assert data(folder) == b"one"
         assert beside(folder) == ["out"]
 
-    def test_nothing_of_the_old_set_stays(self, folder: LocalFolder) -> None:
+    def test_nothing_of_the_old_set_stays(self, folder: LocalStore) -> None:
         make(folder)
         Path(folder.path, "train/data-00009-of-00010.arrow").touch()
         make(folder, "plan-two", b"two")
         assert [p.name for p in Path(folder.path, "train").iterdir()] == ["data"]
 
     def test_an_overwrite_that_stopped_between_its_renames_is_undone(
-        self, folder: LocalFolder
+        self, folder: LocalStore
     ) -> None:
         make(folder)
         Path(folder.path).rename(Path(folder.path).with_name(".out.replaced"))
@@ -218,7 +218,7 @@ class TestOverwrite:
         assert beside(folder) == ["out"]
 
     def test_a_stop_between_the_renames_loses_neither_set(
-        self, folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
+        self, folder: LocalStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         class Killed(BaseException):
             """What no handler of errors sees."""
@@ -241,7 +241,7 @@ class TestOverwrite:
         assert data(folder) == b"two"
         assert beside(folder) == ["out"]
 
-    def test_a_remainder_of_an_earlier_overwrite_is_no_obstacle(self, folder: LocalFolder) -> None:
+    def test_a_remainder_of_an_earlier_overwrite_is_no_obstacle(self, folder: LocalStore) -> None:
         make(folder)
         make_old = Path(folder.path).with_name(".out.replaced")
         make_old.mkdir()
@@ -252,14 +252,14 @@ class TestOverwrite:
 
 
 class TestCheckFree:
-    def test_nothing_and_an_empty_folder_are_free(self, folder: LocalFolder) -> None:
+    def test_nothing_and_an_empty_folder_are_free(self, folder: LocalStore) -> None:
         folder.check_free("plan-one", overwrite=False)
         Path(folder.path).mkdir(parents=True)
         folder.check_free("plan-one", overwrite=False)
         make(folder)
         assert data(folder) == b"one"
 
-    def test_another_plan_s_set_needs_overwrite(self, folder: LocalFolder) -> None:
+    def test_another_plan_s_set_needs_overwrite(self, folder: LocalStore) -> None:
         make(folder, "1111111111111111")
         with pytest.raises(OutputTaken) as caught:
             folder.check_free("2222222222222222", overwrite=False)
@@ -270,7 +270,7 @@ class TestCheckFree:
     @pytest.mark.parametrize("overwrite", [False, True])
     @pytest.mark.parametrize("name", ["thesis.txt", "manifest.json", ".hidden", "train/x.arrow"])
     def test_a_folder_that_is_not_ours_is_never_touched(
-        self, folder: LocalFolder, name: str, overwrite: bool
+        self, folder: LocalStore, name: str, overwrite: bool
     ) -> None:
         file = Path(folder.path, name)
         file.parent.mkdir(parents=True)
@@ -279,7 +279,7 @@ class TestCheckFree:
             folder.check_free("plan-one", overwrite)
         assert file.read_text() == "{}"
 
-    def test_a_file_is_never_replaced(self, folder: LocalFolder) -> None:
+    def test_a_file_is_never_replaced(self, folder: LocalStore) -> None:
         Path(folder.path).parent.mkdir(parents=True)
         Path(folder.path).write_text("mine")
         with pytest.raises(OutputTaken, match="left alone"):
@@ -287,7 +287,7 @@ class TestCheckFree:
 
     @pytest.mark.parametrize("manifest", [b"[]", b"{}", b"7", b'{"plan_digest": 7}', b"garbage"])
     def test_a_foreign_manifest_is_refused_without_a_crash(
-        self, folder: LocalFolder, manifest: bytes
+        self, folder: LocalStore, manifest: bytes
     ) -> None:
         Path(folder.path).mkdir(parents=True)
         Path(folder.path, "dataset_dict.json").write_bytes(b"{}")
@@ -298,27 +298,27 @@ class TestCheckFree:
 
 
 class TestManifest:
-    def test_of_a_finished_set(self, folder: LocalFolder) -> None:
+    def test_of_a_finished_set(self, folder: LocalStore) -> None:
         make(folder)
         assert folder.manifest() == {"plan_digest": "plan-one"}
 
-    def test_there_is_none_without_a_set(self, folder: LocalFolder) -> None:
+    def test_there_is_none_without_a_set(self, folder: LocalStore) -> None:
         assert folder.manifest() is None
 
-    def test_there_is_none_while_the_set_does_not_load(self, folder: LocalFolder) -> None:
+    def test_there_is_none_while_the_set_does_not_load(self, folder: LocalStore) -> None:
         make(folder)
         Path(folder.path, "dataset_dict.json").unlink()
         assert folder.manifest() is None
 
     @pytest.mark.parametrize("damage", [b"", b'{"plan_digest"', b"\xff"])
-    def test_a_damaged_one_is_none(self, folder: LocalFolder, damage: bytes) -> None:
+    def test_a_damaged_one_is_none(self, folder: LocalStore, damage: bytes) -> None:
         make(folder)
         Path(folder.path, "manifest.json").write_bytes(damage)
         assert folder.manifest() is None
 
 
 class TestReports:
-    def test_the_launcher_sees_finished_units(self, folder: LocalFolder) -> None:
+    def test_the_launcher_sees_finished_units(self, folder: LocalStore) -> None:
         with folder.claimed():
             assert folder.reports() == []
             note(folder, 0, rows=5)
@@ -327,7 +327,7 @@ class TestReports:
             folder.scratch_file().write_bytes(b"half a shard")
             assert sorted(report["rows"] for report in folder.reports()) == [5, 7]
 
-    def test_reports_are_no_part_of_the_set(self, folder: LocalFolder) -> None:
+    def test_reports_are_no_part_of_the_set(self, folder: LocalStore) -> None:
         with folder.claimed():
             note(folder, 0, rows=5)
             fill(folder, "plan-one", b"one")
@@ -335,27 +335,27 @@ class TestReports:
             assert folder.reports() == []
         assert not Path(folder.path, ".work").exists()
 
-    def test_of_the_first_pass_only_this_run_s_notes_count(self, folder: LocalFolder) -> None:
+    def test_of_the_first_pass_only_this_run_s_notes_count(self, folder: LocalStore) -> None:
         with folder.claimed():
-            note_survey(folder, 0)
-            note_survey(folder, 1)
+            note_scanned(folder, 0)
+            note_scanned(folder, 1)
             folder.reports()
-            assert folder.surveyed() == 2
-            going_on = LocalFolder(folder.path)
+            assert folder.scanned() == 2
+            going_on = LocalStore(folder.path)
             going_on.reports()
-            assert going_on.surveyed() == 0  # else it would seem to stand still, and be given up
-            on_a_worker: LocalFolder = pickle.loads(pickle.dumps(going_on))
-            note_survey(on_a_worker, 0)
+            assert going_on.scanned() == 0  # else it would seem to stand still, and be given up
+            on_a_worker: LocalStore = pickle.loads(pickle.dumps(going_on))
+            note_scanned(on_a_worker, 0)
             going_on.reports()
-            assert going_on.surveyed() == 1
+            assert going_on.scanned() == 1
 
-    def test_there_are_none_before_a_run(self, folder: LocalFolder) -> None:
+    def test_there_are_none_before_a_run(self, folder: LocalStore) -> None:
         assert folder.reports() == []
 
 
 class TestBrokenDisk:
     def test_no_permission_is_named_with_the_path(
-        self, folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
+        self, folder: LocalStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refuse(self: Path, *args: object, **kwargs: object) -> None:
             raise PermissionError(13, "Permission denied", str(self))
@@ -370,7 +370,7 @@ class TestBrokenDisk:
         assert caught.value.exit_code == 4
 
     def test_a_full_disk_is_named_and_nothing_stays(
-        self, folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
+        self, folder: LocalStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def full(self: Path, data: bytes) -> int:
             raise OSError(28, "No space left on device", str(self))
