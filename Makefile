@@ -1,28 +1,5 @@
 PYTHON ?= python3
 BIN := .venv/bin
-PURE := transforms/chat/builtin_templates.py transforms/chat/template.py transforms/conversations/detect_turns.py \
-	transforms/storage/chunked_file.py transforms/text/unicode_ranges.py transforms/chat/arrow_renderer.py \
-	transforms/chat/control_tokens.py transforms/conversations/rules.py transforms/errors.py \
-	transforms/conversations/detect_pairs.py transforms/chat/jinja_renderer.py transforms/dataset/layout.py \
-	transforms/storage/local.py transforms/storage/manifest.py transforms/conversations/field_mapping.py \
-	transforms/conversations/pair_turns.py transforms/conversations/pairs.py transforms/conversations/parse_turns.py \
-	transforms/conversations/reasoning.py transforms/records.py transforms/chat/render_turns.py transforms/conversations/roles.py \
-	transforms/storage/s3/bucket.py transforms/storage/s3/lease.py transforms/storage/s3/client.py transforms/storage/s3/errors.py \
-	transforms/storage/s3/store.py transforms/storage/s3/retries.py transforms/chat/sandbox.py \
-	transforms/chat/sandbox_worker.py transforms/chat/output_columns.py transforms/dataset/shard_writer.py transforms/split.py \
-	transforms/storage/store.py transforms/chat/segments.py transforms/conversations/turns.py transforms/work_units.py \
-	transforms/quality/asked.py transforms/quality/balance.py transforms/duplicates/content_hash.py \
-	transforms/duplicates/exact.py transforms/quality/summary.py \
-	transforms/quality/gates.py transforms/leakage/near_prompts.py transforms/quality/lengths.py \
-	transforms/chat/token_limit.py transforms/quality/row_stats.py transforms/duplicates/minhash.py \
-	transforms/leakage/contamination.py transforms/options.py transforms/chat/token_counter.py \
-	transforms/leakage/prompts.py transforms/text/ngrams.py \
-	pipeline/cli/process_tuning.py pipeline/planning/decontamination.py pipeline/dataset/catalog.py pipeline/dataset/download.py \
-	pipeline/planning/plan_text.py pipeline/cli/flags.py pipeline/launch/worker_agent.py pipeline/dataset/destinations.py \
-	pipeline/launch/wheel.py pipeline/planning/plan.py pipeline/quality_flags.py \
-	pipeline/repeated_flag.py pipeline/dataset/report.py pipeline/request.py pipeline/cli/dataset_flags.py \
-	pipeline/planning/sources.py pipeline/planning/chat_template.py pipeline/planning/tokenizer.py transforms/dataset/trainer_facts.py \
-	pipeline/dataset/upload.py pipeline/dataset/verify.py transforms/formats transforms/report
 # For two cores: tests wait for servers and programs a quarter of their time.
 TESTS_AT_ONCE ?= 3
 SAMPLE := pipeline/sample/reasoning.jsonl
@@ -54,10 +31,12 @@ endif
 test-clusters: install  ## Run the job on a real Flink and Spark; needs Java and Maven
 	$(BIN)/python -m pytest -m clusters
 
-check: install  ## Lint, format and types
+check: install  ## Lint, format, types, who may import whom, names
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(PURE)
+	$(BIN)/mypy -p pipeline -p transforms
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tests/support/check_names.py
 	$(BIN)/python benchmarks/make_sample.py --check
 
 fix: install  ## Mend what lint and format can mend by themselves

@@ -64,6 +64,6 @@ class QualityRules:
     leakage_sample_rate: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
-        """The rules as the plan's ``quality``; plans of format 1 call the sample rate ``looked_at``."""
+        """The plan's ``quality``, where the sample rate is called ``looked_at``."""
         rules = asdict(self)
         return {**rules, "looked_at": rules.pop("leakage_sample_rate")}

@@ -57,5 +57,5 @@ def check(words: Sequence[str], own: Sequence[str]) -> None:
         raise UsageError(f"unknown {word!r}{nearest(word, [*own, *known])} (see --help)")
 
 
-def _all_options(base: type) -> list[type]:
+def _all_options(base: type[PipelineOptions]) -> list[type[PipelineOptions]]:
     return [one for sub in base.__subclasses__() for one in (sub, *_all_options(sub))]

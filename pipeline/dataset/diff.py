@@ -22,10 +22,9 @@ from pipeline.dataset.verify import Stream, begin
 from transforms.chat.output_columns import user_prompt
 from transforms.errors import UsageError, VerificationFailed
 from transforms.records import DatasetFile
-from transforms.split import SPLITS
+from transforms.split import SPLITS, hash64
 from transforms.storage.manifest import files as files_of
 from transforms.storage.s3.uri import S3Options
-from transforms.text.hashing import hash64
 from transforms.text.normalization import normalise_keys
 
 _SEED = 0

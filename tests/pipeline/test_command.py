@@ -301,7 +301,10 @@ def test_a_request_that_can_never_work_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", [{}, {"MIMALLOC_PURGE_DELAY": "10", "MALLOC_ARENA_MAX": "4"}])
 def test_what_the_user_has_set_of_the_allocators_stays(given: dict[str, str]) -> None:
-    code = "import os; from pipeline import allocators; allocators.settle(); print(os.environ)"
+    code = (
+        "import os; from pipeline.cli.process_tuning import tune_allocators; tune_allocators(); "
+        "print(os.environ)"
+    )
     env = {name: value for name, value in os.environ.items() if not name.endswith(_SETTINGS)}
     ended = subprocess.run(
         [sys.executable, "-c", code],

@@ -31,11 +31,10 @@ from transforms.formats.source_reader import Format, Source
 from transforms.leakage.prompts import PROMPTS_FILE, Prompts, prompts_of
 from transforms.options import QualityRules
 from transforms.records import VALIDATION, Batch, Column, FileRange, WorkUnit
-from transforms.split import SplitRule
+from transforms.split import SplitRule, hash64
 from transforms.steps.find_leaks import FindLeaks
 from transforms.steps.scan import Scan
 from transforms.storage.local import LocalStore
-from transforms.text.hashing import hash64
 
 ROWS = [("asked once", "a"), ("asked twice", "b"), ("asked twice", "b"), ("", "a"), ("asked", "c")]
 

@@ -60,7 +60,7 @@ from transforms.records import (
     WorkUnit,
     rejects_table,
 )
-from transforms.split import SplitRule
+from transforms.split import SplitRule, hash64
 from transforms.steps.coders import BatchCoder
 from transforms.steps.commit import Commit
 from transforms.steps.normalize import Normalize
@@ -69,7 +69,6 @@ from transforms.steps.read import Read, WorkUnits
 from transforms.steps.render import REJECTED, Render
 from transforms.steps.write import Write, WriteRejects
 from transforms.storage.local import LocalStore
-from transforms.text.hashing import hash64
 from transforms.text.normalization import normalise_keys
 
 

@@ -22,12 +22,12 @@ import importlib.metadata, json, sys
 sys.meta_path = [found for found in sys.meta_path if "editable" not in str(found)]
 sys.path.insert(0, sys.argv[1])
 import pipeline, transforms
-from pipeline import on_worker
+from pipeline.launch import worker_agent
 print(json.dumps({
     "files": [pipeline.__file__, transforms.__file__],
-    "digest": on_worker.digest(),
-    "version": importlib.metadata.version(on_worker.DISTRIBUTION),
-    "needs": importlib.metadata.requires(on_worker.DISTRIBUTION),
+    "digest": worker_agent.digest(),
+    "version": importlib.metadata.version(worker_agent.DISTRIBUTION),
+    "needs": importlib.metadata.requires(worker_agent.DISTRIBUTION),
 }))
 """
 

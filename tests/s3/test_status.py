@@ -36,8 +36,8 @@ KEYS = {"address", "state", "units", "finished", "rows", "started", "job", "coun
 # A run that dies in the middle.
 DIE = """
 import os, sys
-from transforms.storage.local import LocalFolder
-with LocalFolder(sys.argv[1]).claimed("plan", units=3):
+from transforms.storage.local import LocalStore
+with LocalStore(sys.argv[1]).claimed("plan", units=3):
     os._exit(9)
 """
 

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from transforms.conversations.turns import Turns
 from transforms.records import TURNS, one_array
-from transforms.text.hashing import hash64, scattered
+from transforms.split import hash64
+from transforms.text.hashing import scattered
 
 SEEDS = (0x7265_6173, 0x6F6E_666F)
 """One for each half; neither is a split's seed in practice."""

@@ -22,7 +22,7 @@ from rensa import RMinHash  # type: ignore[import-untyped]
 from transforms.duplicates.positions import Drop
 from transforms.options import SHINGLE_WORDS, SIMILAR
 from transforms.text.hashing import scattered
-from transforms.text.ngrams import Hashed, n_grams, split_words
+from transforms.text.ngrams import Hashed, ngrams, word_array
 
 VALUES, BANDS, BAND_VALUES = 128, 9, 7
 _SEED = 42
@@ -61,7 +61,7 @@ class Links:
 
 def min_hashes(texts: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
     """(values, which): MinHashes, uint32 of shape (n, VALUES), of the rows that have any words."""
-    shingles = n_grams(split_words(texts), SHINGLE_WORDS)
+    shingles = ngrams(word_array(texts), SHINGLE_WORDS)
     which = np.flatnonzero(shingles.counts)
     parts = [
         _digests(shingles, start, min(start + _ROWS_AT_ONCE, len(shingles)))

@@ -1,7 +1,7 @@
 """The overlap rule: rows that hold a piece of a benchmark's prompt are told, or left out.
 
 A piece is a run of 13 words; of a prompt with fewer words all of them, if there are at least 8.
-Words are compared by hashes (see ``split_words``), a batch at a stroke.
+Words are compared by hashes (see ``word_array``), a batch at a stroke.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transforms.options import OVERLAP_WORDS
 from transforms.records import ROW, TURNS, one_array, rejects_table
 from transforms.text.hash_index import Known
 from transforms.text.hashing import each_once
-from transforms.text.ngrams import Hashed, n_grams, split_words, word_places
+from transforms.text.ngrams import Hashed, ngrams, word_array, word_places
 
 LEAST_WORDS = 8
 """Prompts with fewer words are not looked for: many texts hold them."""
@@ -34,11 +34,11 @@ Pieces = Mapping[int, np.ndarray]
 
 def pieces_of(prompts: pa.StringArray) -> tuple[Pieces, int]:
     """The pieces of some prompts (none null), and how many prompts are too short to have any."""
-    found = split_words(prompts)
+    found = word_array(prompts)
     counts = found.counts
-    pieces = {OVERLAP_WORDS: n_grams(found, OVERLAP_WORDS, short=False).hashes}
+    pieces = {OVERLAP_WORDS: ngrams(found, OVERLAP_WORDS, short=False).hashes}
     for length in LENGTHS[:-1]:
-        whole = n_grams(found, length, short=False)
+        whole = ngrams(found, length, short=False)
         pieces[length] = whole.hashes[whole.offsets[:-1][counts == length]]
     return merge_pieces([pieces]), int((counts < LEAST_WORDS).sum())
 
@@ -103,13 +103,13 @@ class Finder:
 
     def find(self, texts: pa.StringArray) -> dict[str, Places]:
         """For each benchmark where the texts (none null) hold its pieces."""
-        found = split_words(texts)
+        found = word_array(texts)
         hits: dict[str, list[np.ndarray]] = {name: [] for name in self.benchmarks}
         for length in LENGTHS:
             wanted = {n: k[length] for n, k in self._known.items() if len(k[length])}
             if not wanted:
                 continue
-            runs = n_grams(found, length, short=False)
+            runs = ngrams(found, length, short=False)
             passed, _ = self._every.find(runs.hashes)
             for name, pieces in wanted.items():
                 hits[name].append(_places(runs, passed, pieces, length))

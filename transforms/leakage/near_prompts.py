@@ -24,7 +24,7 @@ from transforms.leakage.prompts import Prompts
 from transforms.options import SHINGLE_WORDS, SIMILAR
 from transforms.text.hash_index import Known, Sieve
 from transforms.text.hashing import each_once
-from transforms.text.ngrams import Hashed, distinct, n_grams, split_words
+from transforms.text.ngrams import Hashed, distinct, ngrams, word_array
 
 _SHOWN_CHARS = 300
 _MOST_EXAMPLES = 20
@@ -101,7 +101,7 @@ class Finder:
         """Leaks in the training rows; those ``equal`` to a known prompt have the ``same`` one's."""
         # Rows with one prompt say one thing.
         first = trained[np.unique(keys[trained], return_index=True)[1]]
-        found = n_grams(split_words(prompts.take(pa.array(first))), SHINGLE_WORDS)
+        found = ngrams(word_array(prompts.take(pa.array(first))), SHINGLE_WORDS)
         familiar = self._familiar(found)
         first, found = first[familiar], found.select(familiar)
         places, numbers = self._candidates(found, keys[first])

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.options import SHINGLE_WORDS
-from transforms.text.ngrams import Hashed, distinct, n_grams, split_words
+from transforms.text.ngrams import Hashed, distinct, ngrams, word_array
 
 MAX_SAMPLED_PROMPTS = 10_000
 """With that many a share of 0.1 % is known to within 0.03 %."""
@@ -88,7 +88,7 @@ def prompts_of(texts: pa.StringArray, ids: np.ndarray) -> Prompts:
     """Distinct prompts, to be looked for; both are of the normalised ones."""
     ids, first = np.unique(ids, return_index=True)
     texts = texts.take(pa.array(first))
-    return Prompts(ids, distinct(n_grams(split_words(texts), SHINGLE_WORDS)))
+    return Prompts(ids, distinct(ngrams(word_array(texts), SHINGLE_WORDS)))
 
 
 def merged(

@@ -18,7 +18,7 @@ from transforms.duplicates.exact import Alike, Fingerprints, fingerprints, repea
 from transforms.duplicates.positions import Drop, among, place
 from transforms.duplicates.row_reader import RowReader
 from transforms.records import ROW, WorkUnit
-from transforms.steps.confirm_near import ByUnit, parted
+from transforms.steps.confirm_near import GroupByUnit, parted
 
 
 @dataclass
@@ -38,7 +38,7 @@ class ConfirmExact(beam.PTransform):
         read = beam.ParDo(_ReadAgainFn(self.row_reader, self.bucket_count))
         return (
             inputs
-            | ByUnit()
+            | GroupByUnit()
             | "ReadAgain" >> read.with_output_types(tuple[int, Fingerprints])
             | "SameBucket" >> beam.GroupByKey()
             | "Repeated" >> beam.FlatMapTuple(_repeated).with_output_types(tuple[int, Drop])

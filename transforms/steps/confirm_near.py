@@ -16,7 +16,7 @@ from transforms.duplicates.positions import Drop, place
 from transforms.duplicates.row_reader import RowReader
 from transforms.options import SHINGLE_WORDS
 from transforms.records import ROW, WorkUnit
-from transforms.text.ngrams import distinct, n_grams, split_words
+from transforms.text.ngrams import distinct, ngrams, word_array
 
 _Row = tuple[int, int]
 
@@ -35,7 +35,7 @@ class ConfirmNear(beam.PTransform):
         read = beam.ParDo(_ReadAgainFn(self.row_reader)).with_output_types(tuple[_Row, RowShingles])
         return (
             (asked, units)
-            | ByUnit()
+            | GroupByUnit()
             | "ReadAgain" >> read
             | "ByEarlier" >> beam.GroupByKey()
             | "Verified" >> beam.FlatMapTuple(_verified).with_output_types(tuple[int, Links])
@@ -65,7 +65,7 @@ class _ReadAgainFn(beam.DoFn):
             if not len(own):
                 continue
             said = contents(read.take(pa.array(own)))
-            shingles = distinct(n_grams(split_words(said), SHINGLE_WORDS))
+            shingles = distinct(ngrams(word_array(said), SHINGLE_WORDS))
             for number, row in enumerate(own.tolist()):
                 what = RowShingles(unit.number, int(at[row]), shingles.row(number).tobytes())
                 for index in range(begins[row], ends[row]):
@@ -87,7 +87,7 @@ def numbered(unit: WorkUnit) -> tuple[int, WorkUnit]:
 
 
 @dataclass
-class ByUnit(beam.PTransform):
+class GroupByUnit(beam.PTransform):
     """((unit number, something), ``WorkUnit``) ``-> (unit number, [WorkUnit, something, …])``.
 
     ``parted`` tells the unit from the rest.

@@ -19,9 +19,8 @@ from transforms.errors import VerificationFailed
 from transforms.leakage.near_prompts import Finder, Seen, leakage, merge_seen
 from transforms.leakage.prompts import BYTES_AT_ONCE, NONE, PROMPTS_FILE, Prompts
 from transforms.records import PROMPT, PROMPT_KEY, VALIDATION, Batch, one_array
-from transforms.split import SplitRule
+from transforms.split import SplitRule, hash64
 from transforms.storage.store import DatasetStore, required_work
-from transforms.text.hashing import hash64
 from transforms.text.normalization import normalise_keys
 
 
@@ -31,8 +30,8 @@ class FindLeaks(beam.PTransform):
 
     The tables are those that Render made.  ``Scan`` has stored the prompts to look for: it ends
     before the first batch is read (for rows of an earlier run, that run's did).  Without
-    ``enabled`` there are none.  Where the split is by the prompt itself, equal prompts in both are a
-    ``VerificationFailed``.
+    ``enabled`` there are none.  Where the split is by the prompt itself, equal prompts in both
+    splits are a ``VerificationFailed``.
     """
 
     store: DatasetStore

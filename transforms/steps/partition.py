@@ -12,8 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.records import PROMPT, PROMPT_KEY, TURNS, VALIDATION, Batch, one_array
-from transforms.split import SplitRule
-from transforms.text.hashing import hash64
+from transforms.split import SplitRule, hash64
 from transforms.text.normalization import normalise_keys
 
 

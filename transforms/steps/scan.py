@@ -35,10 +35,10 @@ from transforms.leakage.prompts import (
     prompts_of,
 )
 from transforms.records import ROW, WorkUnit, one_array
+from transforms.split import hash64
 from transforms.steps.confirm_exact import ConfirmExact
 from transforms.steps.confirm_near import ConfirmNear, numbered
 from transforms.storage.store import DatasetStore, note_scanned
-from transforms.text.hashing import hash64
 from transforms.text.normalization import normalise_keys
 
 _LINKS = "links"

@@ -2,8 +2,8 @@
 
 The launcher holds the place while it runs; workers write files and records of finished units; a
 commit (on any worker, at any time) confirms the shards, writes the folder's own files and finishes.
-A local set (``local``) appears by one rename.  On S3 (``s3.store``) each object appears whole, and the
-set with its last one, ``dataset_dict.json``, without which nothing loads.
+A local set (``local``) appears by one rename.  On S3 (``s3.store``) each object appears whole, and
+the set with its last one, ``dataset_dict.json``, without which nothing loads.
 """
 
 from __future__ import annotations

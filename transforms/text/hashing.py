@@ -1,10 +1,8 @@
-"""Hashes of texts and of arrays of hashes."""
+"""Arrays of 64-bit hashes: scattered, and each once."""
 
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
-from xxhash import xxh3_64_digest
 
 
 def scattered(numbers: np.ndarray) -> np.ndarray:
@@ -25,17 +23,3 @@ def each_once(values: np.ndarray) -> np.ndarray:
     new = np.ones(len(values), bool)
     new[1:] = values[1:] != values[:-1]
     return values[new]
-
-
-def hash64(seed: int, keys: pa.StringArray) -> np.ndarray:
-    """XXH3-64 of each key's UTF-8 bytes; shape (len(keys),), dtype uint64."""
-    seed %= 2**64
-    keys = keys.cast(pa.large_binary())
-    _, offsets, data = keys.buffers()
-    ends = np.frombuffer(offsets, dtype=np.int64)[
-        keys.offset : keys.offset + len(keys) + 1
-    ].tolist()
-    view = memoryview(data) if data is not None else memoryview(b"")
-    # Python's own loop, and so the slowest part of a row: digests take less of it than numbers.
-    digests = [xxh3_64_digest(view[a:b], seed) for a, b in zip(ends, ends[1:], strict=False)]
-    return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)

@@ -63,7 +63,7 @@ class Hashed:
         return self.hashes[start:stop]
 
 
-def split_words(values: pa.StringArray) -> Hashed:
+def word_array(values: pa.StringArray) -> Hashed:
     """The words of each value (none null).
 
     A hash is of all bytes of a word.
@@ -156,7 +156,7 @@ def _word_hashes(text: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> np.
 _FACTOR = np.uint64(0x100000001B3)
 
 
-def n_grams(found: Hashed, length: int, short: bool = True) -> Hashed:
+def ngrams(found: Hashed, length: int, short: bool = True) -> Hashed:
     """The runs of ``length`` words of each row, hashed in order.
 
     A row with fewer words (but any) has one n-gram of all its words, or none without ``short``.

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
-from transforms.split import SPLITS, VERSION, SplitRule
-from transforms.text.hashing import hash64
+from transforms.split import SPLITS, VERSION, SplitRule, hash64
 from transforms.text.normalization import STABLE, normalise_keys
 
 # Text in which white space, composed and decomposed letters are common.

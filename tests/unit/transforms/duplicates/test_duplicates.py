@@ -29,7 +29,7 @@ from transforms.duplicates.minhash import (
 )
 from transforms.duplicates.positions import Drop, place, rows_of_piece
 from transforms.records import TURNS
-from transforms.text.ngrams import distinct, n_grams, split_words
+from transforms.text.ngrams import distinct, ngrams, word_array
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 turns = st.builds(
@@ -196,7 +196,7 @@ def compared(links: list[Links], rows: list[str], half: int) -> Iterator[Links]:
                 np.frombuffer(some.rows, np.uint64).reshape(3, -1).T.tolist()
             ):
                 text = pa.array([rows[at - 1 + unit * half]])
-                shingles = distinct(n_grams(split_words(text), 3)).hashes
+                shingles = distinct(ngrams(word_array(text), 3)).hashes
                 row = RowShingles(unit, at, shingles.tobytes())
                 said.setdefault((of_unit, of_place), {})[row] = None
     for earlier, group in said.items():

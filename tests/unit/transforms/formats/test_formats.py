@@ -453,11 +453,11 @@ def test_rejects_are_numbered_and_count_towards_a_limit_in_every_format(
 DAMAGE = """
 import random, sys
 from pathlib import Path
-from transforms import formats
+from transforms.formats import source_reader as formats
 from transforms.errors import DataPrepError
-from transforms.conversations.detect_pairs import FieldMapping
+from transforms.conversations.field_mapping import FieldMapping
 from transforms.conversations.pairs import to_pairs
-from transforms.records import Column, Piece
+from transforms.records import Column, FileRange
 
 path, out = Path(sys.argv[1]), Path(sys.argv[2])
 data, chance, form = path.read_bytes(), random.Random(7), formats.format_of_name(path.name)
@@ -471,7 +471,7 @@ for attempt in range(300):
     try:
         formats.peek(str(broken), form)
         cuts = list(formats.cuts(str(broken), form, "", len(data), ["q", "n"], 2**20))
-        piece = Piece("", 0, len(cuts))
+        piece = FileRange("", 0, len(cuts))
         for rows in formats.read(str(broken), form, piece, [Column("q", "string")]):
             to_pairs(rows.table, FieldMapping(("q",), ("q",)))
         read += 1
@@ -520,9 +520,9 @@ def test_no_thread_of_arrows_reads_a_delimited_file_that_was_left(tmp_path: Path
     """One that did while the interpreter ends would abort the process."""
     code = """
 import sys, time
-from transforms import formats
-from transforms.formats.source_reader import Format, delimited
-from transforms.records import Column, Piece
+from transforms.formats import delimited, source_reader as formats
+from transforms.formats.source_reader import Format
+from transforms.records import Column, FileRange
 
 class Slow(delimited._Lent):
     def read(self, size=-1):
@@ -532,7 +532,7 @@ class Slow(delimited._Lent):
 
 delimited._BLOCK, delimited._Lent = 4000, Slow
 form, path = Format("delimited"), sys.argv[1]
-rows = formats.read(path, form, Piece("", 0, 0), [Column("q", "string")], 50)
+rows = formats.read(path, form, FileRange("", 0, 0), [Column("q", "string")], 50)
 try:
     print(next(rows).table.num_rows)
     rows.close()

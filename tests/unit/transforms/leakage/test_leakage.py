@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from transforms.chat.output_columns import user_prompt
 from transforms.leakage.near_prompts import Finder, Leak, Seen, leakage, merge_seen
 from transforms.leakage.prompts import NONE, Prompts, is_sampled, merged, prompts_of
-from transforms.text.hashing import hash64
-from transforms.text.ngrams import Hashed, n_grams, split_words
+from transforms.split import hash64
+from transforms.text.ngrams import Hashed, ngrams, word_array
 from transforms.text.normalization import normalise_keys
 
 # Few words, so that prompts share 3-grams, and short prompts are near each other.
@@ -42,10 +42,10 @@ def look(validation: Sequence[str], training: Sequence[str]) -> dict:
 
 def jaccard(one: str, other: str) -> float:
     def shingles(text: str) -> set[tuple[str, ...]]:
-        split_words = text.split()
-        if len(split_words) < 3:
-            return {tuple(split_words)} if split_words else set()
-        return set(zip(split_words, split_words[1:], split_words[2:], strict=False))
+        word_array = text.split()
+        if len(word_array) < 3:
+            return {tuple(word_array)} if word_array else set()
+        return set(zip(word_array, word_array[1:], word_array[2:], strict=False))
 
     either = shingles(one) | shingles(other)
     return len(shingles(one) & shingles(other)) / len(either) if either else 0.0
@@ -104,7 +104,7 @@ class TestFinder:
         order = random.Random(2)
         texts = [" ".join(f"w{order.randrange(3000)}" for _ in range(40)) for _ in range(400)]
         finder = Finder(known(texts[:50]))
-        rows = n_grams(split_words(array([*texts, ""])), 3)
+        rows = ngrams(word_array(array([*texts, ""])), 3)
         assert finder._familiar(rows).tolist() == list(range(50))
 
     def test_what_a_row_repeats_counts_once(self) -> None:

@@ -18,8 +18,8 @@ from transforms.storage.store import SPLITS_RECORD, note_scanned, write_records
 
 HOLD = """
 import sys
-from transforms.storage.local import LocalFolder
-with LocalFolder(sys.argv[1]).claimed():
+from transforms.storage.local import LocalStore
+with LocalStore(sys.argv[1]).claimed():
     print("held", flush=True)
     sys.stdin.read()
 """

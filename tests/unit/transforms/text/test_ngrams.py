@@ -15,7 +15,7 @@ from xxhash import xxh3_64_intdigest
 
 from transforms.text.hash_index import Known
 from transforms.text.hashing import each_once
-from transforms.text.ngrams import Hashed, n_grams, split_words, word_places
+from transforms.text.ngrams import Hashed, ngrams, word_array, word_places
 
 _ALL = 2**64 - 1
 
@@ -76,14 +76,14 @@ BATCHES = st.lists(TEXTS, max_size=6)
 @given(BATCHES)
 def test_words_are_those_of_the_reference(texts: list[str]) -> None:
     expected = [[slow_hash(word) for word in slow_words(text)] for text in texts]
-    assert by_row(split_words(strings(*texts))) == expected
+    assert by_row(word_array(strings(*texts))) == expected
 
 
 @given(BATCHES, st.integers(1, 5), st.booleans())
 def test_n_grams_are_those_of_the_reference(texts: list[str], length: int, short: bool) -> None:
-    found = split_words(strings(*texts))
+    found = word_array(strings(*texts))
     expected = [slow_n_grams(row, length, short) for row in by_row(found)]
-    assert by_row(n_grams(found, length, short)) == expected
+    assert by_row(ngrams(found, length, short)) == expected
 
 
 @given(BATCHES, st.data())
@@ -92,7 +92,7 @@ def test_a_batch_may_be_cut_anywhere(texts: list[str], data: st.DataObject) -> N
     start = data.draw(st.integers(0, len(texts)))
     stop = data.draw(st.integers(start, len(texts)))
     whole = strings(*texts)
-    for find in (split_words, lambda values: n_grams(split_words(values), 2)):
+    for find in (word_array, lambda values: ngrams(word_array(values), 2)):
         assert by_row(find(whole.slice(start, stop - start))) == by_row(find(whole))[start:stop]
 
 
@@ -124,32 +124,32 @@ def test_places_are_where_the_words_stand(text: str) -> None:
 )
 def test_what_a_word_is(text: str, expected: list[str]) -> None:
     assert slow_words(text) == expected
-    assert by_row(split_words(strings(text))) == [[slow_hash(word) for word in expected]]
+    assert by_row(word_array(strings(text))) == [[slow_hash(word) for word in expected]]
 
 
 def test_words_of_two_texts_never_join() -> None:
-    one, two = by_row(split_words(strings("foot", "ball")))
-    assert one + two == by_row(split_words(strings("foot ball")))[0]
-    assert [len(row) for row in by_row(n_grams(split_words(strings("a b", "c d e")), 2))] == [1, 2]
+    one, two = by_row(word_array(strings("foot", "ball")))
+    assert one + two == by_row(word_array(strings("foot ball")))[0]
+    assert [len(row) for row in by_row(ngrams(word_array(strings("a b", "c d e")), 2))] == [1, 2]
 
 
 @pytest.mark.parametrize("values", [strings(), strings("a").slice(1), strings("", "", " ")])
 def test_nothing_has_no_words(values: pa.StringArray) -> None:
-    found = split_words(values)
+    found = word_array(values)
     assert by_row(found) == [[]] * len(values)
-    assert by_row(n_grams(found, 3)) == by_row(n_grams(found, 3, short=False)) == by_row(found)
+    assert by_row(ngrams(found, 3)) == by_row(ngrams(found, 3, short=False)) == by_row(found)
 
 
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 15, 16, 17, 24, 25, 63, 64, 65, 200])
 def test_a_word_hash_looks_at_every_byte_and_the_length(length: int) -> None:
     same = "a" * length
     changed = [f"{same[:n]}b{same[n + 1 :]}" for n in range(length)]
-    found = split_words(strings(" ".join([same, same + "a", *changed]))).hashes
+    found = word_array(strings(" ".join([same, same + "a", *changed]))).hashes
     assert len(np.unique(found)) == length + 2
 
 
 def test_long_numbers_that_differ_in_the_middle_are_different_words() -> None:
-    found = split_words(strings("12345678000000000012345678 12345678999999999912345678")).hashes
+    found = word_array(strings("12345678000000000012345678 12345678999999999912345678")).hashes
     assert found[0] != found[1]
 
 
@@ -158,25 +158,25 @@ def test_words_that_differ_at_two_places_have_different_hashes(length: int) -> N
     """Also where both are the last of the eight bytes that are taken together."""
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     made = [f"{'x' * 7}{one}{'x' * (length - 9)}{two}" for one in letters for two in letters]
-    assert len(np.unique(split_words(strings(" ".join(made))).hashes)) == len(made)
+    assert len(np.unique(word_array(strings(" ".join(made))).hashes)) == len(made)
 
 
 def test_different_words_and_runs_have_different_hashes() -> None:
     chooser = random.Random(5)
     letters = ("".join(chooser.choices("abcdefgh", k=chooser.randint(1, 12))) for _ in range(9999))
     made = list(dict.fromkeys(letters))
-    found = split_words(strings(" ".join(made)))
+    found = word_array(strings(" ".join(made)))
     assert len(np.unique(found.hashes)) == len(made)
-    assert len(np.unique(n_grams(found, 3).hashes)) == len(made) - 2
-    again = split_words(strings(" ".join(reversed(made))))
-    assert not np.isin(n_grams(again, 2).hashes, n_grams(found, 2).hashes).any()
+    assert len(np.unique(ngrams(found, 3).hashes)) == len(made) - 2
+    again = word_array(strings(" ".join(reversed(made))))
+    assert not np.isin(ngrams(again, 2).hashes, ngrams(found, 2).hashes).any()
 
 
 def test_hashes_stay_what_they_are() -> None:
     """Plans and reports of an earlier version compare with them."""
-    found = split_words(strings("The quick brown fox"))
+    found = word_array(strings("The quick brown fox"))
     assert by_row(found)[0][0] == slow_hash("the") == 0x873F4F6544132C36
-    assert by_row(n_grams(found, 4)) == [[0xFA066288B3554A09]]
+    assert by_row(ngrams(found, 4)) == [[0xFA066288B3554A09]]
 
 
 # Close together, so that several have the same leading bits; and the ends of the range.
