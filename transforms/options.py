@@ -66,4 +66,5 @@ class QualityRules:
     def to_json(self) -> dict[str, Any]:
         """The plan's ``quality``, where the sample rate is called ``looked_at``."""
         rules = asdict(self)
-        return {**rules, "looked_at": rules.pop("leakage_sample_rate")}
+        rules["looked_at"] = rules.pop("leakage_sample_rate")
+        return rules
