@@ -60,7 +60,7 @@ def jinja_rate() -> float:
     import pyarrow.parquet as pq
 
     from transforms.chat.builtin_templates import built_in
-    from transforms.chat.output_columns import Shape
+    from transforms.chat.output_columns import OutputColumns
     from transforms.chat.render_rows import render, sandbox_of
     from transforms.chat.template import DEFAULT_DATE, ChatFormat
     from transforms.conversations.field_mapping import TurnMapping
@@ -78,7 +78,7 @@ def jinja_rate() -> float:
             started = _spent()
             for start in range(0, table.num_rows, _BATCH):
                 kept, _ = rows_of(numbered(table.slice(start, _BATCH), 1), mapping)
-                render(kept, chat, Shape(), sandbox)
+                render(kept, chat, OutputColumns(), sandbox)
         # The child's time is known once it has ended; a little of it went into its start.
         return table.num_rows / (_spent() - started)
     finally:

@@ -110,14 +110,14 @@ def plan(shape: str, folder: Path) -> dict[str, float]:
 def listed(folder: Path, files: int) -> Any:
     """A source of so many files whose sizes make ``UNITS`` units; only the first is there."""
     from pipeline.planning.source_files import SourceFiles
-    from transforms.formats.source_reader import Format
+    from transforms.formats.source_reader import FileFormat
 
     # With a digest, as many stores name theirs: names in a row would be squeezed to nothing.
     names = [f"{hashlib.sha256(b'%d' % n).hexdigest()}.jsonl" for n in range(files)]
     (folder / names[0]).write_text('{"question": "What is it?", "reasoning": "It is a row."}\n')
     sizes = tuple((name, UNIT_BYTES * UNITS // files) for name in names)
     return SourceFiles(
-        "local", f"{folder}/", "0" * 40, None, "train", (), Format("json_lines"), sizes
+        "local", f"{folder}/", "0" * 40, None, "train", (), FileFormat("json_lines"), sizes
     )
 
 

@@ -29,7 +29,7 @@ from pipeline.dataset.upload import claimed, kept, local_manifest, note, send
 from pipeline.planning.source_files import choose_split
 from pipeline.request import DEFAULT_BUCKET, DEFAULT_DATASET, check_output
 from transforms.chat.builtin_templates import chatml
-from transforms.chat.output_columns import Shape
+from transforms.chat.output_columns import OutputColumns
 from transforms.chat.render_rows import render, sandbox_of
 from transforms.chat.template import ChatFormat
 from transforms.conversations.detect_pairs import detect
@@ -103,15 +103,20 @@ class DatasetProcessor:
         fields = detect(columns, text_rows(head)).mapping
         if isinstance(fields, TurnMapping):
             fields = replace(fields, tools=None)  # without --tools they are not rendered
-        chat, shape = _way(fields)
+        chat, output_columns = _way(fields)
         rejected: Counter[str] = Counter()
         formatted = data.select_columns(list(fields.columns)).map(
             _format_batch,
             batched=True,
             batch_size=_BATCH_ROWS,
-            fn_kwargs={"fields": fields, "chat": chat, "shape": shape, "rejected": rejected},
+            fn_kwargs={
+                "fields": fields,
+                "chat": chat,
+                "shape": output_columns,
+                "rejected": rejected,
+            },
             remove_columns=list(fields.columns),
-            features=Features({column: Value("string") for column in shape.columns}),
+            features=Features({column: Value("string") for column in output_columns.columns}),
             load_from_cache_file=False,  # a cached result would not count its rejects
         )
         print(f"✓ Formatted {len(formatted):,} of {len(dataset):,} examples ({name})")
@@ -172,8 +177,8 @@ class DatasetProcessor:
             folder.check_free("", overwrite=False)
             files = [_save_split(folder, split, dataset[split]) for split in SPLITS]
             filled = [split for split in SPLITS if len(dataset[split])]
-            shape = _shape(dataset["train"])
-            page = card(f"Made from `{self.dataset_name}`.", filled or SPLITS, shape)
+            output_columns = _output_columns(dataset["train"])
+            page = card(f"Made from `{self.dataset_name}`.", filled or SPLITS, output_columns)
             files.append([put_file(folder, names.CARD, page)])
             manifest = _manifest(self.dataset_name, dataset, sum(files, []))
             folder.put(names.MANIFEST, layout.to_json(manifest))
@@ -211,32 +216,36 @@ class DatasetProcessor:
         return S3Options(region=self.aws_region)
 
 
-def _way(fields: AnyMapping) -> tuple[ChatFormat, Shape]:
+def _way(fields: AnyMapping) -> tuple[ChatFormat, OutputColumns]:
     """How rows become text: as the job does it without further flags."""
     pairs = isinstance(fields, FieldMapping)
-    return chatml() if pairs else chatml(""), Shape(reasoning=fields.reasons)
+    return chatml() if pairs else chatml(""), OutputColumns(reasoning=fields.reasons)
 
 
 def _format_batch(
-    batch: pa.Table, fields: AnyMapping, chat: ChatFormat, shape: Shape, rejected: Counter[str]
+    batch: pa.Table,
+    fields: AnyMapping,
+    chat: ChatFormat,
+    output_columns: OutputColumns,
+    rejected: Counter[str],
 ) -> pa.Table:
     rows, rejects = rows_of(numbered(batch, 1), fields)
     with sandbox_of(chat) as sandbox:
-        done = render(rows, chat, shape, sandbox)
+        done = render(rows, chat, output_columns, sandbox)
     rejected.update(pa.concat_tables([rejects, done.rejects])["code"].to_pylist())
     return done.kept.combine_chunks()
 
 
 def _save_split(folder: LocalStore, split: str, data: Dataset) -> list[DatasetFile]:
     path = names.shard_path(split, 0, 1)
-    shape = _shape(data)
-    writer = ShardWriter(folder.scratch_file(), shape.schema)
+    output_columns = _output_columns(data)
+    writer = ShardWriter(folder.scratch_file(), output_columns.schema)
     for table in _tables(data):
         writer.append(table)
     done = writer.close()
     folder.publish(writer.path, path, done)
     file = DatasetFile(path, done.bytes, done.sha256, done.rows)
-    small = layout.split_files(split, [file], fingerprint(done.sha256, split), shape)
+    small = layout.split_files(split, [file], fingerprint(done.sha256, split), output_columns)
     return [file, *(put_file(folder, name, content) for name, content in small.items())]
 
 
@@ -257,23 +266,25 @@ def _manifest(dataset_name: str, dataset: DatasetDict, files: list[DatasetFile])
             "duplicates": 0,
             "events": {},
         },
-        "shape": asdict(_shape(dataset["train"])),
+        "shape": asdict(_output_columns(dataset["train"])),
         "files": sorted(files, key=lambda file: file.path),
         "run": {"finished": datetime.now(timezone.utc).isoformat(timespec="seconds")},
     }
 
 
-def _shape(data: Dataset) -> Shape:
-    return Shape(reasoning="reasoning" in data.column_names)
+def _output_columns(data: Dataset) -> OutputColumns:
+    return OutputColumns(reasoning="reasoning" in data.column_names)
 
 
 def _tables(data: Dataset) -> Iterator[pa.Table]:
-    shape = _shape(data)
-    missing = [name for name in shape.columns if name not in data.column_names]
+    output_columns = _output_columns(data)
+    missing = [name for name in output_columns.columns if name not in data.column_names]
     if missing:
         raise BadInput(
             f"the data set has no column {', '.join(missing)}; call "
             "format_dataset_for_training first"
         )
-    for table in data.select_columns(list(shape.columns)).with_format("arrow").iter(_BATCH_ROWS):
-        yield table.cast(shape.schema)
+    for table in (
+        data.select_columns(list(output_columns.columns)).with_format("arrow").iter(_BATCH_ROWS)
+    ):
+        yield table.cast(output_columns.schema)

@@ -76,7 +76,7 @@ class WorkUnit:
     """A work unit: the pieces that become shard ``number`` of every split."""
 
     number: int
-    pieces: tuple[FileRange, ...]
+    file_ranges: tuple[FileRange, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Batch:
     unit: int
     index: int
     last: bool
-    piece: FileRange
+    file_range: FileRange
     table: pa.Table
     read: int
     rejects: pa.Table | None = None

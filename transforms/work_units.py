@@ -63,18 +63,18 @@ def pack(cuts: Iterable[Cut], unit_bytes: int) -> Iterator[WorkUnit]:
     piece.
     """
     number = 0
-    pieces: list[FileRange] = []
+    file_ranges: list[FileRange] = []
     filled = 0
     for cut in cuts:
-        if pieces and filled + cut.text_bytes > unit_bytes:
-            yield WorkUnit(number, tuple(pieces))
-            number, pieces, filled = number + 1, [], 0
+        if file_ranges and filled + cut.text_bytes > unit_bytes:
+            yield WorkUnit(number, tuple(file_ranges))
+            number, file_ranges, filled = number + 1, [], 0
         filled += cut.text_bytes
-        before = pieces[-1] if pieces else None
+        before = file_ranges[-1] if file_ranges else None
         joins = before is not None and before.file == cut.file and before.stop == cut.start
         if before is not None and joins and before.limit is None and cut.limit is None:
-            pieces[-1] = replace(before, stop=cut.stop)
+            file_ranges[-1] = replace(before, stop=cut.stop)
         else:
-            pieces.append(FileRange(cut.file, cut.start, cut.stop, cut.limit))
-    if pieces:
-        yield WorkUnit(number, tuple(pieces))
+            file_ranges.append(FileRange(cut.file, cut.start, cut.stop, cut.limit))
+    if file_ranges:
+        yield WorkUnit(number, tuple(file_ranges))

@@ -24,16 +24,16 @@ def upload(flags: argparse.Namespace, options: S3Options, console: Console) -> d
     local = Path(flags.local)
     manifest = local_manifest(local)
     place = S3Uri.parse(flags.address, "the address")
-    folders: Iterable[S3Store] = [S3Store(place, options)]
+    stores: Iterable[S3Store] = [S3Store(place, options)]
     if flags.address.endswith("/"):
-        folders = dated_folders(place, local.absolute().name, options)
+        stores = dated_folders(place, local.absolute().name, options)
     elif not place.prefix:
         raise UsageError(f"{flags.address} is a whole bucket; give a prefix in it")
     size = sum(file["bytes"] for file in manifest["files"])
-    with claimed(folders, manifest["plan_digest"], flags.resume) as folder:
-        console.say(f"☁️  Uploading {local} to {folder.path}...")
+    with claimed(stores, manifest["plan_digest"], flags.resume) as store:
+        console.say(f"☁️  Uploading {local} to {store.path}...")
         with console.transfer(size) as on_bytes:
-            done = send(local, folder, on_bytes, lambda line: console.say(f"  {line}"))
+            done = send(local, store, on_bytes, lambda line: console.say(f"  {line}"))
     metadata, noted = note(local.absolute().parent, done, manifest.get("dataset", ""))
     for warning in done.warnings:
         console.say(f"  Warning: {warning}")

@@ -124,7 +124,7 @@ def _run(plan: Plan, request: Request, console: Console) -> Prepared:
         return run(
             plan,
             request,
-            watch=lambda n, folder: console.progress(n, folder.reports, folder.scanned),
+            watch=lambda n, store: console.progress(n, store.reports, store.scanned),
             say=console.say,
         )
 
@@ -208,12 +208,12 @@ def _upload(
     say("\n☁️  Uploading dataset to S3...")
     with (
         kept(local, targets[0]),
-        claimed(targets, outcome.manifest["plan_digest"], resume=False) as folder,
-        kept(local, folder),
+        claimed(targets, outcome.manifest["plan_digest"], resume=False) as store,
+        kept(local, store),
     ):
-        say(f"  Bucket: {folder.path}")
+        say(f"  Bucket: {store.path}")
         with console.transfer(size) as on_bytes:
-            uploaded = send(local, folder, on_bytes, lambda line: say(f"  {line}"))
+            uploaded = send(local, store, on_bytes, lambda line: say(f"  {line}"))
     _, noted = note(_cache(request), uploaded, request.dataset)
     for warning in uploaded.warnings:
         say(f"  Warning: {warning}")

@@ -68,22 +68,22 @@ def local_manifest(local: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def claimed(folders: Iterable[S3Store], plan_digest: str, resume: bool) -> Iterator[S3Store]:
+def claimed(stores: Iterable[S3Store], plan_digest: str, resume: bool) -> Iterator[S3Store]:
     """Holds the first of these places that no other run holds."""
     with ExitStack() as held:
         taken: OutputTaken | None = None
-        for folder in folders:
+        for store in stores:
             try:
-                held.enter_context(folder.claimed(plan_digest, resume))
+                held.enter_context(store.claimed(plan_digest, resume))
             except OutputTaken as error:
                 taken = error
                 continue
-            yield folder
+            yield store
             return
         raise taken or UsageError("no place to upload to")
 
 
-def send(local: Path, folder: S3Store, on_bytes: Heard, told: ManifestView) -> Uploaded:
+def send(local: Path, store: S3Store, on_bytes: Heard, told: ManifestView) -> Uploaded:
     """Sends the set at ``local`` to a place that is held.
 
     ``heard`` is told of bytes, ``told`` a line for each file.  Raises ``VerificationFailed`` where
@@ -91,19 +91,19 @@ def send(local: Path, folder: S3Store, on_bytes: Heard, told: ManifestView) -> U
     """
     manifest = local_manifest(local)
     steps = _in_order(local, files_of(manifest, str(local)))
-    present = folder.manifest()
+    present = store.manifest()
     if present and present.get("files") != manifest["files"]:
         raise OutputTaken(
-            f"{folder.path} already holds a set of this plan whose bytes are others (made by other "
+            f"{store.path} already holds a set of this plan whose bytes are others (made by other "
             "versions of this tool or its libraries), and a set in use is never changed; give "
             "another address"
         )
     sent = 0
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         for files in steps:  # one step is whole before the next begins
-            there = folder.present(files)
+            there = store.present(files)
             work = [
-                pool.submit(_send_one, local, folder, file, is_there, on_bytes, told)
+                pool.submit(_send_one, local, store, file, is_there, on_bytes, told)
                 for file, is_there in zip(files, there, strict=True)
             ]
             try:
@@ -114,11 +114,11 @@ def send(local: Path, folder: S3Store, on_bytes: Heard, told: ManifestView) -> U
                 raise
             sent += there.count(False)
     return Uploaded(
-        uri=folder.path,
+        uri=store.path,
         manifest=manifest,
-        keys=tuple(folder.place.key(file.path) for files in steps for file in files),
+        keys=tuple(store.place.key(file.path) for files in steps for file in files),
         sent=sent,
-        warnings=tuple(folder.sweep()),
+        warnings=tuple(store.sweep()),
     )
 
 
@@ -137,7 +137,7 @@ def _described(local: Path, name: str) -> DatasetFile:
 
 def _send_one(
     local: Path,
-    folder: S3Store,
+    store: S3Store,
     file: DatasetFile,
     is_there: bool,
     on_bytes: Heard,
@@ -147,8 +147,8 @@ def _send_one(
         on_bytes(file.bytes)
         told(f"✓ Already there: {file.path}")
     else:
-        key = folder.place.key(file.path)
-        folder.bucket.upload(_inside(local, file), key, file.bytes, file.sha256, on_bytes)
+        key = store.place.key(file.path)
+        store.bucket.upload(_inside(local, file), key, file.bytes, file.sha256, on_bytes)
         told(f"✓ Uploaded: {file.path}")
 
 
@@ -163,7 +163,7 @@ def _inside(local: Path, file: DatasetFile) -> Path:
 
 
 @contextmanager
-def kept(local: Path, folder: S3Store) -> Iterator[None]:
+def kept(local: Path, store: S3Store) -> Iterator[None]:
     """Adds to an error of an upload where the set is kept, and how to send it later."""
     try:
         yield
@@ -171,7 +171,7 @@ def kept(local: Path, folder: S3Store) -> Iterator[None]:
         if _KEPT in str(error):
             raise
         # With --resume, for this run may have died without the means to give its claim back.
-        words = [str(local), folder.path, "--resume", *folder.options.flags()]
+        words = [str(local), store.path, "--resume", *store.options.flags()]
         raise type(error)(
             f"{error}. {_KEPT} {local}; send it later with: python -m pipeline upload "
             f"{shlex.join(words)}"

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.dataset.reader import DatasetReader, open_dataset
-from transforms.chat.output_columns import Shape
+from transforms.chat.output_columns import OutputColumns
 from transforms.errors import VerificationFailed
 from transforms.records import DatasetFile
 from transforms.split import SPLITS
@@ -79,9 +79,11 @@ def _schema(manifest: Mapping[str, Any], path: str) -> pa.Schema:
     """The schema of a set's shards; sets of before there were shapes have the default columns."""
     told = manifest.get("shape")
     if told is None:
-        return Shape().schema
+        return OutputColumns().schema
     try:
-        return Shape(tuple(told["names"]), bool(told["reasoning"]), bool(told["tools"])).schema
+        return OutputColumns(
+            tuple(told["names"]), bool(told["reasoning"]), bool(told["tools"])
+        ).schema
     except (KeyError, TypeError, AttributeError) as error:
         raise VerificationFailed(
             f"{path} has a {MANIFEST} whose shape cannot be read; fetch or make the set again"

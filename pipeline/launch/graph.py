@@ -46,9 +46,9 @@ def assemble(
         >> Normalize(plan.fields.mapping, plan.split.key, plan.rules, plan.quality.balance)
         | "Decontaminate" >> Decontaminate(plan.quality, store)
         | "Partition" >> Partition(plan.split)
-        | "Render" >> Render(plan.chat, plan.shape, plan.quality.tokens, store, source)
+        | "Render" >> Render(plan.chat, plan.output_columns, plan.quality.tokens, store, source)
     )
-    shards = rows.kept | "Write" >> Write(store, count, plan.shape, plan.quality.balance)
+    shards = rows.kept | "Write" >> Write(store, count, plan.output_columns, plan.quality.balance)
     rejects = rows[REJECTED] | "WriteRejects" >> WriteRejects(store, count, source)
     records, kept = [shards, rejects], [rows.kept]
     if finished:  # a stage without work takes a tenth of a second, too

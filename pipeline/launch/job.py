@@ -224,8 +224,8 @@ def _contents(plan: Plan, request: Request, runner: str) -> Contents:
             f"`{plan.source.revision}`: {plan.fields.mapping.describe()}, chat format "
             f"`{plan.chat.template.name}` {prompt} (reasoning: {plan.chat.think})."
         ),
-        shape=plan.shape,
-        training=training_facts(plan.chat, plan.shape),
+        output_columns=plan.output_columns,
+        training=training_facts(plan.chat, plan.output_columns),
         config=of_plan(plan),
     )
 

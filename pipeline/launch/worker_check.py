@@ -77,7 +77,7 @@ def probe(
     wanted = _wanted(request, store)
     nonce = uuid.uuid4().hex
     store.put_work(_LAUNCHERS, nonce.encode())
-    look = partial(_look, store, plan.reading(), plan.units[0].pieces[0].file, nonce)
+    look = partial(_look, store, plan.reading(), plan.units[0].file_ranges[0].file, nonce)
     pipeline = beam.Pipeline(runner=runner, options=_of_another_name(options))
     _ = (
         pipeline

@@ -18,7 +18,7 @@ from pipeline.request import Request
 from transforms.chat import control_tokens
 from transforms.chat.builtin_templates import NAMES, built_in
 from transforms.chat.render_rows import sandbox_of
-from transforms.chat.sandbox import Refused
+from transforms.chat.sandbox import Refusal
 from transforms.chat.template import DEFAULT_SYSTEM_PROMPT, ChatFormat, ChatTemplate
 from transforms.conversations.field_mapping import AnyMapping, FieldMapping
 from transforms.errors import AccessDenied, BadInput, UsageError
@@ -54,7 +54,7 @@ def chat_format(request: Request, mapping: AnyMapping) -> ChatFormat:
     if prompt is not None and control_tokens.count(prompt, tokens):
         raise UsageError(
             "--system-prompt must not hold control tokens such as "
-            f"{control_tokens.shown(prompt, tokens).split(' in ')[0]}"
+            f"{control_tokens.excerpt(prompt, tokens).split(' in ')[0]}"
         )
     return chat
 
@@ -181,7 +181,7 @@ def _tried(chat: ChatFormat) -> ChatFormat:
     with sandbox_of(replace(chat, template=asking)) as sandbox:
         given = {"tools": None, "think": chat.think, "add_generation_prompt": False}
         whole, asked, unasked, thought, led = sandbox.render([{**given, **row} for row in rows])
-    if isinstance(whole, Refused):
+    if isinstance(whole, Refusal):
         raise UsageError(
             f"the template {template.name} refuses a plain conversation of user and assistant: "
             f"{whole.reason}; use another --template"
@@ -204,18 +204,18 @@ def _tried(chat: ChatFormat) -> ChatFormat:
     before = whole.partition(_AGAIN)[2].partition(_LAST)[0]
     end = tail.strip() or template.eos
     marker = ""
-    if not isinstance(asked, Refused) and not isinstance(unasked, Refused):
+    if not isinstance(asked, Refusal) and not isinstance(unasked, Refusal):
         marker = asked.removeprefix(unasked) if asked.startswith(unasked) else ""
     if not marker or marker not in before:
         marker = before.removeprefix(tail)
     # A turn may end in another way when it is not the last one.
     ends = (tail, end, before.partition(marker)[0] if marker else "")
     first = next((e for e in ends if e and second.startswith(e)), "")
-    reasons = not isinstance(thought, Refused) and _WHY in thought
+    reasons = not isinstance(thought, Refusal) and _WHY in thought
     user = second.removeprefix(first)
     own = whole.partition(_USER)[0].removesuffix(user)
     # What stands before the user's part only where there is no system turn.
-    adds = bool(own.strip()) and not isinstance(led, Refused) and not led.startswith(own)
+    adds = bool(own.strip()) and not isinstance(led, Refusal) and not led.startswith(own)
     return replace(
         chat,
         template=replace(

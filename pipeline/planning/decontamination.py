@@ -23,11 +23,11 @@ from transforms.conversations.detect_pairs import RULES, TEXT, detect
 from transforms.conversations.field_mapping import FieldMapping, TurnMapping
 from transforms.conversations.pairs import to_pairs
 from transforms.conversations.roles import role_table
-from transforms.conversations.rules import ConversationRules, conversations
+from transforms.conversations.rules import ConversationRules, to_conversations
 from transforms.conversations.turns import USER
 from transforms.errors import BadInput, DataPrepError, UsageError
 from transforms.formats import source_reader
-from transforms.formats.source_reader import Peek
+from transforms.formats.source_reader import FileSample
 from transforms.leakage.contamination import (
     LEAST_WORDS,
     Pieces,
@@ -84,7 +84,7 @@ def _read(given: str, request: Request) -> tuple[Benchmark, bytes]:
     found = first_rows(source, name)
     if not found.sample:
         raise BadInput(f"{name} holds no rows")
-    source = replace(source, form=found.form)
+    source = replace(source, file_format=found.file_format)
     mapping = _prompts(found, request, name)
     parts, prompts, short = [merge_pieces([])], 0, 0
     for texts in _texts(source, found, mapping):
@@ -146,7 +146,7 @@ def _resolved(request: Request) -> SourceFiles:
     return resolve(replace(request, split=wanted, revision=pin))
 
 
-def _prompts(found: Peek, request: Request, name: str) -> FieldMapping | TurnMapping:
+def _prompts(found: FileSample, request: Request, name: str) -> FieldMapping | TurnMapping:
     """Where the prompts stand: as for rows to train on, but that there may be no answers."""
     try:
         mapping = detect(found.columns, found.sample, role_table(request.roles)).mapping
@@ -169,7 +169,7 @@ def _prompts(found: Peek, request: Request, name: str) -> FieldMapping | TurnMap
 
 
 def _texts(
-    source: SourceFiles, found: Peek, mapping: FieldMapping | TurnMapping
+    source: SourceFiles, found: FileSample, mapping: FieldMapping | TurnMapping
 ) -> Iterator[pa.StringArray]:
     """The prompts of all rows that have one, some thousand at a time."""
     keys = mapping.keys.all if isinstance(mapping, TurnMapping) else ()
@@ -181,27 +181,31 @@ def _texts(
     names = [column.name for column in columns]
     for file, size in source.files:
         path = source.root + file
-        for cut in source_reader.cuts(path, source.form, file, size, names, _CUT_BYTES):
-            piece = FileRange(cut.file, cut.start, cut.stop)
-            for rows in source_reader.read(path, source.form, piece, columns):
-                _require_whole(rows, path, source, piece)
+        for cut in source_reader.cuts(path, source.file_format, file, size, names, _CUT_BYTES):
+            file_range = FileRange(cut.file, cut.start, cut.stop)
+            for rows in source_reader.read(path, source.file_format, file_range, columns):
+                _require_whole(rows, path, source, file_range)
                 yield _of_rows(rows.table, mapping)
 
 
 def _require_whole(
-    rows: source_reader.Rows, path: str, source: SourceFiles, piece: FileRange
+    rows: source_reader.SourceRows, path: str, source: SourceFiles, file_range: FileRange
 ) -> None:
     # A prompt that cannot be read would be one that nobody looked for.
     if rows.rejects is not None and rows.rejects.num_rows:
         reject = rows.rejects.slice(0, 1).to_pylist()[0]
-        row = source_reader.first_row(path, source.form, piece) + reject["row"]
-        raise BadInput(f"{piece.file} row {row:,} cannot be read ({reject['code']}); mend the file")
+        row = source_reader.first_row(path, source.file_format, file_range) + reject["row"]
+        raise BadInput(
+            f"{file_range.file} row {row:,} cannot be read ({reject['code']}); mend the file"
+        )
 
 
 def _of_rows(table: pa.Table, mapping: FieldMapping | TurnMapping) -> pa.StringArray:
     if isinstance(mapping, FieldMapping):
         return one_array(to_pairs(table, mapping)[0]["instruction"])
-    turns, _, _ = conversations(table, mapping.turns, mapping.keys, None, None, ConversationRules())
+    turns, _, _ = to_conversations(
+        table, mapping.turns, mapping.keys, None, None, ConversationRules()
+    )
     return turns.content_at(turns.first(USER)[turns.first(USER) >= 0])
 
 

@@ -19,7 +19,7 @@ import yaml  # type: ignore[import-untyped]
 from pipeline.planning.source_files import SourceFiles, choose_split
 from pipeline.request import Request
 from transforms.errors import AccessDenied, DataPrepError, StorageError, UsageError
-from transforms.formats.source_reader import Format, format_of_name
+from transforms.formats.source_reader import FileFormat, format_of_name
 
 if TYPE_CHECKING:
     from datasets import DatasetBuilder
@@ -70,10 +70,10 @@ def resolve(request: Request) -> SourceFiles:
         if not address.startswith(root):
             raise _foreign(name, address)
         files.append((address[len(root) :], sizes.get(address[len(root) :], 0)))
-    form = form_of(found, [file for file, _ in files])
+    file_format = form_of(found, [file for file, _ in files])
     left_out = tuple(s for s in splits if s != split)
     config = found.config.name
-    return SourceFiles("hub", root, sha, config, split, left_out, form, tuple(files))
+    return SourceFiles("hub", root, sha, config, split, left_out, file_format, tuple(files))
 
 
 def _patiently(ask: Callable[[], _T]) -> _T:
@@ -242,7 +242,7 @@ def data_files(found: DatasetBuilder) -> dict[str, list[str]]:
     return splits
 
 
-def form_of(found: DatasetBuilder, files: list[str]) -> Format:
+def form_of(found: DatasetBuilder, files: list[str]) -> FileFormat:
     """The format of a builder's files; ``UsageError`` for kinds and options that are not read."""
     kind = type(found).__module__.split(".")[-1]
     if kind not in _READERS:
@@ -275,7 +275,7 @@ def form_of(found: DatasetBuilder, files: list[str]) -> Format:
             f"{found.dataset_name} mixes compressed and plain files; name one kind with a glob"
         )
     delimiter = getattr(options, "sep", None) or ","
-    return Format(_READERS[kind], compression.pop(), delimiter)
+    return FileFormat(_READERS[kind], compression.pop(), delimiter)
 
 
 def _compression(file: str) -> str | None:

@@ -20,7 +20,7 @@ from pipeline.planning.sources import first_rows, resolve
 from pipeline.planning.tokenizer import tokenizer_file
 from pipeline.request import Request
 from transforms import split
-from transforms.chat.output_columns import Shape, parse_shapes
+from transforms.chat.output_columns import OutputColumns, parse_columns
 from transforms.chat.template import ChatFormat
 from transforms.chat.token_counter import TOKENIZER_FILE
 from transforms.conversations.detect_pairs import Sample, detect, parse, require_column
@@ -46,7 +46,7 @@ class Plan:
     fields: FieldChoice
     rules: ConversationRules
     chat: ChatFormat
-    shape: Shape
+    output_columns: OutputColumns
     split: SplitRule
     quality: QualityRules
     max_samples: int | None
@@ -73,7 +73,7 @@ class Plan:
 
     def reading(self) -> source_reader.Source:
         """What workers need to read."""
-        return source_reader.Source(self.source.root, self.source.form, self.read_columns)
+        return source_reader.Source(self.source.root, self.source.file_format, self.read_columns)
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON: no machine's paths, nothing that differs between equal runs."""
@@ -85,20 +85,21 @@ class Plan:
                 "revision": self.source.revision,
                 "config": self.source.config,
                 "split": self.source.split,
-                "format": asdict(self.source.form),
+                "format": asdict(self.source.file_format),
                 "files": [{"name": name, "bytes": size} for name, size in self.source.files],
             },
             "columns": {column.name: column.type for column in self.read_columns},
             "fields": {**asdict(mapping), "rule": self.fields.rule},
             "rules": asdict(self.rules),
             "template": self.chat.to_json(),
-            "shape": asdict(self.shape),
+            "shape": asdict(self.output_columns),
             "split": {**asdict(self.split), "version": split.VERSION},
             "quality": self.quality.to_json(),
             "max_samples": self.max_samples,
             "unit_bytes": self.unit_bytes,
             "units": [
-                [[p.file, p.start, p.stop, p.limit] for p in unit.pieces] for unit in self.units
+                [[p.file, p.start, p.stop, p.limit] for p in unit.file_ranges]
+                for unit in self.units
             ],
         }
 
@@ -113,7 +114,7 @@ def make_plan(request: Request) -> Plan:
     """Resolves the source, looks at its first rows, chooses the fields, cuts the units."""
     source = resolve(request)
     found = first_rows(source, request.dataset)
-    source = replace(source, form=found.form)  # a .json file may hold an array
+    source = replace(source, file_format=found.file_format)  # a .json file may hold an array
     choice = _choose_fields(request, found.columns, found.sample)
     key = None
     if request.split_key:
@@ -138,7 +139,7 @@ def make_plan(request: Request) -> Plan:
         fields=choice,
         rules=_rules(request, choice.mapping),
         chat=chat_format(request, choice.mapping),
-        shape=_shape(request, choice.mapping),
+        output_columns=_output_columns(request, choice.mapping),
         split=SplitRule(request.val_size, request.seed, key),
         quality=replace(
             quality, leakage_sample_rate=_leakage_sample_rate(request.val_size, len(units), rows)
@@ -185,9 +186,9 @@ def _rules(request: Request, mapping: FieldMapping | TurnMapping) -> Conversatio
     return ConversationRules(request.same_role, request.ends_with_user, request.assistant_first)
 
 
-def _shape(request: Request, mapping: FieldMapping | TurnMapping) -> Shape:
+def _output_columns(request: Request, mapping: FieldMapping | TurnMapping) -> OutputColumns:
     tools = isinstance(mapping, TurnMapping) and (mapping.calls or mapping.tools is not None)
-    return Shape(parse_shapes(request.columns), mapping.reasons, tools)
+    return OutputColumns(parse_columns(request.columns), mapping.reasons, tools)
 
 
 def _quality(request: Request, columns: Sequence[Column], tokens: TokenRule | None) -> QualityRules:
@@ -223,9 +224,9 @@ def _cuts(
     def all_cuts() -> Iterator[Cut]:
         for name, size in source.files:
             path = source.root + name
-            yield from source_reader.cuts(path, source.form, name, size, names, unit_bytes)
+            yield from source_reader.cuts(path, source.file_format, name, size, names, unit_bytes)
 
     def count(cut: Cut, at_most: int) -> int:
-        return source_reader.count_rows(source.root + cut.file, source.form, cut, at_most)
+        return source_reader.count_rows(source.root + cut.file, source.file_format, cut, at_most)
 
     return all_cuts() if max_samples is None else take_first(all_cuts(), max_samples, count)

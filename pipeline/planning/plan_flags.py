@@ -37,7 +37,7 @@ def of_plan(plan: Plan) -> dict[str, Any]:
         "system-prompt": chat.system_prompt or "none",
         "think": chat.think,
         "control-tokens": chat.control_tokens,
-        "columns": ",".join(plan.shape.names),
+        "columns": ",".join(plan.output_columns.names),
         "tools": chat.tools,
         "bos": "keep" if chat.keep_bos else "drop",
         "template-date": chat.date,

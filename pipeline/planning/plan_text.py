@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from pipeline.planning.plan import Plan
-from transforms.conversations.detect_turns import turns_in
+from transforms.conversations.detect_turns import turns_of_cell
 from transforms.conversations.field_mapping import TurnMapping
 from transforms.conversations.roles import role_of
 from transforms.work_units import DEFAULT_UNIT_BYTES
@@ -22,8 +22,8 @@ def source_lines(plan: Plan) -> list[str]:
         f"✓ Found split {source.split!r}"
         + (f" of configuration {source.config!r}" if source.config else "")
         + f": {len(source.files):,} {'file' if len(source.files) == 1 else 'files'}, "
-        f"{size / 1e6:,.1f} MB, {source.form.name.replace('_', ' ')}"
-        + (f" ({source.form.compression})" if source.form.compression else ""),
+        f"{size / 1e6:,.1f} MB, {source.file_format.name.replace('_', ' ')}"
+        + (f" ({source.file_format.compression})" if source.file_format.compression else ""),
         f"  Revision: {source.revision}",
     ]
     if plan.max_samples is not None:
@@ -71,7 +71,7 @@ def _text(plan: Plan) -> list[str]:
     lines.append(
         f"           reasoning: {chat.think}; control tokens in rows: {chat.control_tokens}"
     )
-    lines.append(f"Columns    {', '.join(plan.shape.columns)}")
+    lines.append(f"Columns    {', '.join(plan.output_columns.columns)}")
     return lines
 
 
@@ -122,7 +122,10 @@ def _first(plan: Plan, name: str) -> str:
 def roles_seen(plan: Plan, mapping: TurnMapping) -> str:
     """The names of roles in the sample and what they are taken for: ``human → user, …``."""
     turns = (
-        turn for row in plan.sample for name in mapping.turns for turn in turns_in(row.get(name))
+        turn
+        for row in plan.sample
+        for name in mapping.turns
+        for turn in turns_of_cell(row.get(name))
     )
     names = dict.fromkeys(str(turn.get(mapping.role_key)) for turn in turns)
     known = ((name, role_of(name, mapping.aliases)) for name in names)

@@ -66,27 +66,31 @@ def _rows(plan: Plan) -> Iterator[Row | PreviewedReject]:
     limit, finder = _limit(plan), _finder(plan)
     with sandbox_of(plan.chat) as sandbox:
         for unit in plan.units:
-            for piece in unit.pieces:
-                path = source.path(piece.file)
-                before = source_reader.first_row(path, source.form, piece)
-                for rows in source_reader.read(path, source.form, piece, source.columns, 2**18):
+            for file_range in unit.file_ranges:
+                path = source.path(file_range.file)
+                before = source_reader.first_row(path, source.file_format, file_range)
+                for rows in source_reader.read(
+                    path, source.file_format, file_range, source.columns, 2**18
+                ):
                     kept, rejects = rows_of(
                         rows.table, plan.fields.mapping, plan.split.key, plan.rules
                     )
                     overlaps = None
                     if finder is not None:
                         kept, overlaps, _ = decontaminated(kept, finder, drop=True)
-                    shape = with_text(plan.shape)
+                    output_columns = with_text(plan.output_columns)
                     try:
-                        done = render(kept, plan.chat, shape, sandbox, limit)
+                        done = render(kept, plan.chat, output_columns, sandbox, limit)
                     except TooLong as error:
-                        raise error.at(piece.file, before + error.row) from error
+                        raise error.at(file_range.file, before + error.row) from error
                     found = (rows.rejects, rejects, overlaps, done.rejects)
                     bad = [table for table in found if table is not None]
                     for reject in pa.concat_tables(bad).sort_by("row").to_pylist():
                         place = before + reject.pop("row")
-                        yield PreviewedReject(piece.file, place, **reject)
-                    yield from _kept(plan, piece.file, before, done.rows.to_pylist(), done.kept)
+                        yield PreviewedReject(file_range.file, place, **reject)
+                    yield from _kept(
+                        plan, file_range.file, before, done.rows.to_pylist(), done.kept
+                    )
 
 
 def _limit(plan: Plan) -> Limit | None:
@@ -104,10 +108,12 @@ def _finder(plan: Plan) -> Finder | None:
 
 def _kept(plan: Plan, file: str, before: int, numbers: list[int], kept: pa.Table) -> Iterator[Row]:
     template = plan.chat.template
-    marks = segments.Marks(template.user_marker, template.assistant_marker, template.control_tokens)
+    marks = segments.Markers(
+        template.user_marker, template.assistant_marker, template.control_tokens
+    )
     for number, values in zip(numbers, kept.to_pylist(), strict=True):
-        parts = tuple(segments.parts(values["text"], marks))
-        columns = {name: values[name] for name in plan.shape.columns}
+        parts = tuple(segments.split_text(values["text"], marks))
+        columns = {name: values[name] for name in plan.output_columns.columns}
         yield Row(file, before + number, columns, values["text"], parts)
 
 

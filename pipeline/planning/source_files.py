@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transforms.errors import UsageError
-from transforms.formats.source_reader import Format
+from transforms.formats.source_reader import FileFormat
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class SourceFiles:
     config: str | None
     split: str
     left_out: tuple[str, ...]
-    form: Format
+    file_format: FileFormat
     files: tuple[tuple[str, int], ...]
 
 
@@ -36,10 +36,10 @@ def choose_split(splits: Sequence[str], wanted: str | None, dataset: str) -> str
     return wanted
 
 
-def one_format(files: Sequence[str], forms: Sequence[Format]) -> Format:
+def one_format(files: Sequence[str], forms: Sequence[FileFormat]) -> FileFormat:
     """The format that all files share; ``UsageError`` naming two that differ."""
-    for file, form in zip(files, forms, strict=True):
-        if form != forms[0]:
+    for file, file_format in zip(files, forms, strict=True):
+        if file_format != forms[0]:
             raise UsageError(
                 f"{files[0]} and {file} are of different formats; name one kind with a glob, such "
                 "as --dataset 'FOLDER/*.jsonl'"

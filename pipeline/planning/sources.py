@@ -19,7 +19,13 @@ from typing import Any
 from pipeline.planning.source_files import SourceFiles, choose_split, one_format
 from pipeline.request import Request
 from transforms.errors import AccessDenied, BadInput, DataPrepError, UsageError
-from transforms.formats.source_reader import EXTENSIONS, Format, Peek, format_of_name, peek
+from transforms.formats.source_reader import (
+    EXTENSIONS,
+    FileFormat,
+    FileSample,
+    format_of_name,
+    read_sample,
+)
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".lz4")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -66,12 +72,12 @@ def _exists(path: Path) -> bool:
         raise UsageError(f"--dataset {path} cannot be found: {error.strerror}") from error
 
 
-def first_rows(source: SourceFiles, dataset: str) -> Peek:
+def first_rows(source: SourceFiles, dataset: str) -> FileSample:
     """The columns and sample of the first file that has rows; of the first one where none has."""
     filled = [name for name, size in source.files if size]
     if not filled:
         raise BadInput(f"{dataset} is empty: its files hold no bytes")
-    peeks = (peek(source.root + name, source.form) for name in filled)
+    peeks = (read_sample(source.root + name, source.file_format) for name in filled)
     first = next(peeks)
     return first if first.sample else next((found for found in peeks if found.sample), first)
 
@@ -92,8 +98,8 @@ def _files(paths: Sequence[Path], request: Request) -> SourceFiles:
     choose_split(["train"], request.split, request.dataset)
     for path in paths:
         _keep_apart(path, request.output)
-    form = one_format([str(p) for p in paths], [format_of_name(p.name) for p in paths])
-    return _local(paths, form, None, "train", ())
+    file_format = one_format([str(p) for p in paths], [format_of_name(p.name) for p in paths])
+    return _local(paths, file_format, None, "train", ())
 
 
 def _folder(path: Path, request: Request) -> SourceFiles:
@@ -125,8 +131,10 @@ def _folder(path: Path, request: Request) -> SourceFiles:
     packed = [file.name for file in paths if file.name.lower().endswith(_ARCHIVES)]
     if packed:
         raise UsageError(f"{path} holds {packed[0]}, a kind of file that is not read; unpack it")
-    form = hub.form_of(builder, splits[split])
-    return _local(paths, form, builder.config.name, split, tuple(s for s in splits if s != split))
+    file_format = hub.form_of(builder, splits[split])
+    return _local(
+        paths, file_format, builder.config.name, split, tuple(s for s in splits if s != split)
+    )
 
 
 def _saved(path: Path, request: Request) -> SourceFiles:
@@ -162,7 +170,7 @@ def _saved(path: Path, request: Request) -> SourceFiles:
             raise BadInput(f"{file} is missing, but {folder / 'state.json'} names it")
     _stay_inside(path, paths)
     left_out = tuple(s for s in splits if s != split)
-    return _local(paths, Format("arrow_ipc"), None, split, left_out)
+    return _local(paths, FileFormat("arrow_ipc"), None, split, left_out)
 
 
 def _is_name(name: str) -> bool:
@@ -191,7 +199,7 @@ def _stay_inside(folder: Path, paths: Sequence[Path]) -> None:
 
 def _local(
     paths: Sequence[Path],
-    form: Format,
+    file_format: FileFormat,
     config: str | None,
     split: str,
     left_out: tuple[str, ...],
@@ -209,4 +217,4 @@ def _local(
     ]
     digest = hashlib.blake2b(json.dumps(state).encode(), digest_size=20).hexdigest()
     files = tuple((name, size) for name, size, _ in state)
-    return SourceFiles("local", root, digest, config, split, left_out, form, files)
+    return SourceFiles("local", root, digest, config, split, left_out, file_format, files)

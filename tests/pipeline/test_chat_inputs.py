@@ -112,8 +112,8 @@ ODD_TEXTS = (
 )
 
 
-def mended_by(code: str, mends: Callable[[Flags], bool]) -> Callable[[Flags], str | None]:
-    return lambda flags: None if mends(flags) else code
+def mended_by(code: str, repairs: Callable[[Flags], bool]) -> Callable[[Flags], str | None]:
+    return lambda flags: None if repairs(flags) else code
 
 
 def with_token(token: str, where: str) -> Row:

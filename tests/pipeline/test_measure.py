@@ -28,7 +28,7 @@ from s3_servers import S3Server
 from step_runs import given_batches, run
 
 from pipeline.cli.main import main
-from transforms.chat.output_columns import Shape
+from transforms.chat.output_columns import OutputColumns
 from transforms.dataset.layout import COLUMNS
 from transforms.errors import StorageError, VerificationFailed
 from transforms.options import QualityRules
@@ -70,7 +70,7 @@ def batch_of(
 
 
 def measured(batch: Batch) -> RowStats:
-    return measure(batch.table, batch.table[VALIDATION], batch.piece.file, RULES.balance)
+    return measure(batch.table, batch.table[VALIDATION], batch.file_range.file, RULES.balance)
 
 
 ROWS = st.lists(
@@ -157,7 +157,7 @@ def test_lengths_are_characters_of_every_text(
 
 
 def test_messages_are_as_long_as_their_contents() -> None:
-    shape = Shape(("messages",)).schema
+    shape = OutputColumns(("messages",)).schema
     rows = [turns("é", "ab"), turns("a"), turns("", "😀")]
     table = pa.concat_tables(
         [pa.table({"messages": rows[:2]}, pa.schema([shape.field("messages")])).slice(1)]
@@ -186,7 +186,7 @@ UNIT = (
 
 def written(folder: DatasetStore, *units: tuple[Batch, ...]) -> list[Shard]:
     batches = [batch for unit in units for batch in unit]
-    write = Write(folder, len(units), Shape(), RULES.balance)
+    write = Write(folder, len(units), OutputColumns(), RULES.balance)
     found = run(lambda p: {"shards": p | given_batches(batches) | write})["shards"]
     return sorted(found, key=lambda shard: (shard.unit, shard.split))
 
@@ -257,7 +257,7 @@ class TestRecallRows:
                 found = dict(zip(own["text"].to_pylist(), marks, strict=True))
                 expected = {"a": False, "bb": False, "ccc": True, "dddd": True, "e": True}
                 assert found == expected
-            assert {(batch.piece.file, batch.last) for batch in rows} == {("", False)}
+            assert {(batch.file_range.file, batch.last) for batch in rows} == {("", False)}
             assert run(lambda p: {"": p | ResumeRows(folder, ())})[""] == []
             with pytest.raises(VerificationFailed, match="gone"):
                 list(folder.chunks("train/data-00009-of-00003.arrow"))

@@ -22,7 +22,7 @@ from made_sets import local_set, s3_set, use_server
 from s3_servers import S3Server
 
 from pipeline.cli.main import main
-from transforms.chat.segments import Marks, parts
+from transforms.chat.segments import Markers, split_text
 from transforms.errors import VerificationFailed
 from transforms.report import samples
 from transforms.report.elements import DISTANCE, NOTHING, SHARE, Figure, Table, number
@@ -324,7 +324,7 @@ class TestSamples:
         made = MadeFiles()
         texts = [text_of(str(n), "x" * 100) for n in range(5000)]
         made.shard("train/data-00000-of-00001.arrow", texts)
-        found = samples.read_samples(made.files, made.chunks, Marks(), "here")
+        found = samples.read_samples(made.files, made.chunks, Markers(), "here")
         assert len(found) == 20
         assert sum(made.read.values()) < made.files[0].bytes / 4
 
@@ -366,8 +366,8 @@ class TestTextParts:
     @given(st.lists(st.sampled_from(["<|a|>", "<|u|>", "<|e|>", "x", "<", "|>", "\n"])))
     def test_together_are_the_text(self, pieces: list[str]) -> None:
         text = "".join(pieces)
-        marks = Marks("<|u|>", "<|a|>", ("<|e|>", "<|u|>"))
-        found = list(parts(text, marks))
+        marks = Markers("<|u|>", "<|a|>", ("<|e|>", "<|u|>"))
+        found = list(split_text(text, marks))
         assert "".join(piece for _, piece in found) == text
         assert {kind for kind, _ in found} <= {"template", "prompt", "response"}
         assert not any(
@@ -375,7 +375,7 @@ class TestTextParts:
         )
 
     def test_only_the_last_answer_is_the_response(self) -> None:
-        found = list(parts("<|a|>one<|u|>two<|a|>three", Marks("<|u|>", "<|a|>")))
+        found = list(split_text("<|a|>one<|u|>two<|a|>three", Markers("<|u|>", "<|a|>")))
         assert found == [
             ("template", "<|a|>"),
             ("prompt", "one"),

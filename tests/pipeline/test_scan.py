@@ -23,11 +23,11 @@ from step_runs import error_of, run
 from transforms.chat.builtin_templates import chatml
 from transforms.conversations.field_mapping import FieldMapping
 from transforms.conversations.rules import ConversationRules
-from transforms.duplicates.positions import rows_of_piece
+from transforms.duplicates.positions import rows_of_range
 from transforms.duplicates.row_reader import RowReader
 from transforms.errors import StorageError, VerificationFailed
 from transforms.formats import source_reader
-from transforms.formats.source_reader import Format, Source
+from transforms.formats.source_reader import FileFormat, Source
 from transforms.leakage.prompts import PROMPTS_FILE, Prompts, prompts_of
 from transforms.options import QualityRules
 from transforms.records import VALIDATION, Batch, Column, FileRange, WorkUnit
@@ -53,7 +53,7 @@ def looks(tmp_path: Path, files: Sequence[Sequence[tuple[str, str]]], **rules: A
         (tmp_path / f"{number}.jsonl").write_text(text, encoding="utf-8")
     columns = (Column("q", "string"), Column("a", "string"))
     return RowReader(
-        Source(f"{tmp_path}/", Format("json_lines"), columns),
+        Source(f"{tmp_path}/", FileFormat("json_lines"), columns),
         FieldMapping(("q",), ("a",)),
         ConversationRules(),
         SplitRule(0.1, 42),
@@ -72,7 +72,7 @@ def survey(looks: RowReader, folder: LocalStore, count: int) -> list[tuple[int, 
     return sorted(
         (unit, int(row), drop.near)
         for unit, drop in found
-        for row in rows_of_piece(np.frombuffer(drop.places, np.uint64), 0)
+        for row in rows_of_range(np.frombuffer(drop.places, np.uint64), 0)
     )
 
 
@@ -144,7 +144,9 @@ class TestAskedAlone:
             table = pa.Table.from_pylist([{"q": q, "a": a} for q, a in rows], schema)
             pq.write_table(table, folder / f"{number}.parquet", row_group_size=2)
         return RowReader(
-            Source(f"{folder}/", Format("parquet"), (Column("q", "string"), Column("a", "string"))),
+            Source(
+                f"{folder}/", FileFormat("parquet"), (Column("q", "string"), Column("a", "string"))
+            ),
             FieldMapping(("q",), ("a",)),
             ConversationRules(),
             SplitRule(0.5, 42),
@@ -185,9 +187,13 @@ class TestAskedAlone:
         original = source_reader.read
 
         def reading(
-            path: str, form: Format, piece: FileRange, columns: Sequence[Column], *more: Any
+            path: str,
+            file_format: FileFormat,
+            piece: FileRange,
+            columns: Sequence[Column],
+            *more: Any,
         ):
-            for rows in original(path, form, piece, columns, *more):
+            for rows in original(path, file_format, piece, columns, *more):
                 if len(columns) > 1:
                     read.append(rows.table.num_rows)
                 yield rows
@@ -223,7 +229,7 @@ class TestAskedAlone:
         assert not replace(
             looks, mapping=replace(looks.mapping, inline=True)
         ).can_read_prompts_alone
-        source = replace(looks.source, form=Format("json_lines"))
+        source = replace(looks.source, file_format=FileFormat("json_lines"))
         assert not replace(looks, source=source).can_read_prompts_alone
 
 

@@ -32,7 +32,7 @@ from step_runs import (
 )
 
 from transforms.chat.builtin_templates import chatml
-from transforms.chat.output_columns import Shape
+from transforms.chat.output_columns import OutputColumns
 from transforms.dataset.layout import COLUMNS
 from transforms.dataset.publish import Contents
 from transforms.duplicates.positions import Drop
@@ -117,8 +117,8 @@ class TestRead:
             assert [b.last for b in own] == [False] * (len(own) - 1) + [True]
             assert (own[-1].table.num_rows, own[-1].read) == (0, 0)
             assert own[-1].table.column_names == ["a", "q", ROW]
-            for piece in unit.pieces:
-                held = [row for b in own if b.piece == piece for row in b.table.to_pylist()]
+            for piece in unit.file_ranges:
+                held = [row for b in own if b.file_range == piece for row in b.table.to_pylist()]
                 assert [row.pop(ROW) for row in held] == list(range(1, len(held) + 1))
                 rows += held
         assert rows == [{"a": x["a"], "q": x["q"]} for x in self.LINES] + [
@@ -229,7 +229,7 @@ class TestRender:
     @staticmethod
     def render(batches: Sequence[Batch]) -> tuple[list[Batch], list[Batch]]:
         def build(pipeline: beam.Pipeline) -> Mapping[str, beam.PCollection[Batch]]:
-            rows = pipeline | given_batches(batches) | Render(chatml(), Shape())
+            rows = pipeline | given_batches(batches) | Render(chatml(), OutputColumns())
             return {"kept": rows.kept, REJECTED: rows[REJECTED]}
 
         found = run(build)
@@ -242,8 +242,8 @@ class TestRender:
             pair_batch(2, [], unit=7, last=True),
         ]
         for output in self.render(batches):
-            assert [(b.unit, b.index, b.last, b.piece, b.read) for b in output] == [
-                (b.unit, b.index, b.last, b.piece, b.read) for b in batches
+            assert [(b.unit, b.index, b.last, b.file_range, b.read) for b in output] == [
+                (b.unit, b.index, b.last, b.file_range, b.read) for b in batches
             ]
             assert all(b.rejects is None for b in output)
         assert all(b.table.schema == REJECTS for b in self.render(batches)[1])
@@ -271,7 +271,7 @@ class TestRender:
             chatml().render("Q1", "A"),
             chatml().render("Q2", "A"),
         ]
-        assert (found.unit, found.index, found.read, found.piece) == (7, 3, 2, PIECE)
+        assert (found.unit, found.index, found.read, found.file_range) == (7, 3, 2, PIECE)
 
     def test_an_empty_batch_stays_empty(self) -> None:
         (found,), _ = self.render([pair_batch(0, [], last=True)])
@@ -431,7 +431,7 @@ class TestWriteRejects:
         batches = [
             replace(
                 self.rejected([(1, "empty-response", "é"), (2, "broken-json", "{")], 5, unit=3),
-                piece=second,
+                file_range=second,
             ),
             self.rejected([], 4, unit=3, index=1),
             self.rejected([(1, "broken-json", "[")], 1, unit=3, index=2),
@@ -537,7 +537,7 @@ cells = st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"])), 
 class TestBatchCoder:
     @given(
         place=st.tuples(st.integers(0, 2**40), st.integers(0, 2**40), st.booleans()),
-        piece=st.builds(
+        file_range=st.builds(
             FileRange,
             st.text(),
             st.integers(0, 2**60),

@@ -25,7 +25,7 @@ from tokenizers import Tokenizer
 
 import transforms.chat.token_counter as tokens_module
 from transforms.chat.builtin_templates import built_in, chatml
-from transforms.chat.output_columns import Shape
+from transforms.chat.output_columns import OutputColumns
 from transforms.chat.render_rows import render, sandbox_of
 from transforms.chat.rendered_rows import RenderedRows
 from transforms.chat.sandbox import DEFAULT_DATE
@@ -40,8 +40,8 @@ from transforms.storage.local import LocalStore
 
 COUNTER = TokenCounter(byte_bpe())
 PLAIN = Tokenizer.from_str(byte_bpe().decode())
-TEXT = Shape()
-PROMPT_COMPLETION = Shape(("prompt-completion",))
+TEXT = OutputColumns()
+PROMPT_COMPLETION = OutputColumns(("prompt-completion",))
 
 
 def counted(text: str) -> int:
@@ -68,11 +68,11 @@ def rendered(
     table: pa.Table,
     bound: Limit,
     chat: ChatFormat | None = None,
-    shape: Shape = TEXT,
+    output_columns: OutputColumns = TEXT,
 ) -> RenderedRows:
     chat = chat or chatml("")
     with sandbox_of(chat) as sandbox:
-        return render(table, chat, shape, sandbox, bound)
+        return render(table, chat, output_columns, sandbox, bound)
 
 
 def codes(rows: RenderedRows) -> list[tuple[int, str]]:
@@ -204,7 +204,7 @@ class TestLimit:
 
     @pytest.mark.parametrize("columns", ["messages", "prompt-completion"])
     def test_all_columns_have_the_cut_answer(self, columns: str) -> None:
-        rows = rendered(pairs(("what", LONG)), limit(60), shape=Shape((columns,)))
+        rows = rendered(pairs(("what", LONG)), limit(60), output_columns=OutputColumns((columns,)))
         (row,) = rows.kept.to_pylist()
         assert row.pop(TOKENS) <= 60
         if columns == "messages":

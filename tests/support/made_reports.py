@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from transforms.chat.output_columns import Shape
+from transforms.chat.output_columns import OutputColumns
 from transforms.quality.lengths import Counts, histogram, summary
 from transforms.records import DatasetFile
 from transforms.report.page import page
@@ -187,7 +187,7 @@ class MadeFiles:
 
     def shard(self, path: str, texts: list[str], schema: pa.Schema | None = None) -> None:
         sink = io.BytesIO()
-        schema = schema or Shape().schema
+        schema = schema or OutputColumns().schema
         with pa.ipc.new_stream(sink, schema) as stream:
             table = pa.table([texts] * len(schema.names), schema=schema)
             stream.write_table(table, max_chunksize=1000)

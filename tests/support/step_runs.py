@@ -15,10 +15,10 @@ from apache_beam.testing import test_pipeline
 from transforms.conversations.field_mapping import FieldMapping
 from transforms.dataset.layout import COLUMNS
 from transforms.errors import DataPrepError, from_worker
-from transforms.formats.source_reader import Format
+from transforms.formats.source_reader import FileFormat
 from transforms.records import ROW, VALIDATION, Batch, FileRange
 
-JSON_LINES = Format("json_lines")
+JSON_LINES = FileFormat("json_lines")
 
 
 QA = FieldMapping(("q",), ("a",))

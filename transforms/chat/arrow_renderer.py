@@ -22,7 +22,7 @@ _Texts = TypeVar("_Texts", pa.StringArray, pa.ChunkedArray)
 
 
 @dataclass(frozen=True)
-class Concatenation:
+class ArrowRenderer:
     """The constant parts of a text.
 
     Attributes:
@@ -94,7 +94,7 @@ class Concatenation:
             then[SYSTEM] = self.joins_system
         return [*opening, *first, *([""] * len(ROLES))], [*then, *end]
 
-    def around(self, system: str | None, bos: str) -> tuple[str, str, str]:
+    def pair_delimiters(self, system: str | None, bos: str) -> tuple[str, str, str]:
         """What stands before the instruction of a pair, between it and the response, at the end."""
         count = len(ROLES)
         before, behind = self._constants(bos)
@@ -110,7 +110,7 @@ class Concatenation:
     ) -> _Texts:
         """The texts of rows that are one question and one answer; the chunks of the result are
         those of the arguments."""
-        before, between, end = self.around(system, bos)
+        before, between, end = self.pair_delimiters(system, bos)
         instruction = self.as_rendered("user", instruction)
         response = self.as_rendered("assistant", response)
         return pc.binary_join_element_wise(before, instruction, between, response, end, "")

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from transforms.chat.arrow_renderer import Concatenation
+from transforms.chat.arrow_renderer import ArrowRenderer
 from transforms.chat.sandbox import DEFAULT_DATE
 from transforms.chat.template import DEFAULT_SYSTEM_PROMPT, ChatFormat, ChatTemplate
 
@@ -30,9 +30,9 @@ _DEEPSEEK_TOOLS = tuple(
 _MISTRAL_TOOLS = ("[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]")
 
 
-def _chatml(default_system: str | None = None) -> Concatenation:
+def _chatml(default_system: str | None = None) -> ArrowRenderer:
     roles = ("system", "user", "assistant")
-    return Concatenation(
+    return ArrowRenderer(
         opening={role: f"<|im_start|>{role}\n" for role in roles},
         end=dict.fromkeys(roles, "<|im_end|>"),
         between="\n",
@@ -101,7 +101,7 @@ def _template(name: str, date: str) -> ChatTemplate:
                     *("<|end_header_id|>", "<|eot_id|>", "<|eom_id|>", "<|python_tag|>"),
                 ),
                 tools=False,
-                parts=Concatenation(
+                parts=ArrowRenderer(
                     opening={role: header.format(role) for role in roles},
                     end=dict.fromkeys(roles, "<|eot_id|>"),
                     trimmed=("system", "user", "assistant", "tool"),
@@ -121,7 +121,7 @@ def _template(name: str, date: str) -> ChatTemplate:
                 ),
                 tools=False,
                 adds_system=True,
-                parts=Concatenation(
+                parts=ArrowRenderer(
                     opening={"system": "[SYSTEM_PROMPT]", "user": "[INST]", "assistant": ""},
                     end={"system": "[/SYSTEM_PROMPT]", "user": "[/INST]", "assistant": "</s>"},
                     default_system=_mistral_system(date),
@@ -142,7 +142,7 @@ def _template(name: str, date: str) -> ChatTemplate:
                 system="first",
                 tools=False,
                 alternates=True,
-                parts=Concatenation(
+                parts=ArrowRenderer(
                     opening={
                         "user": "<start_of_turn>user\n",
                         "assistant": "<start_of_turn>model\n",
@@ -168,7 +168,7 @@ def _template(name: str, date: str) -> ChatTemplate:
                 system="first",
                 tools=False,
                 thinks="drop",
-                parts=Concatenation(
+                parts=ArrowRenderer(
                     opening={"user": "<｜User｜>", "assistant": "<｜Assistant｜>"},
                     end={"assistant": "<｜end▁of▁sentence｜>"},
                 ),

@@ -33,16 +33,16 @@ def _in_bytes(tokens: tuple[str, ...]) -> tuple[frozenset[int], re.Pattern[bytes
     return frozenset(token[0] for token in raw), re.compile(b"|".join(map(re.escape, raw)))
 
 
-def holding(texts: pa.StringArray, tokens: tuple[str, ...]) -> np.ndarray | None:
+def find_texts(texts: pa.StringArray, tokens: tuple[str, ...]) -> np.ndarray | None:
     """For each text (null holds none) whether it holds a token; None where no text does."""
-    if not may_hold(texts, tokens):
+    if not may_contain(texts, tokens):
         return None
     found = pc.match_substring_regex(texts, _pattern(tokens).pattern)
     marks = pc.fill_null(found, False).to_numpy(zero_copy_only=False)
     return marks if marks.any() else None
 
 
-def may_hold(texts: pa.StringArray, tokens: tuple[str, ...]) -> bool:
+def may_contain(texts: pa.StringArray, tokens: tuple[str, ...]) -> bool:
     """Quickly: do the bytes of all texts together hold a token?"""
     if not tokens or not len(texts):
         return False
@@ -73,7 +73,7 @@ def escape_all(texts: pa.StringArray, tokens: tuple[str, ...]) -> pa.StringArray
     )
 
 
-def shown(text: str, tokens: tuple[str, ...]) -> str:
+def excerpt(text: str, tokens: tuple[str, ...]) -> str:
     """The surroundings of the first token in a text, for an excerpt; "" where there is none."""
     found = _pattern(tokens).search(text)
     if found is None:
@@ -87,7 +87,7 @@ def count(text: str, tokens: Sequence[str]) -> int:
     return len(_pattern(tuple(tokens)).findall(text)) if tokens else 0
 
 
-def places(text: str, tokens: tuple[str, ...]) -> Iterator[tuple[int, int]]:
+def spans(text: str, tokens: tuple[str, ...]) -> Iterator[tuple[int, int]]:
     """Where a text holds tokens: (start, stop) of each, in order."""
     if tokens:
         yield from (found.span() for found in _pattern(tokens).finditer(text))

@@ -14,20 +14,20 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.chat import control_tokens
-from transforms.chat.sandbox import Refused
+from transforms.chat.sandbox import Refusal
 from transforms.chat.template import ChatFormat, ChatTemplate
 from transforms.conversations.roles import ROLES
 from transforms.conversations.turns import SYSTEM, Turn, Turns
 from transforms.records import Reject
 
 
-class Renderer(Protocol):
+class RowRenderer(Protocol):
     """Renders rows of a template's variables; see ``sandbox.Sandbox``."""
 
-    def render(self, rows: Sequence[Mapping[str, object]]) -> list[str | Refused]: ...
+    def render(self, rows: Sequence[Mapping[str, object]]) -> list[str | Refusal]: ...
 
 
-class Jinja:
+class JinjaRenderer:
     """Rows that the sandbox renders."""
 
     def __init__(
@@ -35,7 +35,7 @@ class Jinja:
         turns: Turns,
         tools: pa.StringArray | None,
         chat: ChatFormat,
-        renderer: Renderer,
+        renderer: RowRenderer,
     ) -> None:
         self._chat, self._renderer = chat, renderer
         self._rows = turns.to_rows()
@@ -54,7 +54,7 @@ class Jinja:
         left = self._left(bad)
         texts: list[str] = [""] * len(self._rows)
         for row, text in zip(left, self._render(left), strict=True):
-            if isinstance(text, Refused):
+            if isinstance(text, Refusal):
                 bad[row] = Reject("template-refused", text.reason)
                 continue
             texts[row] = self._ended(text)
@@ -79,7 +79,7 @@ class Jinja:
             left, self._render(left, lambda turns: turns[:-1], asks=True), strict=True
         ):
             text = texts[row].as_py()
-            prompt = "" if isinstance(asked, Refused) else self._begun(asked)
+            prompt = "" if isinstance(asked, Refusal) else self._begun(asked)
             # A template may write earlier turns in another way once they are earlier.
             if not prompt or not text.startswith(prompt):
                 _, end = _walk(self._rows[row][:-1], text)
@@ -99,7 +99,7 @@ class Jinja:
         rows: Sequence[int],
         change: Callable[[list[Turn]], list[Turn]] = lambda turns: turns,
         asks: bool = False,
-    ) -> list[str | Refused]:
+    ) -> list[str | Refusal]:
         variables = []
         for row in rows:
             turns = change(self._rows[row])
@@ -134,7 +134,7 @@ class Jinja:
             return
         left = self._left(bad)
         for row, plain in zip(left, self._render(left, _harmless), strict=True):
-            expected = "" if isinstance(plain, Refused) else self._ended(plain)
+            expected = "" if isinstance(plain, Refusal) else self._ended(plain)
             found = control_tokens.count(texts[row], tokens)
             if found != control_tokens.count(expected, tokens):
                 why = "content and template make a control token together, or hide one"

@@ -29,18 +29,19 @@ from transforms.conversations.turns import ASSISTANT, USER, Turns
 from transforms.errors import UsageError
 from transforms.records import one_array
 
-SHAPES = ("text", "messages", "prompt-completion")
+COLUMN_KINDS = ("text", "messages", "prompt-completion")
 
 _TEXT = {"dtype": "string", "_type": "Value"}
 _CALL = {"type": _TEXT, "function": {"name": _TEXT, "arguments": _TEXT}}
 
 
 @dataclass(frozen=True)
-class Shape:
+class OutputColumns:
     """The columns of a set.
 
-    ``names`` are some of ``SHAPES``; ``reasoning`` and ``tools`` tell whether the source has any,
-    for which there are columns and keys then.
+    Attributes:
+        names: kinds of columns, some of ``COLUMN_KINDS``.
+        reasoning, tools: whether the source has any; the set then has columns and keys for them.
     """
 
     names: tuple[str, ...] = ("text",)
@@ -94,27 +95,30 @@ def _arrow(feature: Any) -> pa.DataType:
     return pa.struct([(name, _arrow(inner)) for name, inner in feature.items()])
 
 
-def parse_shapes(flag: str) -> tuple[str, ...]:
-    """The shapes of a ``--columns`` value such as ``text,messages``, in the order of ``SHAPES``.
+def parse_columns(flag: str) -> tuple[str, ...]:
+    """The kinds that a ``--columns`` value such as ``text,messages`` names, in a fixed order.
 
     Raises ``UsageError`` for unknown ones and for combinations that trainers cannot tell apart.
     """
     names = [name.strip() for name in flag.split(",")]
     for name in names:
-        if name not in SHAPES:
+        if name not in COLUMN_KINDS:
             raise UsageError(
-                f"--columns names {name!r}; expected one or more of {', '.join(SHAPES)}"
+                f"--columns names {name!r}; expected one or more of {', '.join(COLUMN_KINDS)}"
             )
     if {"messages", "prompt-completion"} <= set(names):
         raise UsageError(
             "--columns cannot have messages beside prompt-completion: TRL would take the set for "
             "one or the other depending on the hash seed of its process; prepare two sets"
         )
-    return tuple(name for name in SHAPES if name in names)
+    return tuple(name for name in COLUMN_KINDS if name in names)
 
 
-def shape_pairs(
-    table: pa.Table, texts: pa.ChunkedArray, prompts: np.ndarray | None, shape: Shape
+def pair_columns(
+    table: pa.Table,
+    texts: pa.ChunkedArray,
+    prompts: np.ndarray | None,
+    output_columns: OutputColumns,
 ) -> pa.Table:
     """The columns of rows with ``instruction`` and ``response``; chunks are those of the texts."""
     columns: dict[str, Any] = {
@@ -122,69 +126,71 @@ def shape_pairs(
         "instruction": table["instruction"],
         "response": table["response"],
     }
-    if shape.with_prompts and prompts is not None:
+    if output_columns.with_prompts and prompts is not None:
         columns["prompt"], columns["completion"] = _cut(texts, prompts)
-    if "messages" in shape.names:
+    if "messages" in output_columns.names:
         raise ValueError("messages are made of turns")
-    return pa.table({name: columns[name] for name in shape.columns})
+    return pa.table({name: columns[name] for name in output_columns.columns})
 
 
-def shape_turns(
+def turn_columns(
     turns: Turns,
     texts: pa.StringArray,
     prompts: np.ndarray | None,
     tools: pa.StringArray | None,
-    shape: Shape,
+    output_columns: OutputColumns,
 ) -> pa.Table:
     """The columns of rows with turns."""
     columns: dict[str, Any] = {"text": texts}
-    if "text" in shape.names:
+    if "text" in output_columns.names:
         columns["instruction"] = turns.content_at(turns.first(USER))
-        columns |= _response(turns, shape)
-    if "messages" in shape.names:
-        columns["messages"] = _messages(turns, shape)
+        columns |= _response(turns, output_columns)
+    if "messages" in output_columns.names:
+        columns["messages"] = _messages(turns, output_columns)
         none = pa.nulls(len(turns), pa.string())
         columns["tools"] = pc.fill_null(none if tools is None else tools, "")
-    if shape.with_prompts and prompts is not None:
+    if output_columns.with_prompts and prompts is not None:
         columns["prompt"], columns["completion"] = _cut(pa.chunked_array([texts]), prompts)
-    return pa.table([columns[name] for name in shape.columns], names=list(shape.columns))
+    return pa.table(
+        [columns[name] for name in output_columns.columns], names=list(output_columns.columns)
+    )
 
 
-def _response(turns: Turns, shape: Shape) -> dict[str, pa.StringArray]:
+def _response(turns: Turns, output_columns: OutputColumns) -> dict[str, pa.StringArray]:
     last = turns.last(ASSISTANT)
     said = turns.content_at(last)
     if turns.tool_calls is not None:
         calls = turns.tool_calls.take(pa.array(last, mask=last < 0))
         said = pc.if_else(pc.equal(pc.binary_length(said), 0), pc.fill_null(calls, ""), said)
-    if not shape.reasoning:
+    if not output_columns.reasoning:
         return {"response": said}
     apart = pa.nulls(len(turns), pa.string())
     if turns.reasoning is not None:
         apart = turns.reasoning.take(pa.array(last, mask=last < 0))
     inline = pc.and_(pc.match_substring(said, reasoning.CLOSE), pc.is_null(apart))
     if pc.any(inline).as_py():
-        parts = [reasoning.part(text) for text in said.filter(inline).to_pylist()]
+        parts = [reasoning.split(text) for text in said.filter(inline).to_pylist()]
         said = pc.replace_with_mask(said, inline, pa.array([p.answer for p in parts], pa.string()))
         thoughts = pa.array([p.reasoning for p in parts], pa.string())
         apart = pc.replace_with_mask(apart, inline, thoughts)
     return {"response": said, "reasoning": pc.fill_null(apart, "")}
 
 
-def _messages(turns: Turns, shape: Shape) -> pa.ListArray:
+def _messages(turns: Turns, output_columns: OutputColumns) -> pa.ListArray:
     names = pa.array(ROLES, pa.string()).take(pa.array(turns.roles, pa.int8()))
     content = turns.content
     thoughts = turns.reasoning
-    if thoughts is not None and not shape.reasoning:
+    if thoughts is not None and not output_columns.reasoning:
         # A key that the sample did not show: the block says the same.
         said = pc.binary_join_element_wise(
             f"{reasoning.OPEN}\n", thoughts, f"\n{reasoning.CLOSE}\n\n", content, ""
         )
         content = pc.if_else(pc.is_valid(thoughts), said, content)
     fields = [names, content]
-    feature = shape.features["messages"]
-    if shape.reasoning:
+    feature = output_columns.features["messages"]
+    if output_columns.reasoning:
         fields.append(pa.nulls(len(content), pa.string()) if thoughts is None else thoughts)
-    if shape.tools:
+    if output_columns.tools:
         fields.append(_calls(turns, _arrow(feature[0]["tool_calls"])))
     listed = pa.StructArray.from_arrays(fields, names=list(feature[0]))
     return pa.ListArray.from_arrays(pa.array(turns.offsets, pa.int32()), listed).cast(

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.chat import control_tokens
-from transforms.chat.output_columns import Shape, shape_pairs, shape_turns
+from transforms.chat.output_columns import OutputColumns, pair_columns, turn_columns
 from transforms.chat.render_turns import ESCAPED, KEPT, OWN_SYSTEM, render_turns
 from transforms.chat.rendered_rows import RenderedRows
 from transforms.chat.sandbox import Sandbox, TemplateSource
@@ -41,7 +41,7 @@ def sandbox_of(chat: ChatFormat) -> Sandbox:
 def render(
     table: pa.Table,
     chat: ChatFormat,
-    shape: Shape,
+    output_columns: OutputColumns,
     sandbox: Sandbox,
     limit: Limit | None = None,
 ) -> RenderedRows:
@@ -53,7 +53,7 @@ def render(
     if size > _MOST_BYTES and table.num_rows > 1:
         half = table.num_rows // 2
         parts = (table.slice(0, half), table.slice(half))
-        done = [render(part, chat, shape, sandbox, limit) for part in parts]
+        done = [render(part, chat, output_columns, sandbox, limit) for part in parts]
         note_counts: Counter[str] = Counter()
         for part in done:
             note_counts.update(part.note_counts)
@@ -64,24 +64,30 @@ def render(
             pa.chunked_array([c for part in done for c in part.rows.chunks], pa.int64()),
         )
     if limit is None:
-        return _rendered(table, chat, shape, sandbox)
-    whole = with_text(shape)
+        return _rendered(table, chat, output_columns, sandbox)
+    whole = with_text(output_columns)
     rows = limit.applied(table, lambda part: _rendered(part, chat, whole, sandbox))
-    dropped = [name for name in whole.columns if name not in shape.columns]
+    dropped = [name for name in whole.columns if name not in output_columns.columns]
     return replace(rows, kept=rows.kept.drop_columns(dropped))
 
 
-def with_text(shape: Shape) -> Shape:
+def with_text(output_columns: OutputColumns) -> OutputColumns:
     """The shape with the text, which is what tokens are counted in."""
-    return replace(shape, names=tuple(dict.fromkeys(("text", *shape.names))))
+    return replace(output_columns, names=tuple(dict.fromkeys(("text", *output_columns.names))))
 
 
-def _rendered(table: pa.Table, chat: ChatFormat, shape: Shape, sandbox: Sandbox) -> RenderedRows:
+def _rendered(
+    table: pa.Table, chat: ChatFormat, output_columns: OutputColumns, sandbox: Sandbox
+) -> RenderedRows:
     if TURNS not in table.column_names:
-        if chat.takes_pairs and "messages" not in shape.names and not _parts_pairs(table, chat):
-            return _pairs(table, chat, shape)
+        if (
+            chat.renders_pairs
+            and "messages" not in output_columns.names
+            and not _parts_pairs(table, chat)
+        ):
+            return _pairs(table, chat, output_columns)
         table = _as_turns(table)
-    return _turns(table, chat, shape, sandbox)
+    return _turns(table, chat, output_columns, sandbox)
 
 
 _MARKUP = 2048
@@ -96,22 +102,22 @@ def _parts_pairs(pairs: pa.Table, chat: ChatFormat) -> bool:
     if chat.template.thinks != "drop" and chat.think != "strip":
         return False
     tokens = (reasoning.CLOSE,)
-    return any(control_tokens.may_hold(chunk, tokens) for chunk in pairs["response"].chunks)
+    return any(control_tokens.may_contain(chunk, tokens) for chunk in pairs["response"].chunks)
 
 
-def _pairs(table: pa.Table, chat: ChatFormat, shape: Shape) -> RenderedRows:
+def _pairs(table: pa.Table, chat: ChatFormat, output_columns: OutputColumns) -> RenderedRows:
     tokens = chat.template.control_tokens
     why: dict[int, Reject] = {}
     changed = table
     for name in ("instruction", "response"):
-        if not any(control_tokens.may_hold(chunk, tokens) for chunk in table[name].chunks):
+        if not any(control_tokens.may_contain(chunk, tokens) for chunk in table[name].chunks):
             continue  # by chunks, as one array of them would be a copy
         texts = one_array(table[name])
-        found = control_tokens.holding(texts, tokens)
+        found = control_tokens.find_texts(texts, tokens)
         if found is None:
             continue
         for row in np.flatnonzero(found).tolist():
-            where = control_tokens.shown(texts[row].as_py(), tokens)
+            where = control_tokens.excerpt(texts[row].as_py(), tokens)
             why.setdefault(row, Reject("control-token", f"{name}: {where}"))
         if chat.control_tokens == "escape":
             place = table.column_names.index(name)
@@ -126,12 +132,12 @@ def _pairs(table: pa.Table, chat: ChatFormat, shape: Shape) -> RenderedRows:
         note_counts[OWN_SYSTEM] = kept.num_rows
     texts = chat.render_pairs(kept["instruction"], kept["response"])
     prompts = None
-    if shape.with_prompts:
-        before, between, _ = chat.parts_of_a_pair()
+    if output_columns.with_prompts:
+        before, between, _ = chat.pair_delimiters()
         given = pc.binary_length(chat.as_rendered("user", one_array(kept["instruction"])))
         fixed = len(before.encode()) + len(between.encode())
         prompts = given.to_numpy(zero_copy_only=False) + fixed
-    shaped = shape_pairs(kept, texts, prompts, shape)
+    shaped = pair_columns(kept, texts, prompts, output_columns)
     return RenderedRows(_marked(shaped, kept), _rejects(table, why), note_counts, kept[ROW])
 
 
@@ -142,20 +148,22 @@ def _as_turns(pairs: pa.Table) -> pa.Table:
     return pairs.select(kept).append_column(TURNS, Turns.of_rows(rows).column())
 
 
-def _turns(table: pa.Table, chat: ChatFormat, shape: Shape, sandbox: Sandbox) -> RenderedRows:
+def _turns(
+    table: pa.Table, chat: ChatFormat, output_columns: OutputColumns, sandbox: Sandbox
+) -> RenderedRows:
     turns = Turns.of_column(one_array(table[TURNS]))
     tools = one_array(table["tools"]) if "tools" in table.column_names else None
-    no_place = _without_columns(turns, shape)
-    done = render_turns(turns, tools, chat, lambda: sandbox, shape.with_prompts, no_place)
-    shaped = shape_turns(done.turns, done.texts, done.prompts, tools, shape)
+    no_place = _without_columns(turns, output_columns)
+    done = render_turns(turns, tools, chat, lambda: sandbox, output_columns.with_prompts, no_place)
+    shaped = turn_columns(done.turns, done.texts, done.prompts, tools, output_columns)
     kept = _good(_marked(shaped, table), done.bad)
     rows = _good(table.select([ROW]), done.bad)[ROW]
     return RenderedRows(kept, _rejects(table, done.bad), done.note_counts, rows)
 
 
-def _without_columns(turns: Turns, shape: Shape) -> dict[int, Reject]:
+def _without_columns(turns: Turns, output_columns: OutputColumns) -> dict[int, Reject]:
     """Rows with tool calls where the sample showed none, so that no column holds them."""
-    if "messages" not in shape.names or shape.tools or turns.tool_calls is None:
+    if "messages" not in output_columns.names or output_columns.tools or turns.tool_calls is None:
         return {}
     calls = pc.is_valid(turns.tool_calls).to_numpy(zero_copy_only=False)
     why = "no row of the sample has tool calls, so there is no column for them; use --columns text"

@@ -30,7 +30,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.chat import control_tokens
-from transforms.chat.jinja_renderer import Jinja, Renderer, quoted
+from transforms.chat.jinja_renderer import JinjaRenderer, RowRenderer, quoted
 from transforms.chat.template import ChatFormat, ChatTemplate
 from transforms.conversations import reasoning
 from transforms.conversations.roles import ROLES
@@ -65,7 +65,7 @@ def render_turns(
     turns: Turns,
     tools: pa.StringArray | None,
     chat: ChatFormat,
-    sandbox: Callable[[], Renderer],
+    sandbox: Callable[[], RowRenderer],
     with_prompts: bool = False,
     known_bad: Mapping[int, Reject] = MappingProxyType({}),
 ) -> Rendered:
@@ -78,8 +78,8 @@ def render_turns(
     if tools is not None and not template.tools:
         offered, tools = np.asarray(pc.is_valid(tools).to_numpy(zero_copy_only=False)), None
     bad = {**unsupported(turns, template), **known_bad}
-    parted, gaps = separate(turns, template)
-    parted, tools, held = guard(parted, tools, chat)
+    parted, gaps = split_reasoning(turns, template)
+    parted, tools, held = check_control_tokens(parted, tools, chat)
     if chat.control_tokens == "reject":
         bad = {**held, **bad}
     placed, lost = place(parted, gaps, chat)
@@ -87,7 +87,7 @@ def render_turns(
     if _is_plain(placed, tools, template):
         texts, prompts = chat.render_turns(placed)
     else:
-        jinja = Jinja(placed, tools, chat, sandbox())
+        jinja = JinjaRenderer(placed, tools, chat, sandbox())
         texts = jinja.texts(bad, lost, offered)
         if with_prompts:
             prompts = jinja.prompts(texts, bad)
@@ -154,7 +154,7 @@ def unsupported(turns: Turns, template: ChatTemplate) -> dict[int, Reject]:
     return bad
 
 
-def separate(turns: Turns, template: ChatTemplate) -> tuple[Turns, pa.StringArray | None]:
+def split_reasoning(turns: Turns, template: ChatTemplate) -> tuple[Turns, pa.StringArray | None]:
     """The turns with inline reasoning apart, where the template looks for it in the content.
 
     Returns with them the line breaks that stood between the two; None where nothing was parted.
@@ -169,7 +169,7 @@ def separate(turns: Turns, template: ChatTemplate) -> tuple[Turns, pa.StringArra
     if not inline.any():
         return turns, None
     indices = pa.array(np.flatnonzero(inline))
-    parts = [reasoning.part(text) for text in turns.content.take(indices).to_pylist()]
+    parts = [reasoning.split(text) for text in turns.content.take(indices).to_pylist()]
     gaps = _with(pa.array([""] * len(inline), pa.string()), inline, [p.gap for p in parts])
     parted = replace(
         turns,
@@ -179,7 +179,7 @@ def separate(turns: Turns, template: ChatTemplate) -> tuple[Turns, pa.StringArra
     return parted, gaps
 
 
-def guard(
+def check_control_tokens(
     turns: Turns, tools: pa.StringArray | None, chat: ChatFormat
 ) -> tuple[Turns, pa.StringArray | None, dict[int, Reject]]:
     """Finds control tokens in content: (turns, tools, row -> where one is); escaped if so asked."""
@@ -192,19 +192,19 @@ def guard(
         texts = getattr(turns, name)
         if name == "tool_calls" and texts is not None:
             texts = _revealed(texts, tokens)
-        marks = None if texts is None else control_tokens.holding(texts, tokens)
+        marks = None if texts is None else control_tokens.find_texts(texts, tokens)
         if marks is None:
             continue
         for index in np.flatnonzero(marks).tolist():
-            where = control_tokens.shown(texts[index].as_py(), tokens)
+            where = control_tokens.excerpt(texts[index].as_py(), tokens)
             bad = Reject("control-token", f"{ROLES[turns.roles[index]]}, {name}: {where}")
             found.setdefault(int(rows[index]), bad)
         if chat.control_tokens == "escape":
             changed[name] = control_tokens.escape_all(texts, tokens)
-    marks = None if tools is None else control_tokens.holding(tools, tokens)
+    marks = None if tools is None else control_tokens.find_texts(tools, tokens)
     if tools is not None and marks is not None:
         for row in np.flatnonzero(marks).tolist():
-            where = control_tokens.shown(tools[row].as_py(), tokens)
+            where = control_tokens.excerpt(tools[row].as_py(), tokens)
             found.setdefault(row, Reject("control-token", f"tools: {where}"))
         if chat.control_tokens == "escape":
             tools = control_tokens.escape_all(tools, tokens)
@@ -279,7 +279,7 @@ def _placed(content: str, apart: str | None, mode: str) -> str:
     if mode == "keep":
         return reasoning.block(apart) + content.lstrip("\n") if apart else content
     # What stands inline makes way for the empty block, or for none.
-    parted = reasoning.part(content)
+    parted = reasoning.split(content)
     answer = (parted.answer if parted.closed else content).lstrip("\n")
     return reasoning.EMPTY_BLOCK + answer if mode == "empty" else answer
 

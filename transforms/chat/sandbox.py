@@ -65,7 +65,7 @@ class TemplateSource:
 
 
 @dataclass(frozen=True)
-class Refused:
+class Refusal:
     """A row that the template did not render: its own ``raise_exception``, or an error of Jinja's.
 
     ``reason`` is one printable line of at most 200 characters.
@@ -106,7 +106,7 @@ class Sandbox:
     ) -> None:
         self.close()
 
-    def render(self, rows: Sequence[Mapping[str, object]]) -> list[str | Refused]:
+    def render(self, rows: Sequence[Mapping[str, object]]) -> list[str | Refusal]:
         """The text of each row, or why there is none.
 
         A row holds the template's variables (messages, tools, add_generation_prompt…) as JSON can
@@ -152,7 +152,7 @@ class Sandbox:
                 "correct it, or use another --template"
             )
 
-    def _ask(self, child: _Child, request: bytes, count: int) -> Iterator[str | Refused]:
+    def _ask(self, child: _Child, request: bytes, count: int) -> Iterator[str | Refusal]:
         child.send(request)
         left = count
         while left:
@@ -165,7 +165,7 @@ class Sandbox:
                     yield part[texts : texts + row].decode()
                     texts += row
                 else:
-                    yield Refused(row[0])
+                    yield Refusal(row[0])
 
     def _reply(self, child: _Child, step: str, batch: int = 0) -> bytes:
         data = child.receive()

@@ -12,7 +12,7 @@ TEMPLATE, PROMPT, RESPONSE = "template", "prompt", "response"
 
 
 @dataclass(frozen=True)
-class Marks:
+class Markers:
     """What a template writes by itself, each "" where it is not known.
 
     ``user`` and ``assistant`` stand before their parts, ``control_tokens`` anywhere.
@@ -28,7 +28,7 @@ class Marks:
         return tuple(mark for mark in (self.user, self.assistant, *self.control_tokens) if mark)
 
 
-def parts(text: str, marks: Marks) -> Iterator[tuple[str, str]]:
+def split_text(text: str, marks: Markers) -> Iterator[tuple[str, str]]:
     """(kind, piece) of a text, cut at its marks; together the pieces are the text."""
     marker = marks.assistant
     cut = text.rfind(marker) + len(marker) if marker and marker in text else 0
@@ -36,9 +36,9 @@ def parts(text: str, marks: Marks) -> Iterator[tuple[str, str]]:
     yield from _pieces(text[cut:], marks, RESPONSE)
 
 
-def _pieces(text: str, marks: Marks, kind: str) -> Iterator[tuple[str, str]]:
+def _pieces(text: str, marks: Markers, kind: str) -> Iterator[tuple[str, str]]:
     left = 0
-    for start, stop in control_tokens.places(text, marks.all):
+    for start, stop in control_tokens.spans(text, marks.all):
         if text[left:start]:
             yield kind, text[left:start]
         yield TEMPLATE, text[start:stop]

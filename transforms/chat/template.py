@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from transforms.chat.arrow_renderer import Concatenation
+from transforms.chat.arrow_renderer import ArrowRenderer
 from transforms.chat.sandbox import DEFAULT_DATE
 from transforms.conversations.turns import Turns
 
@@ -62,7 +62,7 @@ class ChatTemplate:
     thinks: str = "inline"
     adds_system: bool = False
     text_arguments: bool = False
-    parts: Concatenation | None = None
+    parts: ArrowRenderer | None = None
     foreign: bool = False
 
     @cached_property
@@ -94,13 +94,13 @@ class ChatFormat:
         return self.template.bos if self.keep_bos else ""
 
     @property
-    def takes_pairs(self) -> bool:
+    def renders_pairs(self) -> bool:
         """Can rows of one question and one answer be rendered without making turns of them?"""
         return self.template.parts is not None and self.think != "empty"
 
-    def parts_of_a_pair(self) -> tuple[str, str, str]:
+    def pair_delimiters(self) -> tuple[str, str, str]:
         """What stands before the instruction, between it and the response, and at the end."""
-        return self._parts.around(self.system_prompt, self.start)
+        return self._parts.pair_delimiters(self.system_prompt, self.start)
 
     def render_pairs(self, instruction: _Texts, response: _Texts) -> _Texts:
         """The texts of rows that are one question and one answer; the chunks of the result are
@@ -122,7 +122,7 @@ class ChatFormat:
         return self._parts.as_rendered(role, texts)
 
     @property
-    def _parts(self) -> Concatenation:
+    def _parts(self) -> ArrowRenderer:
         if self.template.parts is None:
             raise TypeError(f"the template {self.template.name} is no plain concatenation")
         return self.template.parts

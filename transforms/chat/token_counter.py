@@ -84,14 +84,14 @@ def _steps(texts: pa.ChunkedArray) -> Iterator[list[str]]:
                 yield chunk.slice(start, stop - start).to_pylist()
 
 
-def stored_counter(folder: DatasetStore, rule: TokenRule) -> TokenCounter:
+def stored_counter(store: DatasetStore, rule: TokenRule) -> TokenCounter:
     """The counter whose JSON lies beside a job's output, loaded once a process.
 
     Raises ``StorageError`` where the file is gone or is another one.
     """
     with _loading:
         if rule.sha256 not in _loaded:
-            data = checked_work(folder, TOKENIZER_FILE, rule.sha256)
+            data = checked_work(store, TOKENIZER_FILE, rule.sha256)
             _loaded.clear()  # those of an earlier job take a hundred megabytes
             _loaded[rule.sha256] = TokenCounter(data)
         return _loaded[rule.sha256]

@@ -164,7 +164,7 @@ class _Answer:
 
     @classmethod
     def of(cls, content: str, counter: TokenCounter) -> _Answer:
-        parted = reasoning.part(content)
+        parted = reasoning.split(content)
         lead = content[: len(content) - len(parted.answer)] if parted.closed else ""
         ends = counter.ends(parted.answer)
         return cls(lead, parted.answer, ends, len(ends))

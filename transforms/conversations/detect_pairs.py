@@ -228,7 +228,7 @@ def _with_more(
 def _has_inline(mapping: FieldMapping, sample: Sample) -> bool:
     if len(mapping.response) != 1 or mapping.reasoning:
         return False
-    return any(reasoning.part(text).closed for text in _values(mapping.response[0], sample))
+    return any(reasoning.split(text).closed for text in _values(mapping.response[0], sample))
 
 
 def _values(name: str, sample: Sample) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from transforms.conversations import reasoning
 from transforms.conversations.field_mapping import FieldChoice, TurnMapping
-from transforms.conversations.parse_turns import ROLE_KEYS, TEXT_KEYS, are_turns
+from transforms.conversations.parse_turns import ROLE_KEYS, TEXT_KEYS, find_turn_keys
 from transforms.conversations.roles import ALIASES, FUNCTION_CALL, role_of
 from transforms.errors import UsageError
 from transforms.records import Column
@@ -69,14 +69,14 @@ def turn_mapping(
     Raises ``UsageError`` where their turns have no role or no text.
     """
     keys = [found for name in turns for cell in _cells(name, sample)
-            if (found := are_turns(cell))]  # fmt: skip
+            if (found := find_turn_keys(cell))]  # fmt: skip
     if not keys:
         raise UsageError(
             f"the column {'+'.join(turns)} holds no turns: expected lists of objects with a role "
             f"({', '.join(ROLE_KEYS)}) and a text ({', '.join(TEXT_KEYS)})"
         )
     role_key, text_key = max(dict.fromkeys(keys), key=keys.count)
-    seen = [turn for name in turns for cell in _cells(name, sample) for turn in turns_in(cell)]
+    seen = [turn for name in turns for cell in _cells(name, sample) for turn in turns_of_cell(cell)]
     return TurnMapping(
         turns,
         role_key,
@@ -96,7 +96,7 @@ def _reasons(turn: Mapping[str, Any], text_key: str) -> bool:
     if isinstance(text, list):
         kinds = (part.get("type") for part in text if isinstance(part, Mapping))
         return any(kind in ("reasoning", "thinking") for kind in kinds)
-    return isinstance(text, str) and reasoning.CLOSE in text and reasoning.part(text).closed
+    return isinstance(text, str) and reasoning.CLOSE in text and reasoning.split(text).closed
 
 
 def _calls(turn: Mapping[str, Any], role_key: str, roles: Mapping[str, str]) -> bool:
@@ -110,7 +110,7 @@ def _both(names: Sequence[str | None], sample: Sample, roles: Mapping[str, str])
 
 def _holds_turns(name: str, sample: Sample, roles: Mapping[str, str]) -> bool:
     cells = [cell for cell in _cells(name, sample) if cell not in (None, "", [])]
-    turns = [cell for cell in cells if are_turns(cell)]
+    turns = [cell for cell in cells if find_turn_keys(cell)]
     if not turns or len(turns) * 2 < len(cells):
         return False
     # Comments have authors and texts, too, but nobody among them is an assistant.
@@ -120,15 +120,15 @@ def _holds_turns(name: str, sample: Sample, roles: Mapping[str, str]) -> bool:
 
 
 def _speaks_a_role(cell: Any, roles: Mapping[str, str]) -> bool:
-    keys = are_turns(cell)
-    return keys is not None and any(role_of(t.get(keys[0]), roles) for t in turns_in(cell))
+    keys = find_turn_keys(cell)
+    return keys is not None and any(role_of(t.get(keys[0]), roles) for t in turns_of_cell(cell))
 
 
 def _cells(name: str, sample: Sample) -> Iterator[Any]:
     return (row.get(name) for row in sample)
 
 
-def turns_in(cell: Any) -> list[Mapping[str, Any]]:
+def turns_of_cell(cell: Any) -> list[Mapping[str, Any]]:
     """The objects in a sample's cell: a list of turns, also as JSON text; [] where it is none."""
     if isinstance(cell, str):
         try:

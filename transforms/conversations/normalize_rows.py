@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from transforms.conversations.field_mapping import AnyMapping, FieldMapping
 from transforms.conversations.pair_turns import pair_turns
 from transforms.conversations.pairs import as_valid_text, split_keys, to_pairs
-from transforms.conversations.rules import ConversationRules, conversations, rejected
+from transforms.conversations.rules import ConversationRules, split_rejects, to_conversations
 from transforms.conversations.turns import USER
 from transforms.records import ROW, TURNS, Batch, balance_column, one_array
 
@@ -67,7 +67,7 @@ def rows_of(
             return kept, rejects
         made, more = pair_turns(kept, mapping, rules)
         return made, pa.concat_tables([rejects, more])
-    turns, tools, codes = conversations(
+    turns, tools, codes = to_conversations(
         table, mapping.turns, mapping.keys, mapping.system, mapping.tools, rules
     )
     columns = {"instruction": turns.content_at(turns.first(USER)), TURNS: turns.column()}
@@ -79,6 +79,6 @@ def rows_of(
     columns[ROW] = table[ROW]
     made = pa.table(columns)
     if not any(codes):
-        return made, rejected(table.slice(0, 0), [], ())[1]
-    good, rejects = rejected(table, codes, mapping.columns)
+        return made, split_rejects(table.slice(0, 0), [], ())[1]
+    good, rejects = split_rejects(table, codes, mapping.columns)
     return made.filter(good), rejects

@@ -9,13 +9,13 @@ import pyarrow as pa
 
 from transforms.conversations.field_mapping import FieldMapping
 from transforms.conversations.parse_turns import (
-    Unusable,
-    are_turns,
+    InvalidConversation,
     cells,
+    find_turn_keys,
     parsed,
     text_cells,
 )
-from transforms.conversations.rules import ConversationRules, judge, mend, rejected
+from transforms.conversations.rules import ConversationRules, reject_codes, repair, split_rejects
 from transforms.conversations.turns import ASSISTANT, SYSTEM, USER, Turn, Turns
 from transforms.records import ROW, one_array
 
@@ -40,18 +40,18 @@ def pair_turns(
         try:
             rows.append(_turns(question, answer, more, fields))
             codes.append(None)
-        except Unusable as unusable:
+        except InvalidConversation as unusable:
             rows.append([])
             codes.append(unusable.code)
-    if rules.mends:
-        rows = [mend(row, rules) for row in rows]
+    if rules.repairs:
+        rows = [repair(row, rules) for row in rows]
     turns = Turns.of_rows(rows)
-    codes = [code or other for code, other in zip(codes, judge(turns, rules), strict=True)]
+    codes = [code or other for code, other in zip(codes, reject_codes(turns, rules), strict=True)]
     kept = [name for name in ("key", ROW) if name in pairs.column_names]
     made = pairs.select(kept).append_column("turns", turns.column())
     # The first question, which may be one of the history.
     made = made.append_column("instruction", turns.content_at(turns.first(USER)))
-    good, rejects = rejected(pairs, codes, ("instruction", "response"))
+    good, rejects = split_rejects(pairs, codes, ("instruction", "response"))
     return made.filter(good), rejects
 
 
@@ -87,7 +87,7 @@ def _unpacked(answer: str) -> tuple[str, str]:
             found = (value.get(thoughts), value.get(final))
             if isinstance(found[0], str) and isinstance(found[1], (str, int, float)):
                 return found[0], str(found[1])  # an answer may be a number
-    raise Unusable("response-not-json")
+    raise InvalidConversation("response-not-json")
 
 
 def is_history(cell: Any) -> bool:
@@ -95,7 +95,7 @@ def is_history(cell: Any) -> bool:
     value = parsed(cell) if isinstance(cell, str) else cell
     try:
         return bool(_history(value))
-    except Unusable:
+    except InvalidConversation:
         return False
 
 
@@ -112,13 +112,13 @@ def _history(value: Any) -> list[tuple[str, str]]:
     if value is None:
         return []
     # A turn's role and text are no question and answer.
-    if not isinstance(value, list) or are_turns(value):
-        raise Unusable("bad-history")
+    if not isinstance(value, list) or find_turn_keys(value):
+        raise InvalidConversation("bad-history")
     pairs = []
     for item in value:
         if not isinstance(item, list) or len(item) != 2:
-            raise Unusable("bad-history")
+            raise InvalidConversation("bad-history")
         if not all(isinstance(text, str) for text in item):
-            raise Unusable("bad-history")
+            raise InvalidConversation("bad-history")
         pairs.append((item[0], item[1]))
     return pairs

@@ -26,7 +26,7 @@ TEXT_KEYS = ("content", "value", "text", "message", "utterance")
 """Keys of a turn, in the order of preference."""
 
 
-class Unusable(ValueError):
+class InvalidConversation(ValueError):
     """A conversation that cannot be taken, with its reject code."""
 
     def __init__(self, code: str) -> None:
@@ -51,7 +51,7 @@ class TurnKeys:
         return tuple(dict.fromkeys((self.role, self.text, *reasoning.KEYS, "tool_calls", "name")))
 
 
-def columnwise(lists: pa.ListArray, keys: TurnKeys) -> tuple[Turns, np.ndarray] | None:
+def parse_column(lists: pa.ListArray, keys: TurnKeys) -> tuple[Turns, np.ndarray] | None:
     """The turns of a list of structs of text, with the role -1 for names that are unknown.
 
     Returns them with a mark for each row that is null; None where a turn needs a closer look.
@@ -116,7 +116,7 @@ def _roles(names: pa.StringArray, table: Mapping[str, str]) -> np.ndarray | None
 
 
 def cells(column: pa.ChunkedArray) -> Iterator[Any]:
-    """The values of a column one by one: JSON text parsed, ``Unusable`` for what is no text."""
+    """The values of a column one by one, JSON text parsed; ``InvalidConversation`` for bad text."""
     array = one_array(column)
     if pa.types.is_string(array.type):
         yield from map(parsed, text_cells(array))
@@ -128,60 +128,60 @@ def cells(column: pa.ChunkedArray) -> Iterator[Any]:
             try:
                 yield without_nulls(scalar.as_py())
             except UnicodeDecodeError:
-                yield Unusable("invalid-unicode")
+                yield InvalidConversation("invalid-unicode")
 
 
-def text_cells(array: pa.StringArray) -> Iterator[str | Unusable | None]:
+def text_cells(array: pa.StringArray) -> Iterator[str | InvalidConversation | None]:
     for cell in array.cast(pa.binary()).to_pylist():
         try:
             yield None if cell is None else cell.decode()
         except UnicodeDecodeError:
-            yield Unusable("invalid-unicode")
+            yield InvalidConversation("invalid-unicode")
 
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def parsed(text: str | Unusable | None) -> Any:
-    """What JSON text says; ``Unusable`` where it is no JSON or no valid text."""
-    if text is None or isinstance(text, Unusable):
+def parsed(text: str | InvalidConversation | None) -> Any:
+    """What JSON text says; ``InvalidConversation`` where it is no JSON or no valid text."""
+    if text is None or isinstance(text, InvalidConversation):
         return text
     try:
         value = json.loads(text)
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()  # half of a pair is no text
     except UnicodeEncodeError:
-        return Unusable("invalid-unicode")
+        return InvalidConversation("invalid-unicode")
     except (ValueError, RecursionError):
-        return Unusable("broken-json")
+        return InvalidConversation("broken-json")
     return value
 
 
-def turnwise(cell: Any, keys: TurnKeys) -> list[Turn]:
-    """The turns of one conversation; raises ``Unusable`` where it is none."""
-    if isinstance(cell, Unusable):
+def parse_cell(cell: Any, keys: TurnKeys) -> list[Turn]:
+    """The turns of one conversation; raises ``InvalidConversation`` where it is none."""
+    if isinstance(cell, InvalidConversation):
         raise cell
     if not isinstance(cell, list):
-        raise Unusable("not-a-conversation")
+        raise InvalidConversation("not-a-conversation")
     return [_turn(item, keys) for item in cell]
 
 
 def _turn(item: Any, keys: TurnKeys) -> Turn:
     if not isinstance(item, Mapping):
-        raise Unusable("not-a-conversation")
+        raise InvalidConversation("not-a-conversation")
     role = role_of(item.get(keys.role), keys.roles)
     if role is None:
-        raise Unusable("unknown-role")
+        raise InvalidConversation("unknown-role")
     content, thoughts = _content(item.get(keys.text), role)
     apart = next((item[key] for key in reasoning.KEYS if item.get(key) is not None), None)
     if apart is not None:
         if not isinstance(apart, str):
-            raise Unusable("not-text")
+            raise InvalidConversation("not-text")
         thoughts = apart
     if role == FUNCTION_CALL:
         calls = tool_calls(content)
         if calls is None:
-            raise Unusable("bad-tool-calls")
+            raise InvalidConversation("bad-tool-calls")
         return Turn(ASSISTANT, "", thoughts, calls, None)
     name = item.get("name")
     return Turn(
@@ -208,7 +208,7 @@ def _content(value: Any, role: str) -> tuple[str, str | None]:
         return "".join(texts), "\n\n".join(thoughts) if thoughts else None
     if role in ("tool", FUNCTION_CALL) and isinstance(value, Mapping):
         return json.dumps(value, ensure_ascii=False), None
-    raise Unusable("not-text")
+    raise InvalidConversation("not-text")
 
 
 _TEXT_PARTS = ("text", "input_text", "output_text")
@@ -220,22 +220,23 @@ def _part(item: Any) -> tuple[str, str]:
     if isinstance(item, str):
         return "text", item
     if not isinstance(item, Mapping):
-        raise Unusable("not-text")
+        raise InvalidConversation("not-text")
     kind = item.get("type")
     kind = "text" if kind is None else kind
     if kind not in (*_TEXT_PARTS, *_REASONING_PARTS):
-        raise Unusable("not-text")  # an image, a sound
+        raise InvalidConversation("not-text")  # an image, a sound
     found = next(
         (item[key] for key in ("text", "value", "content", kind) if item.get(key) is not None), None
     )
     if not isinstance(found, str):
-        raise Unusable("not-text")
+        raise InvalidConversation("not-text")
     return kind, found
 
 
 def tool_calls(value: Any) -> str | None:
-    """Tool calls in one form, None for none; raises ``Unusable`` where they are no tool calls.
+    """Tool calls in one form, None for none.
 
+    Raises ``InvalidConversation`` where they are no tool calls.
     ``value`` is a call or a list of calls, as objects or as JSON text.  Arguments stay what they
     are: an object, or JSON text of one.
     """
@@ -247,13 +248,13 @@ def tool_calls(value: Any) -> str | None:
     for item in value if isinstance(value, list) else [value]:
         call = _function(item)
         if call is None:
-            raise Unusable("bad-tool-calls")
+            raise InvalidConversation("bad-tool-calls")
         arguments = call.get("arguments")
         arguments = call.get("parameters") if arguments is None else arguments
         arguments = {} if arguments is None else arguments
         said = parsed(arguments) if isinstance(arguments, str) else arguments
         if not isinstance(said, Mapping) or not _is_json(said):
-            raise Unusable("bad-tool-calls")
+            raise InvalidConversation("bad-tool-calls")
         made.append(
             {"type": "function", "function": {"name": call["name"], "arguments": arguments}}
         )
@@ -283,7 +284,7 @@ def tool_list(value: Any) -> str | None:
     """The tools that a row offers, each {"type": "function", "function": …}; None for none.
 
     ``value`` is a list of them, as objects or as JSON text, with or without that wrapping.  Raises
-    ``Unusable`` where it is none.
+    ``InvalidConversation`` where it is none.
     """
     if isinstance(value, str):
         if not value.strip():
@@ -292,14 +293,14 @@ def tool_list(value: Any) -> str | None:
     if value is None:
         return None
     if not isinstance(value, list):
-        raise Unusable("bad-tools")
+        raise InvalidConversation("bad-tools")
     made = []
     for item in value:
         if isinstance(item, str):
             item = parsed(item)
         tool = _function(item)
         if tool is None or not _is_json(tool):
-            raise Unusable("bad-tools")
+            raise InvalidConversation("bad-tools")
         made.append({"type": "function", "function": dict(tool)})
     return json.dumps(made, ensure_ascii=False) if made else None
 
@@ -313,7 +314,7 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
-def are_turns(cell: Any) -> tuple[str, str] | None:
+def find_turn_keys(cell: Any) -> tuple[str, str] | None:
     """(role key, text key) of a conversation's objects; None where the cell is none."""
     if isinstance(cell, str) and cell.lstrip().startswith("["):
         cell = parsed(cell)

@@ -34,7 +34,7 @@ OPEN, CLOSE = "<think>", "</think>"
 EMPTY_BLOCK = f"{OPEN}\n\n{CLOSE}\n\n"
 
 
-class Parted(NamedTuple):
+class InlineReasoning(NamedTuple):
     """An assistant's text in its parts; ``reasoning`` is "" where there is none.
 
     ``gap`` is the line breaks between them; ``closed`` tells whether there was a block at all.
@@ -46,14 +46,14 @@ class Parted(NamedTuple):
     closed: bool
 
 
-def part(text: str) -> Parted:
+def split(text: str) -> InlineReasoning:
     """Inline reasoning and the answer.
 
     Models that are prompted with the opening tag write only the closing one.  A text that has no
     closing tag, or more than one of either, is no reasoning and answer: all of it is the answer.
     """
     before, close, rest = text.partition(CLOSE)
-    whole = Parted("", "", text, False)
+    whole = InlineReasoning("", "", text, False)
     if not close or CLOSE in rest or OPEN in rest or before.count(OPEN) > 1:
         return whole
     lead, opened, inner = before.partition(OPEN)
@@ -61,7 +61,7 @@ def part(text: str) -> Parted:
         return whole  # something was said before the reasoning
     answer = rest.lstrip("\n")
     reasoning = inner if opened else before
-    return Parted(reasoning.strip("\n"), rest[: len(rest) - len(answer)], answer, True)
+    return InlineReasoning(reasoning.strip("\n"), rest[: len(rest) - len(answer)], answer, True)
 
 
 def block(reasoning: str) -> str:

@@ -33,14 +33,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.conversations.parse_turns import (
+    InvalidConversation,
     TurnKeys,
-    Unusable,
     cells,
-    columnwise,
+    parse_cell,
+    parse_column,
     parsed,
     text_cells,
     tool_list,
-    turnwise,
     without_nulls,
 )
 from transforms.conversations.roles import ROLES
@@ -65,12 +65,12 @@ class ConversationRules:
     assistant_first: bool = False
 
     @property
-    def mends(self) -> bool:
+    def repairs(self) -> bool:
         """Do they change any conversation?"""
         return self.same_role == "merge" or self.ends_with_user == "trim"
 
 
-def judge(turns: Turns, rules: ConversationRules) -> list[str | None]:
+def reject_codes(turns: Turns, rules: ConversationRules) -> list[str | None]:
     """For each row its reject code, or None."""
     count = len(turns)
     starts, ends = turns.offsets[:-1], turns.offsets[1:]
@@ -120,7 +120,7 @@ def _sizes(turns: Turns) -> np.ndarray:
     return size
 
 
-def mend(row: Sequence[Turn], rules: ConversationRules) -> list[Turn]:
+def repair(row: Sequence[Turn], rules: ConversationRules) -> list[Turn]:
     """The conversation as the rules' flags would have it."""
     turns = list(row)
     if any(turn.role < 0 for turn in turns):
@@ -147,7 +147,7 @@ def _merged(run: Sequence[Turn]) -> Turn:
     )
 
 
-def conversations(
+def to_conversations(
     table: pa.Table,
     columns: Sequence[str],
     keys: TurnKeys,
@@ -164,22 +164,24 @@ def conversations(
     found = None
     if len(columns) == 1 and not _any_text(table, system):
         array = one_array(table[columns[0]])
-        found = columnwise(array, keys) if not pa.types.is_string(array.type) else None
+        found = parse_column(array, keys) if not pa.types.is_string(array.type) else None
     if found is not None:
         turns, nulls = found
-        codes = judge(turns, rules)
+        codes = reject_codes(turns, rules)
         codes = ["null-messages" if null else code for code, null in zip(codes, nulls, strict=True)]
-        if rules.mends and any(codes):
-            rows = [mend(row, rules) for row in turns.to_rows()]
+        if rules.repairs and any(codes):
+            rows = [repair(row, rules) for row in turns.to_rows()]
             turns = Turns.of_rows(rows)
-            again = judge(turns, rules)
+            again = reject_codes(turns, rules)
             codes = ["null-messages" if n else c for c, n in zip(again, nulls, strict=True)]
     else:
         rows, faults = _one_by_one(table, columns, keys, system)
-        if rules.mends:
-            rows = [mend(row, rules) for row in rows]
+        if rules.repairs:
+            rows = [repair(row, rules) for row in rows]
         turns = Turns.of_rows(rows)
-        codes = [fault or code for fault, code in zip(faults, judge(turns, rules), strict=True)]
+        codes = [
+            fault or code for fault, code in zip(faults, reject_codes(turns, rules), strict=True)
+        ]
     return turns, offered, [code or bad for code, bad in zip(codes, offered_codes, strict=True)]
 
 
@@ -199,23 +201,23 @@ def _one_by_one(
     faults: list[str | None] = []
     for prompt, *lists in zip(prompts, *parts, strict=True):
         try:
-            if isinstance(prompt, Unusable):
+            if isinstance(prompt, InvalidConversation):
                 raise prompt
             if all(cell is None for cell in lists):
-                raise Unusable("null-messages")
-            turns = [t for cell in lists if cell is not None for t in turnwise(cell, keys)]
+                raise InvalidConversation("null-messages")
+            turns = [t for cell in lists if cell is not None for t in parse_cell(cell, keys)]
             own = not turns or any(turn.role == SYSTEM for turn in turns)
             if prompt and prompt.strip() and not own:
                 turns.insert(0, Turn(SYSTEM, prompt))
             fault = None
-        except Unusable as unusable:
+        except InvalidConversation as unusable:
             turns, fault = [], unusable.code
         rows.append(turns)
         faults.append(fault)
     return rows, faults
 
 
-def _texts(column: pa.ChunkedArray) -> list[str | Unusable | None]:
+def _texts(column: pa.ChunkedArray) -> list[str | InvalidConversation | None]:
     return list(text_cells(_as_text(column)))
 
 
@@ -238,7 +240,7 @@ def _tools(table: pa.Table, column: str | None) -> tuple[pa.Array | None, list[s
     known: dict[str, str | None] = {}  # most sets offer the same tools again and again
     for index, value in enumerate(raw):
         try:
-            if isinstance(value, Unusable):
+            if isinstance(value, InvalidConversation):
                 raise value
             if isinstance(value, str):
                 if value not in known:
@@ -246,13 +248,13 @@ def _tools(table: pa.Table, column: str | None) -> tuple[pa.Array | None, list[s
                 made.append(known[value])
             else:
                 made.append(tool_list(value))
-        except Unusable as unusable:
+        except InvalidConversation as unusable:
             codes[index] = unusable.code
             made.append(None)
     return pa.array(made, pa.string()), codes
 
 
-def rejected(
+def split_rejects(
     table: pa.Table, codes: Sequence[str | None], names: Sequence[str]
 ) -> tuple[pa.BooleanArray, pa.Table]:
     """Which rows are good, and the ``REJECTS`` of the others, with the first turns as excerpt."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transforms.chat.output_columns import Shape, describe
-from transforms.dataset.layout import DEFAULT_SHAPE
+from transforms.chat.output_columns import OutputColumns, describe
+from transforms.dataset.layout import DEFAULT_COLUMNS
 from transforms.report.provenance import load_snippet
 from transforms.split import SPLITS
 from transforms.storage.names import REPORT
@@ -15,7 +15,7 @@ from transforms.storage.names import REPORT
 def card(
     facts: str,
     splits: Sequence[str] = SPLITS,
-    shape: Shape = DEFAULT_SHAPE,
+    output_columns: OutputColumns = DEFAULT_COLUMNS,
     training: Mapping[str, Any] | None = None,
     figures: Sequence[tuple[str, str]] = (),
 ) -> bytes:
@@ -25,8 +25,10 @@ def card(
 
     ``splits`` are those that hold rows: ``load_dataset`` raises ValueError for an empty one.
     """
-    columns = "\n".join(f"| `{name}` | {what} |" for name, what in describe(shape.features))
-    shown = shape.columns[0]
+    columns = "\n".join(
+        f"| `{name}` | {what} |" for name, what in describe(output_columns.features)
+    )
+    shown = output_columns.columns[0]
     configs = "\n".join(f"  - split: {split}\n    path: {split}/*.arrow" for split in splits)
     return f"""---
 configs:

@@ -20,13 +20,13 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from transforms.chat.output_columns import Shape
+from transforms.chat.output_columns import OutputColumns
 from transforms.records import DatasetFile, Shard
 from transforms.split import SPLITS
 
-DEFAULT_SHAPE = Shape()
-COLUMNS = DEFAULT_SHAPE.columns
-SCHEMA = DEFAULT_SHAPE.schema
+DEFAULT_COLUMNS = OutputColumns()
+COLUMNS = DEFAULT_COLUMNS.columns
+SCHEMA = DEFAULT_COLUMNS.schema
 
 
 def to_json(value: Any) -> bytes:
@@ -48,7 +48,7 @@ def split_files(
     split: str,
     files: Sequence[Shard | DatasetFile],
     fingerprint: str,
-    shape: Shape = DEFAULT_SHAPE,
+    output_columns: OutputColumns = DEFAULT_COLUMNS,
 ) -> dict[str, bytes]:
     """``state.json`` and ``dataset_info.json`` of a split of ``files``."""
     state: dict[str, Any] = {
@@ -64,7 +64,7 @@ def split_files(
     info = {
         "citation": "",
         "description": "",
-        "features": shape.features,
+        "features": output_columns.features,
         "homepage": "",
         "license": "",
         "size_in_bytes": size,

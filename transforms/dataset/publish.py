@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import Any
 
-from transforms.chat.output_columns import Shape
+from transforms.chat.output_columns import OutputColumns
 from transforms.dataset import layout
 from transforms.dataset.accounting import account, agree, complete, reject_reasons
 from transforms.dataset.card import card
@@ -57,7 +57,7 @@ class Contents:
     gates: Gates
     summary: str
     rules: QualityRules = QualityRules()
-    shape: Shape = Shape()
+    output_columns: OutputColumns = OutputColumns()
     training: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
 
@@ -92,7 +92,7 @@ def commit(
     for split in SPLITS:
         own = [shard for shard in ordered if shard.split == split]
         for path, data in layout.split_files(
-            split, own, fingerprint(contents.plan_digest, split), contents.shape
+            split, own, fingerprint(contents.plan_digest, split), contents.output_columns
         ).items():
             files.append(put_file(store, path, data))
     manifest = {
@@ -104,7 +104,7 @@ def commit(
         "counts": counts,
         "quality": quality,
         "config": contents.config,
-        "shape": asdict(contents.shape),
+        "shape": asdict(contents.output_columns),
         "training": contents.training,
     }
     files.append(put_file(store, names.CARD, _card(contents, manifest, store.path)))
@@ -162,7 +162,11 @@ def _card(contents: Contents, manifest: Mapping[str, Any], where: str) -> bytes:
     figures = [(name, plain(words)) for name, words in short(ManifestView(manifest, where))]
     filled = [split for split in SPLITS if counts[split]]
     return card(
-        _facts(contents, counts), filled or SPLITS, contents.shape, contents.training, figures
+        _facts(contents, counts),
+        filled or SPLITS,
+        contents.output_columns,
+        contents.training,
+        figures,
     )
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from transforms.chat.output_columns import Shape
+from transforms.chat.output_columns import OutputColumns
 from transforms.chat.template import ChatFormat
 
 _LOAD = 'from datasets import load_from_disk\n\ndata = load_from_disk("FOLDER")\n'
 
 
-def training_facts(chat: ChatFormat, shape: Shape) -> dict[str, Any]:
+def training_facts(chat: ChatFormat, output_columns: OutputColumns) -> dict[str, Any]:
     """Names and strings for trainers, with a snippet for each of some."""
     template = chat.template
     return {
@@ -26,21 +26,21 @@ def training_facts(chat: ChatFormat, shape: Shape) -> dict[str, Any]:
         "eos_token": template.eos,
         "bos_in_text": bool(chat.start),
         "snippets": {
-            "TRL": _trl(chat, shape),
-            "axolotl": _axolotl(shape),
-            "LLaMA-Factory": _llama_factory(shape),
-            "Unsloth": _unsloth(chat, shape),
+            "TRL": _trl(chat, output_columns),
+            "axolotl": _axolotl(output_columns),
+            "LLaMA-Factory": _llama_factory(output_columns),
+            "Unsloth": _unsloth(chat, output_columns),
             "the guide's trainer": "python train.py --dataset-path FOLDER",
         },
     }
 
 
-def _trl(chat: ChatFormat, shape: Shape) -> str:
+def _trl(chat: ChatFormat, output_columns: OutputColumns) -> str:
     eos = f"eos_token={json.dumps(chat.template.eos, ensure_ascii=False)}"
     options = f'dataset_text_field="text", {eos}'
-    if shape.with_prompts:
+    if output_columns.with_prompts:
         options = f"completion_only_loss=True, {eos}"
-    elif "messages" in shape.names:
+    elif "messages" in output_columns.names:
         options = "assistant_only_loss=True"
     return (
         "from trl import SFTConfig, SFTTrainer\n"
@@ -52,22 +52,22 @@ def _trl(chat: ChatFormat, shape: Shape) -> str:
     )
 
 
-def _axolotl(shape: Shape) -> str:
-    if "text" in shape.names:
+def _axolotl(output_columns: OutputColumns) -> str:
+    if "text" in output_columns.names:
         how = "    type: completion\n    field: text"
-    elif "messages" in shape.names:
+    elif "messages" in output_columns.names:
         how = "    type: chat_template\n    field_messages: messages"
     else:
         how = "    type: completion  # of prompt and completion together: prepare --columns text"
     return f"datasets:\n  - path: FOLDER\n{how}"
 
 
-def _llama_factory(shape: Shape) -> str:
+def _llama_factory(output_columns: OutputColumns) -> str:
     entry: dict[str, Any] = {"hf_hub_url": "FOLDER", "split": "train"}
-    if "text" in shape.names:
+    if "text" in output_columns.names:
         entry["columns"] = {"prompt": "text"}
         stage = "stage: pt"
-    elif "messages" in shape.names:
+    elif "messages" in output_columns.names:
         entry |= {
             "formatting": "sharegpt",
             "columns": {"messages": "messages"},
@@ -86,10 +86,12 @@ def _llama_factory(shape: Shape) -> str:
     return f"# dataset_info.json; {stage}\n{json.dumps({'prepared': entry}, indent=2)}"
 
 
-def _unsloth(chat: ChatFormat, shape: Shape) -> str:
+def _unsloth(chat: ChatFormat, output_columns: OutputColumns) -> str:
     template = chat.template
-    if "text" not in shape.names:
-        return _trl(chat, shape).replace("from trl", "import unsloth  # before trl\nfrom trl", 1)
+    if "text" not in output_columns.names:
+        return _trl(chat, output_columns).replace(
+            "from trl", "import unsloth  # before trl\nfrom trl", 1
+        )
     return (
         "from unsloth.chat_templates import train_on_responses_only\n\n"
         "# trainer: as for TRL\n"

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pyarrow.compute as pc
 
-from transforms.chat.output_columns import Shape
+from transforms.chat.output_columns import OutputColumns
 from transforms.dataset.shard_writer import HashingFile, ShardWriter
 from transforms.errors import VerificationFailed
 from transforms.formats import source_reader
@@ -29,24 +29,24 @@ class _SplitFiles:
         self,
         store: DatasetStore,
         shard_count: int,
-        shape: Shape,
+        output_columns: OutputColumns,
         balance: tuple[str, ...],
         unit: int,
     ) -> None:
         self._store, self._shard_count, self._unit = store, shard_count, unit
         self._balance, self._row_stats = balance, [RowStats()]
-        self._columns = list(shape.columns)
+        self._columns = list(output_columns.columns)
         self._read = 0
         self._note_counts: Counter[str] = Counter()
         self._duplicates: dict[str, list[int]] = {}
-        schema = shape.schema
+        schema = output_columns.schema
         self._writers = {split: ShardWriter(store.scratch_file(), schema) for split in SPLITS}
 
     def append(self, batch: Batch) -> None:
         self._read += batch.read
         self._note_counts.update(batch.note_counts)
         if any(batch.duplicates):
-            counts = self._duplicates.setdefault(batch.piece.file, [0, 0])
+            counts = self._duplicates.setdefault(batch.file_range.file, [0, 0])
             for kind, count in enumerate(batch.duplicates):
                 counts[kind] += count
         marks, rows = batch.table[VALIDATION], batch.table.select(self._columns)
@@ -55,7 +55,7 @@ class _SplitFiles:
             raise VerificationFailed(
                 "a batch does not hold its training rows first, as Partition does"
             )
-        self._row_stats.append(measure(batch.table, marks, batch.piece.file, self._balance))
+        self._row_stats.append(measure(batch.table, marks, batch.file_range.file, self._balance))
         if len(self._row_stats) > _MOST_MEASURED:
             self._row_stats = [merge_stats(self._row_stats)]
         self._writers["train"].append(rows.slice(0, trained))
@@ -101,14 +101,16 @@ class _RejectsFile:
         if not batch.table.num_rows:
             return
         self._file = self._file or HashingFile(self._path)
-        piece = batch.piece
-        before = source_reader.first_row(self._source.path(piece.file), self._source.form, piece)
+        file_range = batch.file_range
+        before = source_reader.first_row(
+            self._source.path(file_range.file), self._source.file_format, file_range
+        )
         for reject in batch.table.to_pylist():
             row = before + reject["row"]
-            line = {"file": piece.file, **reject, "row": row}
+            line = {"file": file_range.file, **reject, "row": row}
             self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
             self._codes[reject["code"]] += 1
-            self._examples.setdefault(reject["code"], f"{piece.file} row {row:,}")
+            self._examples.setdefault(reject["code"], f"{file_range.file} row {row:,}")
 
     def close(self) -> list[Shard]:
         path, rows = "", self._codes.total()

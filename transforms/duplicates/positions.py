@@ -9,18 +9,18 @@ import numpy as np
 _ROW_BITS = 40
 
 
-def place(piece: int, rows: np.ndarray) -> np.ndarray:
+def place(range_index: int, rows: np.ndarray) -> np.ndarray:
     """Where rows of a unit's piece lie, as one number each that sorts in source order.
 
-    ``piece`` counts from 0, ``rows`` (from 1) within it.
+    ``range_index`` counts from 0, ``rows`` (from 1) within it.
     """
-    places: np.ndarray = np.uint64(piece << _ROW_BITS) | rows.astype(np.uint64)
+    places: np.ndarray = np.uint64(range_index << _ROW_BITS) | rows.astype(np.uint64)
     return places
 
 
-def rows_of_piece(places: np.ndarray, piece: int) -> np.ndarray:
+def rows_of_range(places: np.ndarray, range_index: int) -> np.ndarray:
     """The row numbers of those places that lie in a piece; int64."""
-    own = places[(places >> np.uint64(_ROW_BITS)) == piece]
+    own = places[(places >> np.uint64(_ROW_BITS)) == range_index]
     rows: np.ndarray = (own & np.uint64(2**_ROW_BITS - 1)).astype(np.int64)
     return rows
 

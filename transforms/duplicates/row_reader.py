@@ -12,7 +12,7 @@ import pyarrow as pa
 from transforms.conversations.field_mapping import AnyMapping, FieldMapping
 from transforms.conversations.normalize_rows import rows_of
 from transforms.conversations.rules import ConversationRules
-from transforms.duplicates.positions import rows_of_piece
+from transforms.duplicates.positions import rows_of_range
 from transforms.formats import source_reader
 from transforms.options import QualityRules
 from transforms.records import Column, WorkUnit
@@ -42,7 +42,9 @@ class RowReader:
         """
         pairs = isinstance(self.mapping, FieldMapping) and not self.mapping.makes_turns
         return (
-            pairs and source_reader.is_columnar(self.source.form) and self.quality.dedup != "near"
+            pairs
+            and source_reader.is_columnar(self.source.file_format)
+            and self.quality.dedup != "near"
         )
 
     def rows(
@@ -77,12 +79,12 @@ class RowReader:
         mapping: AnyMapping,
         wanted: np.ndarray | None = None,
     ) -> Iterator[tuple[int, pa.Table]]:
-        form, size, own = self.source.form, source_reader.BATCH_BYTES, None
-        for number, piece in enumerate(unit.pieces):
+        file_format, size, own = self.source.file_format, source_reader.BATCH_BYTES, None
+        for number, file_range in enumerate(unit.file_ranges):
             if wanted is not None:
-                own = rows_of_piece(wanted, number)
+                own = rows_of_range(wanted, number)
                 if not len(own):
                     continue
-            path = self.source.path(piece.file)
-            for batch in source_reader.read(path, form, piece, columns, size, own):
+            path = self.source.path(file_range.file)
+            for batch in source_reader.read(path, file_format, file_range, columns, size, own):
                 yield number, rows_of(batch.table, mapping, self.split.key, self.rules)[0]

@@ -21,7 +21,14 @@ from transforms.formats.arrow_types import (
     typed_columns,
 )
 from transforms.formats.opening import is_remote, open_binary
-from transforms.formats.source_rows import SAMPLE_ROWS, Format, Peek, Rows, numbered, whole_file
+from transforms.formats.source_rows import (
+    SAMPLE_ROWS,
+    FileFormat,
+    FileSample,
+    SourceRows,
+    numbered,
+    whole_file,
+)
 from transforms.records import Column, FileRange
 from transforms.work_units import Cut
 
@@ -29,23 +36,23 @@ _FILE_MAGIC = b"ARROW1"
 _STREAM_END = b"\x00\x00\x00\x00"  # the length of the message that is not there; format, "IPC"
 
 
-def peek(path: str, form: Format) -> Peek:
+def read_sample(path: str, file_format: FileFormat) -> FileSample:
     """Columns from the schema; the sample holds those that could become text."""
     schema, batches = _open(path)
     columns = typed_columns(schema, path)
     first = next((b for b in batches if b.num_rows), None)
     if first is None:
-        return Peek(form, columns, [])
+        return FileSample(file_format, columns, [])
     part = _sound(first, sampled(schema)).slice(0, SAMPLE_ROWS)
-    return Peek(form, columns, text_rows(pa.table(part)))
+    return FileSample(file_format, columns, text_rows(pa.table(part)))
 
 
 def cuts(
-    path: str, form: Format, name: str, size: int, names: Sequence[str], unit_bytes: int
+    path: str, file_format: FileFormat, name: str, size: int, names: Sequence[str], unit_bytes: int
 ) -> Iterator[Cut]:
     """One cut a record batch, sized by the columns that are read."""
     if is_remote(path):
-        yield from whole_file(form, name, size)
+        yield from whole_file(file_format, name, size)
         return
     _, batches = _open(path)
     for index, batch in enumerate(batches):
@@ -56,26 +63,30 @@ def cuts(
 
 
 def read(
-    path: str, form: Format, piece: FileRange, columns: Sequence[Column], batch_bytes: int
-) -> Iterator[Rows]:
+    path: str,
+    file_format: FileFormat,
+    file_range: FileRange,
+    columns: Sequence[Column],
+    batch_bytes: int,
+) -> Iterator[SourceRows]:
     """The record batches of the piece in parts of about ``batch_bytes``, numbered within it."""
     schema, batches = _open(path)
     check_schema(schema, columns, path)
     names = [column.name for column in columns]
     first = 1
-    for batch in islice(batches, piece.start, piece.stop or None):
+    for batch in islice(batches, file_range.start, file_range.stop or None):
         part = pa.table(_sound(batch, names))
         step = max(1, batch.num_rows * batch_bytes // max(part.nbytes, batch_bytes))
         for start in range(0, batch.num_rows, step):
             table = as_text(part.slice(start, step), columns)
-            yield Rows(numbered(table, first))
+            yield SourceRows(numbered(table, first))
             first += table.num_rows
 
 
-def rows_before(path: str, piece: FileRange) -> int:
+def rows_before(path: str, file_range: FileRange) -> int:
     """Rows of the record batches before the piece."""
     _, batches = _open(path)
-    return sum(batch.num_rows for batch in islice(batches, piece.start))
+    return sum(batch.num_rows for batch in islice(batches, file_range.start))
 
 
 def _sound(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:

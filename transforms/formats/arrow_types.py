@@ -144,14 +144,14 @@ def text_rows(table: pa.Table) -> list[dict[str, Any]]:
     except UnicodeDecodeError:  # a bad cell is a bad row of the job; the sample shows it mended
         raw = [as_bytes(one_array(column)) for column in text.columns]
         rows = pa.table(raw, names=text.column_names).to_pylist()
-        return [{name: _mended(cell) for name, cell in row.items()} for row in rows]
+        return [{name: _repaired(cell) for name, cell in row.items()} for row in rows]
 
 
-def _mended(cell: object) -> object:
+def _repaired(cell: object) -> object:
     if isinstance(cell, list):
-        return [_mended(item) for item in cell]
+        return [_repaired(item) for item in cell]
     if isinstance(cell, dict):
-        return {key: _mended(value) for key, value in cell.items()}
+        return {key: _repaired(value) for key, value in cell.items()}
     return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell
 
 

@@ -25,7 +25,14 @@ import pyarrow.csv as pcsv
 from transforms.errors import BadInput
 from transforms.formats.arrow_types import check_schema, text_rows, unique_names
 from transforms.formats.opening import open_binary
-from transforms.formats.source_rows import BATCH_BYTES, SAMPLE_ROWS, Format, Peek, Rows, whole_file
+from transforms.formats.source_rows import (
+    BATCH_BYTES,
+    SAMPLE_ROWS,
+    FileFormat,
+    FileSample,
+    SourceRows,
+    whole_file,
+)
 from transforms.records import EXCERPT_CHARS, ROW, Column, FileRange, rejects_table
 from transforms.work_units import Cut
 
@@ -41,34 +48,39 @@ _END = "\ufdd0\ufdd2\ufdd1"
 _NUL = "\ufdd1\ufdd0\ufdd2"
 
 
-def peek(path: str, form: Format) -> Peek:
+def read_sample(path: str, file_format: FileFormat) -> FileSample:
     """Columns from the header; the sample's cells are text."""
-    names = _header(path, form)
+    names = _header(path, file_format)
     columns = tuple(Column(name, "string") for name in names)
-    batches = read(path, form, FileRange("", 0, 0), columns, _BLOCK)
+    batches = read(path, file_format, FileRange("", 0, 0), columns, _BLOCK)
     first = next((rows for rows in batches if rows.read), None)
     if first is None:
-        return Peek(form, columns, [])
+        return FileSample(file_format, columns, [])
     if first.rejects is not None and not first.table.num_rows:
         raise BadInput(
             f"none of the first {first.read:,} rows of {path} can be read: expected UTF-8 text "
-            f"with {len(names):,} cells a row, as in the header, divided by {form.delimiter!r}"
+            f"with {len(names):,} cells a row, as in the header, separated by "
+            f"{file_format.delimiter!r}"
         )
-    return Peek(form, columns, text_rows(first.table.slice(0, SAMPLE_ROWS)))
+    return FileSample(file_format, columns, text_rows(first.table.slice(0, SAMPLE_ROWS)))
 
 
 def cuts(
-    path: str, form: Format, name: str, size: int, names: Sequence[str], unit_bytes: int
+    path: str, file_format: FileFormat, name: str, size: int, names: Sequence[str], unit_bytes: int
 ) -> Iterator[Cut]:
     """The whole file."""
-    yield from whole_file(form, name, size)
+    yield from whole_file(file_format, name, size)
 
 
 def read(
-    path: str, form: Format, piece: FileRange, columns: Sequence[Column], batch_bytes: int
-) -> Iterator[Rows]:
+    path: str,
+    file_format: FileFormat,
+    file_range: FileRange,
+    columns: Sequence[Column],
+    batch_bytes: int,
+) -> Iterator[SourceRows]:
     """The rows after the header, numbered from 1, in batches of the parser's own size."""
-    header = _header(path, form)
+    header = _header(path, file_format)
     check_schema(pa.schema([(name, pa.string()) for name in header]), columns, path)
     ragged: deque[tuple[int, str, str]] = deque()
 
@@ -78,12 +90,12 @@ def read(
         return "skip"
 
     last = 0
-    end = "\n" + form.delimiter.join([_END] * len(header)) + "\n"
+    end = "\n" + file_format.delimiter.join([_END] * len(header)) + "\n"
     with (
-        open_binary(path, form.compression) as file,
+        open_binary(path, file_format.compression) as file,
         closing(_Utf8(file, end)) as text,
         _explained(path, text),
-        closing(_open(text, form, header, columns, skip)) as batches,
+        closing(_open(text, file_format, header, columns, skip)) as batches,
     ):
         for batch in _without_end(batches, path):
             # The parser reads ahead: take only the ragged rows that stand before this batch's end.
@@ -102,7 +114,7 @@ def read(
             yield _rows(empty, columns, [], list(ragged), text)
 
 
-def rows_before(path: str, piece: FileRange) -> int:
+def rows_before(path: str, file_range: FileRange) -> int:
     """None: a piece is a whole file."""
     return 0
 
@@ -225,14 +237,14 @@ def _explained(path: str, text: _Utf8) -> Iterator[None]:
         ) from error
 
 
-def _header(path: str, form: Format) -> list[str]:
+def _header(path: str, file_format: FileFormat) -> list[str]:
     with (
-        open_binary(path, form.compression) as file,
+        open_binary(path, file_format.compression) as file,
         closing(_Utf8(file, "\n")) as text,
         _explained(path, text),
     ):
         options = pcsv.ReadOptions(use_threads=False, block_size=_BLOCK)
-        parsing = _parsing(form, lambda row: "skip")
+        parsing = _parsing(file_format, lambda row: "skip")
         names: list[str] = pcsv.open_csv(text.lend(), options, parsing).schema.names
     if any(_NOT_UTF8 in name for name in names):
         raise BadInput(
@@ -249,7 +261,7 @@ def _header(path: str, form: Format) -> list[str]:
 
 def _open(
     text: _Utf8,
-    form: Format,
+    file_format: FileFormat,
     header: Sequence[str],
     columns: Sequence[Column],
     skip: Callable[[pcsv.InvalidRow], str],
@@ -261,12 +273,12 @@ def _open(
         check_utf8=False,  # ``_Utf8`` did
     )
     options = pcsv.ReadOptions(use_threads=False, block_size=_BLOCK)
-    yield from pcsv.open_csv(text.lend(), options, _parsing(form, skip), conversion)
+    yield from pcsv.open_csv(text.lend(), options, _parsing(file_format, skip), conversion)
 
 
-def _parsing(form: Format, skip: Callable[[pcsv.InvalidRow], str]) -> pcsv.ParseOptions:
+def _parsing(file_format: FileFormat, skip: Callable[[pcsv.InvalidRow], str]) -> pcsv.ParseOptions:
     return pcsv.ParseOptions(
-        delimiter=form.delimiter, newlines_in_values=True, invalid_row_handler=skip
+        delimiter=file_format.delimiter, newlines_in_values=True, invalid_row_handler=skip
     )
 
 
@@ -292,7 +304,7 @@ def _rows(
     numbers: list[int],
     ragged: list[tuple[int, str, str]],
     text: _Utf8,
-) -> Rows:
+) -> SourceRows:
     names = [column.name for column in columns]
     arrays: list[pa.Array] = [batch[name] for name in names]
     if text.has_nul:
@@ -309,4 +321,4 @@ def _rows(
                 excerpt = row[name].replace(_NOT_UTF8, "\ufffd")
                 rejects.append((row[ROW], "invalid-unicode", excerpt))
             table = table.filter(pc.invert(bad))
-    return Rows(table, rejects_table(sorted(rejects)) if rejects else None)
+    return SourceRows(table, rejects_table(sorted(rejects)) if rejects else None)

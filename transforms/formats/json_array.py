@@ -28,9 +28,9 @@ from transforms.formats.opening import open_binary
 from transforms.formats.source_rows import (
     MAX_ROW_BYTES,
     SAMPLE_ROWS,
-    Format,
-    Peek,
-    Rows,
+    FileFormat,
+    FileSample,
+    SourceRows,
     whole_file,
 )
 from transforms.records import EXCERPT_CHARS, Column, FileRange
@@ -42,26 +42,32 @@ _SPACE = " \t\r\n"
 _MAY_GO_ON = re.compile(r"\.?|[eE][+-]?")
 
 
-def peek(path: str, form: Format) -> Peek:
+def read_sample(path: str, file_format: FileFormat) -> FileSample:
     """Columns and types from the first elements."""
-    sample = [v for _, v, _ in islice(_objects(path, form), SAMPLE_ROWS) if isinstance(v, dict)]
-    return Peek(form, columns_of(sample), sample)
+    sample = [
+        v for _, v, _ in islice(_objects(path, file_format), SAMPLE_ROWS) if isinstance(v, dict)
+    ]
+    return FileSample(file_format, columns_of(sample), sample)
 
 
 def cuts(
-    path: str, form: Format, name: str, size: int, names: Sequence[str], unit_bytes: int
+    path: str, file_format: FileFormat, name: str, size: int, names: Sequence[str], unit_bytes: int
 ) -> Iterator[Cut]:
     """The whole file."""
-    yield from whole_file(form, name, size)
+    yield from whole_file(file_format, name, size)
 
 
 def read(
-    path: str, form: Format, piece: FileRange, columns: Sequence[Column], batch_bytes: int
-) -> Iterator[Rows]:
+    path: str,
+    file_format: FileFormat,
+    file_range: FileRange,
+    columns: Sequence[Column],
+    batch_bytes: int,
+) -> Iterator[SourceRows]:
     """The elements in batches of about ``batch_bytes`` of JSON, numbered from 1."""
     batch: list[Numbered] = []
     held = 0
-    for number, value, excerpt, size in _sized(path, form):
+    for number, value, excerpt, size in _sized(path, file_format):
         batch.append((number, value, excerpt))
         held += size
         if held >= batch_bytes:
@@ -71,17 +77,19 @@ def read(
         yield to_rows(batch, columns)
 
 
-def rows_before(path: str, piece: FileRange) -> int:
+def rows_before(path: str, file_range: FileRange) -> int:
     """None: a piece is a whole file."""
     return 0
 
 
-def _objects(path: str, form: Format) -> Iterator[Numbered]:
-    return ((number, value, excerpt) for number, value, excerpt, _ in _sized(path, form))
+def _objects(path: str, file_format: FileFormat) -> Iterator[Numbered]:
+    return ((number, value, excerpt) for number, value, excerpt, _ in _sized(path, file_format))
 
 
-def _sized(path: str, form: Format) -> Iterator[tuple[int, dict[str, object] | Fault, str, int]]:
-    with open_binary(path, form.compression) as file:
+def _sized(
+    path: str, file_format: FileFormat
+) -> Iterator[tuple[int, dict[str, object] | Fault, str, int]]:
+    with open_binary(path, file_format.compression) as file:
         for number, (value, source) in enumerate(_elements(file, path), start=1):
             try:
                 if len(source) > MAX_ROW_BYTES:

@@ -32,9 +32,9 @@ from transforms.formats.opening import is_remote, open_binary
 from transforms.formats.source_rows import (
     MAX_ROW_BYTES,
     SAMPLE_ROWS,
-    Format,
-    Peek,
-    Rows,
+    FileFormat,
+    FileSample,
+    SourceRows,
     numbered,
     whole_file,
 )
@@ -46,17 +46,17 @@ _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _STEP = 2**20
 
 
-def peek(path: str, form: Format) -> Peek:
+def read_sample(path: str, file_format: FileFormat) -> FileSample:
     """Columns and types from the first lines; a file that starts with ``[`` is a JSON array."""
-    with open_binary(path, form.compression) as file:
+    with open_binary(path, file_format.compression) as file:
         start = file.read(_STEP)
     if start.startswith(_WIDE_BOMS):
         raise BadInput(f"{path} is UTF-16 text, expected UTF-8; convert it first (iconv -t UTF-8)")
     if start.removeprefix(_BOM).lstrip().startswith(b"["):
-        return json_array.peek(path, Format("json_array", form.compression))
+        return json_array.read_sample(path, FileFormat("json_array", file_format.compression))
     sample: list[dict[str, object]] = []
     seen = 0
-    for _, value, _ in _objects(path, form):
+    for _, value, _ in _objects(path, file_format):
         seen += 1
         if not isinstance(value, Fault):
             sample.append(dict(value))
@@ -67,11 +67,11 @@ def peek(path: str, form: Format) -> Peek:
             f"{path} is not JSON Lines: none of its first {seen} lines is a JSON object; expected "
             "one object a line, or one array of objects"
         )
-    return Peek(form, columns_of(sample), sample)
+    return FileSample(file_format, columns_of(sample), sample)
 
 
-def _objects(path: str, form: Format) -> Iterator[Numbered]:
-    with open_binary(path, form.compression) as file:
+def _objects(path: str, file_format: FileFormat) -> Iterator[Numbered]:
+    with open_binary(path, file_format.compression) as file:
         number = 1
         for block in _blocks(file, 0, None, _STEP):
             yield from _parse_lines(block, number)
@@ -79,27 +79,31 @@ def _objects(path: str, form: Format) -> Iterator[Numbered]:
 
 
 def cuts(
-    path: str, form: Format, name: str, size: int, names: Sequence[str], unit_bytes: int
+    path: str, file_format: FileFormat, name: str, size: int, names: Sequence[str], unit_bytes: int
 ) -> Iterator[Cut]:
     """Byte ranges of a local plain file; else the whole file."""
-    if form.compression is None and not is_remote(path):
+    if file_format.compression is None and not is_remote(path):
         yield from byte_cuts(name, size, unit_bytes)
     else:
-        yield from whole_file(form, name, size)
+        yield from whole_file(file_format, name, size)
 
 
 def read(
-    path: str, form: Format, piece: FileRange, columns: Sequence[Column], batch_bytes: int
-) -> Iterator[Rows]:
+    path: str,
+    file_format: FileFormat,
+    file_range: FileRange,
+    columns: Sequence[Column],
+    batch_bytes: int,
+) -> Iterator[SourceRows]:
     """The lines that start in the piece's bytes, numbered within it."""
     kinds = [arrow_type(column) for column in columns]
     schema = None  # where a column has no type that Arrow's parser could be told
     if all(kind is not None for kind in kinds):
         schema = pa.schema(list(zip((c.name for c in columns), kinds, strict=True)))
-    with open_binary(path, form.compression) as file:
+    with open_binary(path, file_format.compression) as file:
         number = 1
-        for block in _blocks(file, piece.start, piece.stop or None, batch_bytes):
-            if number == 1 and piece.start == 0 and block.lstrip().startswith(b"["):
+        for block in _blocks(file, file_range.start, file_range.stop or None, batch_bytes):
+            if number == 1 and file_range.start == 0 and block.lstrip().startswith(b"["):
                 raise BadInput(
                     f"{path} holds a JSON array where the first file has an object a line; "
                     "prepare the files separately"
@@ -136,7 +140,7 @@ def _object_lines(block: bytes, ends: np.ndarray) -> int | None:
 
 def _parse_fast(
     block: bytes, number: int, schema: pa.Schema | None, ends: np.ndarray
-) -> Rows | None:
+) -> SourceRows | None:
     if not schema or len(block) > MAX_ROW_BYTES:  # a long line must be noticed
         return None
     lines = _object_lines(block, ends)
@@ -151,7 +155,7 @@ def _parse_fast(
         table.validate(full=True)
     except pa.ArrowException:
         return None
-    return Rows(numbered(table, number)) if table.num_rows == lines else None
+    return SourceRows(numbered(table, number)) if table.num_rows == lines else None
 
 
 def _parse_lines(block: bytes, number: int, schema: pa.Schema | None = None) -> Iterator[Numbered]:
@@ -219,15 +223,15 @@ _known_lines: dict[tuple[str, int, int], dict[int, int]] = {}
 -> byte -> lines."""
 
 
-def rows_before(path: str, piece: FileRange) -> int:
+def rows_before(path: str, file_range: FileRange) -> int:
     """Lines before the piece's first one.
 
     Byte ranges are cut without reading, so only a unit that has rejects pays for this count; each
     process passes over a file at most once.
     """
-    if not piece.start:
+    if not file_range.start:
         return 0
-    end = piece.start - 1
+    end = file_range.start - 1
     state = os.stat(path)  # noqa: PTH116 (a path may be a str)
     known = _known_lines.setdefault((path, state.st_size, state.st_mtime_ns), {0: 0})
     position = max(byte for byte in list(known) if byte <= end)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pyarrow as pa
 
-from transforms.formats.source_rows import Rows
+from transforms.formats.source_rows import SourceRows
 from transforms.records import ROW, Column, rejects_table
 
 NOT_AN_OBJECT = "not-an-object"
@@ -104,7 +104,7 @@ def as_object(value: object) -> Mapping[str, object]:
     return value
 
 
-def to_rows(numbered: Iterable[Numbered], columns: Sequence[Column]) -> Rows:
+def to_rows(numbered: Iterable[Numbered], columns: Sequence[Column]) -> SourceRows:
     """Rows of (number, object or fault, excerpt) triples."""
     numbers: list[int] = []
     cells: list[list[object]] = [[] for _ in columns]
@@ -124,7 +124,7 @@ def to_rows(numbered: Iterable[Numbered], columns: Sequence[Column]) -> Rows:
     table = pa.table(
         [*arrays, pa.array(numbers, pa.int64())], names=[*(c.name for c in columns), ROW]
     )
-    return Rows(table, rejects_table(rejects) if rejects else None)
+    return SourceRows(table, rejects_table(rejects) if rejects else None)
 
 
 def _array(cells: list[object], column: Column) -> pa.Array:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from transforms.formats.arrow_types import as_text, check_schema, sampled, text_rows, typed_columns
 from transforms.formats.opening import is_remote, open_binary
-from transforms.formats.source_rows import SAMPLE_ROWS, Format, Peek, Rows, numbered
+from transforms.formats.source_rows import SAMPLE_ROWS, FileFormat, FileSample, SourceRows, numbered
 from transforms.records import Column, FileRange
 from transforms.work_units import Cut
 
@@ -23,18 +23,18 @@ def _open(path: str) -> pq.ParquetFile:
     return pq.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER_BYTES)
 
 
-def peek(path: str, form: Format) -> Peek:
+def read_sample(path: str, file_format: FileFormat) -> FileSample:
     """Columns from the schema; the sample holds the columns that could become text."""
     with _open(path) as file:
         columns = typed_columns(file.schema_arrow, path)
         names = sampled(file.schema_arrow)
         batches = file.iter_batches(batch_size=SAMPLE_ROWS, columns=names, use_threads=False)
         sample = [row for batch in islice(batches, 1) for row in text_rows(pa.table(batch))]
-        return Peek(form, columns, sample)
+        return FileSample(file_format, columns, sample)
 
 
 def cuts(
-    path: str, form: Format, name: str, size: int, names: Sequence[str], unit_bytes: int
+    path: str, file_format: FileFormat, name: str, size: int, names: Sequence[str], unit_bytes: int
 ) -> Iterator[Cut]:
     """One cut a row group, sized by the uncompressed bytes of the columns that are read."""
     with _open(path) as file:
@@ -51,19 +51,19 @@ def cuts(
 
 def read(
     path: str,
-    form: Format,
-    piece: FileRange,
+    file_format: FileFormat,
+    file_range: FileRange,
     columns: Sequence[Column],
     batch_bytes: int,
     wanted: np.ndarray | None = None,
-) -> Iterator[Rows]:
+) -> Iterator[SourceRows]:
     """Batches of about ``batch_bytes``, numbered within the piece.
 
     Row groups without any of the ``wanted`` row numbers, which ascend, are passed over.
     """
     with _open(path) as file:
         check_schema(file.schema_arrow, columns, path)
-        groups = range(piece.start, min(piece.stop, file.num_row_groups))
+        groups = range(file_range.start, min(file_range.stop, file.num_row_groups))
         names = [column.name for column in columns]
         for first, some in _runs(file.metadata, groups, wanted):
             batches = file.iter_batches(
@@ -74,7 +74,7 @@ def read(
             )
             for batch in batches:
                 table = as_text(pa.table(batch), columns)
-                yield Rows(numbered(table, first))
+                yield SourceRows(numbered(table, first))
                 first += batch.num_rows
 
 
@@ -112,7 +112,7 @@ def _rows_per_batch(
     return max(1, min(8192, batch_bytes * rows // size if size else 8192))
 
 
-def rows_before(path: str, piece: FileRange) -> int:
+def rows_before(path: str, file_range: FileRange) -> int:
     """Rows of the row groups before the piece."""
     with _open(path) as file:
-        return sum(file.metadata.row_group(g).num_rows for g in range(piece.start))
+        return sum(file.metadata.row_group(g).num_rows for g in range(file_range.start))

@@ -1,14 +1,20 @@
-"""The seam to source files: one module a format, all with the same three functions.
+"""The entry to source files: one module a format, all with the same four functions.
 
-    peek(path, form)                     -> Peek: the columns with their types, and a sample
-    cuts(path, form, name, size, names, unit_bytes) -> Iterator[Cut]: where units may start and stop
-    read(path, form, piece, columns, batch_bytes)   -> Iterator[Rows]: a piece's rows, in order
+    read_sample(path, file_format) -> FileSample
+        the columns with their types, and the first rows
+    cuts(path, file_format, name, size, names, unit_bytes) -> Iterator[Cut]
+        where a work unit may start and stop
+    read(path, file_format, file_range, columns, batch_bytes) -> Iterator[SourceRows]
+        the rows of a file range, in order
+    rows_before(path, file_range) -> int
+        how many rows of the file stand before the range
 
-``path`` is a local path or an ``hf://datasets/NAME@REVISION/FILE`` address; ``name`` is what the
-plan calls the file.  Only the columns that are asked for are read, and no media is ever decoded.
-Local and remote files go through the same readers, so the same file gives the same bytes from
-either: the packaged builders of ``datasets`` would write a JSON column of mixed types as JSON text
-(a quoted string), cast numbers to text without a word, and give no row numbers.
+``path`` is a local path or an ``hf://datasets/NAME@REVISION/FILE`` address; ``name`` is the file's
+name in the plan.  A reader reads only the requested columns and decodes no media.
+
+Local and remote files go through the same readers, so a file gives the same bytes from either.  The
+packaged builders of ``datasets`` do not serve: they write a JSON column of mixed types as JSON text
+(a quoted string), cast numbers to text silently and give no row numbers.
 """
 
 from __future__ import annotations
@@ -22,23 +28,23 @@ import numpy as np
 
 from transforms.errors import UsageError
 from transforms.formats.opening import reading
-from transforms.formats.source_rows import BATCH_BYTES, Format, Peek, Rows
+from transforms.formats.source_rows import BATCH_BYTES, FileFormat, FileSample, SourceRows
 from transforms.records import Column, FileRange
 from transforms.work_units import Cut
 
 __all__ = [
     "BATCH_BYTES",
     "EXTENSIONS",
-    "Format",
-    "Peek",
-    "Rows",
+    "FileFormat",
+    "FileSample",
+    "SourceRows",
     "Source",
     "count_rows",
     "cuts",
     "first_row",
     "format_of_name",
     "is_columnar",
-    "peek",
+    "read_sample",
     "read",
 ]
 
@@ -59,7 +65,7 @@ class Source:
     """What a worker needs to read any piece: where the files lie, their format, the columns."""
 
     root: str
-    form: Format
+    file_format: FileFormat
     columns: tuple[Column, ...]
 
     def path(self, file: str) -> str:
@@ -67,7 +73,7 @@ class Source:
         return self.root + file
 
 
-def format_of_name(file: str) -> Format:
+def format_of_name(file: str) -> FileFormat:
     """The format that a file's name tells.
 
     Raises ``UsageError`` for a name that tells none, among them every format that would have to
@@ -83,50 +89,50 @@ def format_of_name(file: str) -> Format:
             f"cannot read {file}: expected {', '.join(EXTENSIONS)} "
             f"(text ones also with {' or '.join(_COMPRESSIONS)})"
         )
-    return Format(
+    return FileFormat(
         name=EXTENSIONS[extension],
         compression=_COMPRESSIONS.get(ending),
         delimiter="\t" if extension == ".tsv" else ",",
     )
 
 
-def _module(form: Format) -> ModuleType:
-    return import_module(f"transforms.formats.{form.name}")
+def _module(file_format: FileFormat) -> ModuleType:
+    return import_module(f"transforms.formats.{file_format.name}")
 
 
-def peek(path: str, form: Format) -> Peek:
+def read_sample(path: str, file_format: FileFormat) -> FileSample:
     """The columns and a sample of one file; may settle a JSON file as an array of objects."""
     with reading(path):
-        found: Peek = _module(form).peek(path, form)
+        found: FileSample = _module(file_format).read_sample(path, file_format)
         return found
 
 
 def cuts(
-    path: str, form: Format, name: str, size: int, names: Sequence[str], unit_bytes: int
+    path: str, file_format: FileFormat, name: str, size: int, names: Sequence[str], unit_bytes: int
 ) -> Iterator[Cut]:
     """Where units may start and stop in one file of ``size`` bytes, for these column names."""
     with reading(path):
-        find: Callable[..., Iterator[Cut]] = _module(form).cuts
-        yield from find(path, form, name, size, names, unit_bytes)
+        find: Callable[..., Iterator[Cut]] = _module(file_format).cuts
+        yield from find(path, file_format, name, size, names, unit_bytes)
 
 
 def read(
     path: str,
-    form: Format,
-    piece: FileRange,
+    file_format: FileFormat,
+    file_range: FileRange,
     columns: Sequence[Column],
     batch_bytes: int = BATCH_BYTES,
     wanted: np.ndarray | None = None,
-) -> Iterator[Rows]:
+) -> Iterator[SourceRows]:
     """The rows of one piece in order, with a ``ROW`` column, stopping at the piece's limit.
 
     ``wanted``, row numbers in ascending order, are all that is needed: of a file whose parts can be
     told apart those without any of them are passed over.
     """
-    left = piece.limit
-    args = (piece, columns, batch_bytes, *((wanted,) if is_columnar(form) else ()))
+    left = file_range.limit
+    args = (file_range, columns, batch_bytes, *((wanted,) if is_columnar(file_format) else ()))
     with reading(path):
-        for rows in _module(form).read(path, form, *args):
+        for rows in _module(file_format).read(path, file_format, *args):
             if left is not None:
                 rows = rows.head(left)
                 left -= rows.read
@@ -135,22 +141,22 @@ def read(
                 return
 
 
-def is_columnar(form: Format) -> bool:
+def is_columnar(file_format: FileFormat) -> bool:
     """Is a column read without the others, and a row group without its neighbours?
 
     An Arrow file is neither from the hub, where it is one stream, and from a disk it costs little.
     """
-    return form.name == "parquet"
+    return file_format.name == "parquet"
 
 
-def count_rows(path: str, form: Format, cut: Cut, at_most: int) -> int:
+def count_rows(path: str, file_format: FileFormat, cut: Cut, at_most: int) -> int:
     """The rows of a cut, counted by reading it, but no further than ``at_most``."""
-    piece = FileRange(cut.file, cut.start, cut.stop, at_most)
-    return sum(rows.read for rows in read(path, form, piece, ()))
+    file_range = FileRange(cut.file, cut.start, cut.stop, at_most)
+    return sum(rows.read for rows in read(path, file_format, file_range, ()))
 
 
-def first_row(path: str, form: Format, piece: FileRange) -> int:
+def first_row(path: str, file_format: FileFormat, file_range: FileRange) -> int:
     """What to add to a row's number in its piece for its number in the file."""
     with reading(path):
-        before: int = _module(form).rows_before(path, piece)
+        before: int = _module(file_format).rows_before(path, file_range)
         return before

@@ -22,7 +22,7 @@ SAMPLE_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class FileFormat:
     """How a source's files are read; ``name`` is the reader's module."""
 
     name: str
@@ -31,16 +31,16 @@ class Format:
 
 
 @dataclass(frozen=True, slots=True)
-class Peek:
+class FileSample:
     """The columns of a file in its order, and its first rows (what of them could become text)."""
 
-    form: Format
+    file_format: FileFormat
     columns: tuple[Column, ...]
     sample: Sequence[Mapping[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class SourceRows:
     """Consecutive rows of a piece: those that could be read, and rejects for those that not.
 
     ``table`` has the asked columns and ``ROW``; ``read`` counts both kinds.
@@ -55,14 +55,14 @@ class Rows:
         bad = 0 if self.rejects is None else self.rejects.num_rows
         return int(self.table.num_rows + bad)
 
-    def head(self, count: int) -> Rows:
+    def head(self, count: int) -> SourceRows:
         """The first ``count`` of these rows in source order."""
         if self.rejects is None or self.read <= count:
-            return self if self.read <= count else Rows(self.table.slice(0, count))
+            return self if self.read <= count else SourceRows(self.table.slice(0, count))
         numbers = sorted(self.table[ROW].to_pylist() + self.rejects["row"].to_pylist())
         end = numbers[count - 1]
         rejects = self.rejects.filter(pc.less_equal(self.rejects["row"], end))
-        return Rows(self.table.filter(pc.less_equal(self.table[ROW], end)), rejects)
+        return SourceRows(self.table.filter(pc.less_equal(self.table[ROW], end)), rejects)
 
 
 def numbered(table: pa.Table, first: int) -> pa.Table:
@@ -70,8 +70,8 @@ def numbered(table: pa.Table, first: int) -> pa.Table:
     return table.append_column(ROW, pa.array(np.arange(first, first + table.num_rows)))
 
 
-def whole_file(form: Format, name: str, size: int) -> Iterator[Cut]:
+def whole_file(file_format: FileFormat, name: str, size: int) -> Iterator[Cut]:
     """The one cut of a file that cannot be cut; none where it is empty."""
     if size:
         # Text shrinks to about a quarter; the figure only decides which small files share a unit.
-        yield Cut(name, 0, 0, size * (4 if form.compression else 1))
+        yield Cut(name, 0, 0, size * (4 if file_format.compression else 1))

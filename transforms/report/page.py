@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from transforms.chat.segments import Marks
+from transforms.chat.segments import Markers
 from transforms.report import length_section, provenance, row_sections
 from transforms.report.elements import Figure, number, plain
 from transforms.report.headline import headlines
@@ -60,11 +60,11 @@ def page(manifest: Mapping[str, Any], files: Files, chunks: Chunks, where: str) 
     )
 
 
-def _marks(told: ManifestView) -> Marks:
+def _marks(told: ManifestView) -> Markers:
     training, template = told.part("training"), told.part("plan", "template")
     user, assistant = training.part("user_marker"), training.part("assistant_marker")
     tokens = template.part("control_tokens").entries(_MOST_TOKENS)
-    return Marks(
+    return Markers(
         user.text() if user else "",
         assistant.text() if assistant else "",
         tuple(token.text() for token in tokens),

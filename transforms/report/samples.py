@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from transforms.chat.segments import PROMPT, RESPONSE, TEMPLATE, Marks, parts
+from transforms.chat.segments import PROMPT, RESPONSE, TEMPLATE, Markers, split_text
 from transforms.errors import VerificationFailed
 from transforms.records import DatasetFile, Shard
 from transforms.split import SPLITS
@@ -102,7 +102,7 @@ def _of_split(shards: Files, wanted: int) -> Iterator[tuple[DatasetFile | Shard,
         yield shard, [n * of // take for n in range(take)]
 
 
-def read_samples(files: Files, chunks: Chunks, marks: Marks, where: str) -> list[Sample]:
+def read_samples(files: Files, chunks: Chunks, marks: Markers, where: str) -> list[Sample]:
     """The chosen rows; ``VerificationFailed``, naming the set at ``where``, if a shard is none."""
     samples = []
     for shard, rows in choose(files):
@@ -144,7 +144,7 @@ class _Bounded(ChunkedFile):
         return super().read(min(size, _MOST_BATCH_BYTES) if size >= 0 else _MOST_BATCH_BYTES)
 
 
-def _sample(file: str, row: int, values: Mapping[str, Any], marks: Marks) -> Sample:
+def _sample(file: str, row: int, values: Mapping[str, Any], marks: Markers) -> Sample:
     turns, left = [], MOST_CHARS
     length = 0
     for who, pieces in _turns(values, marks):
@@ -159,7 +159,7 @@ def _sample(file: str, row: int, values: Mapping[str, Any], marks: Marks) -> Sam
     return Sample(file, row + 1, tuple(turns), max(0, length - MOST_CHARS))
 
 
-def _turns(values: Mapping[str, Any], marks: Marks) -> list[tuple[str, list[tuple[str, str]]]]:
+def _turns(values: Mapping[str, Any], marks: Markers) -> list[tuple[str, list[tuple[str, str]]]]:
     """Who says what, of a row of any of the columns that sets have."""
     if "text" in values:
         return _spoken(str(values["text"]), marks)
@@ -179,11 +179,11 @@ def _turns(values: Mapping[str, Any], marks: Marks) -> list[tuple[str, list[tupl
     return found
 
 
-def _spoken(text: str, marks: Marks) -> list[tuple[str, list[tuple[str, str]]]]:
+def _spoken(text: str, marks: Markers) -> list[tuple[str, list[tuple[str, str]]]]:
     """A text cut where the user's and the assistant's parts begin."""
     names = {marks.user: "user", marks.assistant: "assistant"}
     turns: list[tuple[str, list[tuple[str, str]]]] = [("", [])]
-    for kind, piece in parts(text, marks):
+    for kind, piece in split_text(text, marks):
         if kind == TEMPLATE and piece in names:
             turns.append((names[piece], []))
         turns[-1][1].append((kind, piece))

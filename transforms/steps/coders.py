@@ -24,7 +24,7 @@ class BatchCoder(coders.Coder):
         rejects = b"" if value.rejects is None else _to_ipc(value.rejects)
         header = json.dumps(
             [
-                *(value.unit, value.index, value.last, value.read, astuple(value.piece)),
+                *(value.unit, value.index, value.last, value.read, astuple(value.file_range)),
                 *(len(table), dict(value.note_counts), value.duplicates),
             ]
         ).encode()
@@ -32,7 +32,7 @@ class BatchCoder(coders.Coder):
 
     def decode(self, encoded: bytes) -> Batch:
         start = 4 + struct.unpack_from("<I", encoded)[0]
-        unit, index, last, read, piece, length, note_counts, duplicates = json.loads(
+        unit, index, last, read, file_range, length, note_counts, duplicates = json.loads(
             encoded[4:start]
         )
         table, rejects = encoded[start : start + length], encoded[start + length :]
@@ -40,7 +40,7 @@ class BatchCoder(coders.Coder):
             unit=unit,
             index=index,
             last=last,
-            piece=FileRange(*piece),
+            file_range=FileRange(*file_range),
             table=_from_ipc(table),
             read=read,
             rejects=_from_ipc(rejects) if rejects else None,

@@ -58,8 +58,8 @@ class _ReadAgainFn(beam.DoFn):
         if not asked:
             return
         wanted = np.sort(np.concatenate([np.frombuffer(one.places, np.uint64) for one in asked]))
-        for piece, rows in self._row_reader.rows(unit, wanted):
-            places = place(piece, rows[ROW].to_numpy())
+        for range_index, rows in self._row_reader.rows(unit, wanted):
+            places = place(range_index, rows[ROW].to_numpy())
             own = among(places, wanted)
             if len(own):
                 hashes = content_hashes(rows.take(pa.array(own)))

@@ -58,8 +58,8 @@ class _ReadAgainFn(beam.DoFn):
             return
         rows = [np.frombuffer(one.rows, np.uint64).reshape(3, -1) for one in asked]
         places, units, firsts = np.unique(np.concatenate(rows, axis=1), axis=1)
-        for piece, read in self._row_reader.rows(unit, places):
-            at = place(piece, read[ROW].to_numpy())
+        for range_index, read in self._row_reader.rows(unit, places):
+            at = place(range_index, read[ROW].to_numpy())
             begins, ends = (np.searchsorted(places, at, side) for side in ("left", "right"))
             own = np.flatnonzero(ends > begins)
             if not len(own):

@@ -11,7 +11,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from transforms.duplicates.positions import Drop, among, rows_of_piece
+from transforms.duplicates.positions import Drop, among, rows_of_range
 from transforms.formats import source_reader
 from transforms.records import REJECTS, ROW, Batch, FileRange, WorkUnit
 from transforms.storage.store import DatasetStore, required_work
@@ -87,22 +87,22 @@ class _ReadUnitFn(beam.DoFn):
         schema = pa.schema(
             [*((c.name, pa.string()) for c in self._source.columns), (ROW, pa.int64())]
         )
-        for number, piece in enumerate(unit.pieces):
+        for number, file_range in enumerate(unit.file_ranges):
             exact, near = left_out.of_piece(number)
             for rows in source_reader.read(
-                self._source.path(piece.file),
-                self._source.form,
-                piece,
+                self._source.path(file_range.file),
+                self._source.file_format,
+                file_range,
                 self._source.columns,
                 self._batch_bytes,
             ):
                 table, duplicates = _without(rows.table, exact, near)
                 yield Batch(
-                    *(unit.number, index, False, piece, table, rows.read, rows.rejects),
+                    *(unit.number, index, False, file_range, table, rows.read, rows.rejects),
                     duplicates=duplicates,
                 )
                 index += 1
-        end = FileRange(unit.pieces[-1].file, 0, 0)
+        end = FileRange(unit.file_ranges[-1].file, 0, 0)
         yield Batch(unit.number, index, True, end, schema.empty_table(), 0, REJECTS.empty_table())
 
 
@@ -120,9 +120,9 @@ class _LeftOut:
         )
         self._near = np.setdiff1d(near, self._exact)
 
-    def of_piece(self, piece: int) -> tuple[np.ndarray, np.ndarray]:
+    def of_piece(self, file_range: int) -> tuple[np.ndarray, np.ndarray]:
         """The row numbers of a piece's exact and near copies, sorted."""
-        return rows_of_piece(self._exact, piece), rows_of_piece(self._near, piece)
+        return rows_of_range(self._exact, file_range), rows_of_range(self._near, file_range)
 
 
 def _without(
@@ -159,7 +159,10 @@ class StoredWorkUnits:
         stored = cls(store, len(units))
         for part in stored.parts:
             some = units[part * MAX_INLINE : (part + 1) * MAX_INLINE]
-            rows = [[unit.number, [astuple(piece) for piece in unit.pieces]] for unit in some]
+            rows = [
+                [unit.number, [astuple(file_range) for file_range in unit.file_ranges]]
+                for unit in some
+            ]
             store.put_work(_name(part), json.dumps(rows).encode())
         return stored
 
@@ -170,8 +173,8 @@ class StoredWorkUnits:
 
     def load(self, part: int) -> Iterator[WorkUnit]:
         """The units of one file."""
-        for number, pieces in json.loads(required_work(self.store, _name(part))):
-            yield WorkUnit(number, tuple(FileRange(*piece) for piece in pieces))
+        for number, file_ranges in json.loads(required_work(self.store, _name(part))):
+            yield WorkUnit(number, tuple(FileRange(*file_range) for file_range in file_ranges))
 
 
 def _name(part: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import apache_beam as beam
 import pyarrow as pa
 
-from transforms.chat.output_columns import Shape
+from transforms.chat.output_columns import OutputColumns
 from transforms.chat.render_rows import render, sandbox_of
 from transforms.chat.template import ChatFormat
 from transforms.chat.token_counter import stored_counter
@@ -36,13 +36,13 @@ class Render(beam.PTransform):
     """
 
     chat: ChatFormat
-    shape: Shape
+    output_columns: OutputColumns
     tokens: TokenRule | None = None
     store: DatasetStore | None = None
     source: source_reader.Source | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.pvalue.DoOutputsTuple:
-        step = _RenderFn(self.chat, self.shape, self.tokens, self.store, self.source)
+        step = _RenderFn(self.chat, self.output_columns, self.tokens, self.store, self.source)
         render = beam.ParDo(step).with_output_types(Batch)
         outputs = batches | render.with_outputs(REJECTED, main="kept")
         outputs[REJECTED].element_type = Batch  # else Beam would pickle tables to sample their size
@@ -53,12 +53,12 @@ class _RenderFn(beam.DoFn):
     def __init__(
         self,
         chat: ChatFormat,
-        shape: Shape,
+        output_columns: OutputColumns,
         tokens: TokenRule | None,
         store: DatasetStore | None,
         source: source_reader.Source | None,
     ) -> None:
-        self._chat, self._shape = chat, shape
+        self._chat, self._output_columns = chat, output_columns
         self._tokens, self._store, self._source = tokens, store, source
         self._limit: Limit | None = None
 
@@ -69,9 +69,11 @@ class _RenderFn(beam.DoFn):
 
     def process(self, batch: Batch) -> Iterator[Batch]:
         try:
-            rows = render(batch.table, self._chat, self._shape, self._sandbox, self._limit)
+            rows = render(batch.table, self._chat, self._output_columns, self._sandbox, self._limit)
         except TooLong as error:
-            raise error.at(batch.piece.file, self._before(batch.piece) + error.row) from error
+            raise error.at(
+                batch.file_range.file, self._before(batch.file_range) + error.row
+            ) from error
         rejects = rows.rejects
         if batch.rejects is not None:
             rejects = pa.concat_tables([batch.rejects, rejects])
@@ -81,9 +83,13 @@ class _RenderFn(beam.DoFn):
         rejected = replace(batch, table=rejects.sort_by("row"), rejects=None)
         yield beam.pvalue.TaggedOutput(REJECTED, rejected)
 
-    def _before(self, piece: FileRange) -> int:
+    def _before(self, file_range: FileRange) -> int:
         source = self._source
-        return source_reader.first_row(source.path(piece.file), source.form, piece) if source else 0
+        return (
+            source_reader.first_row(source.path(file_range.file), source.file_format, file_range)
+            if source
+            else 0
+        )
 
     def teardown(self) -> None:
         self._sandbox.close()

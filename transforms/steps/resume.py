@@ -37,7 +37,7 @@ class ResumeRows(beam.PTransform):
     """``PBegin -> Batch``: the rows of finished ``units`` as their shards hold them.
 
     The tables have the shape's columns and ``validation``, a record batch of a shard each; which
-    file a row came from is not known any more (``piece.file`` is "").
+    file a row came from is not known any more (``file_range.file`` is "").
     """
 
     store: DatasetStore

@@ -102,9 +102,9 @@ class _ScanUnitFn(beam.DoFn):
         part = _Part(unit.number, self._row_reader.quality.dedup, self._bucket_count, self._alone)
         prompts, chosen, size = NONE, [], 0
         read = self._row_reader.prompts if self._alone else self._row_reader.rows
-        for piece, rows in read(unit):
+        for range_index, rows in read(unit):
             asked = prompt_hashes(rows)
-            part.add(rows, asked, place(piece, rows[ROW].to_numpy()))
+            part.add(rows, asked, place(range_index, rows[ROW].to_numpy()))
             if part.rows >= _ROWS_A_PART:
                 yield from part.taken()
             chosen.append(self._chosen(rows, asked))

@@ -19,7 +19,7 @@ import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms.chat.output_columns import Shape
+from transforms.chat.output_columns import OutputColumns
 from transforms.dataset.unit_files import _RejectsFile, _SplitFiles
 from transforms.errors import VerificationFailed
 from transforms.formats import source_reader
@@ -38,11 +38,13 @@ class Write(beam.PTransform):
 
     store: DatasetStore
     shard_count: int
-    shape: Shape = Shape()
+    output_columns: OutputColumns = OutputColumns()
     balance: tuple[str, ...] = ()
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Shard]:
-        files = partial(_SplitFiles, self.store, self.shard_count, self.shape, self.balance)
+        files = partial(
+            _SplitFiles, self.store, self.shard_count, self.output_columns, self.balance
+        )
         return batches | beam.ParDo(_WriteFn(files)).with_output_types(Shard)
 
 

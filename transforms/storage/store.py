@@ -131,38 +131,38 @@ SPLITS_RECORD, REJECTS_RECORD = "splits", "rejects"
 _SPLITS, _SCANNED = f"-{SPLITS_RECORD}.json", "-survey.json"
 
 
-def write_records(folder: DatasetStore, unit: int, kind: str, shards: Sequence[Shard]) -> None:
+def write_records(store: DatasetStore, unit: int, kind: str, shards: Sequence[Shard]) -> None:
     """Notes at the output that a unit's files are there: for progress, and for ``--resume``."""
-    folder.put_work(record_name(unit, kind), json.dumps([asdict(s) for s in shards]).encode())
+    store.put_work(record_name(unit, kind), json.dumps([asdict(s) for s in shards]).encode())
 
 
-def required_work(folder: DatasetStore, name: str) -> bytes:
+def required_work(store: DatasetStore, name: str) -> bytes:
     """A work file that must be there; ``StorageError`` where it is not."""
-    data = folder.get_work(name)
+    data = store.get_work(name)
     if data is None:
-        raise StorageError(f"the file {name} of {folder.path} is gone; run again")
+        raise StorageError(f"the file {name} of {store.path} is gone; run again")
     return data
 
 
-def checked_work(folder: DatasetStore, name: str, sha256: str) -> bytes:
+def checked_work(store: DatasetStore, name: str, sha256: str) -> bytes:
     """A work file with these bytes; ``StorageError`` where it is gone or is another one."""
-    data = folder.get_work(name)
+    data = store.get_work(name)
     if data is None or hashlib.sha256(data).hexdigest() != sha256:
         what = "is gone" if data is None else "has other bytes than the job was given"
-        raise StorageError(f"{name} beside {folder.path} {what}; run again")
+        raise StorageError(f"{name} beside {store.path} {what}; run again")
     return data
 
 
-def note_scanned(folder: DatasetStore, unit: int) -> None:
+def note_scanned(store: DatasetStore, unit: int) -> None:
     """Notes at the output that this run's first pass has seen a unit: for progress alone."""
-    folder.put_work(f"{unit:05d}-{folder.run}{_SCANNED}", b"{}")
+    store.put_work(f"{unit:05d}-{store.run}{_SCANNED}", b"{}")
 
 
-def read_records(folder: DatasetStore, unit: int) -> list[Shard] | None:
+def read_records(store: DatasetStore, unit: int) -> list[Shard] | None:
     """The shards of a unit that an earlier run finished; None where it did not."""
     shards = []
     for kind in (SPLITS_RECORD, REJECTS_RECORD):
-        data = folder.get_work(record_name(unit, kind))
+        data = store.get_work(record_name(unit, kind))
         if data is None:
             return None
         try:

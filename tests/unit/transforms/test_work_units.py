@@ -36,7 +36,7 @@ def points(pieces: Sequence[FileRange] | Sequence[Cut]) -> list[tuple[str, int]]
 
 def text_bytes(unit: WorkUnit, cuts: Sequence[Cut]) -> list[int]:
     """The sizes of the cuts in a unit."""
-    held = set(points(unit.pieces))
+    held = set(points(unit.file_ranges))
     return [cut.text_bytes for cut in cuts if (cut.file, cut.start) in held]
 
 
@@ -44,8 +44,8 @@ def text_bytes(unit: WorkUnit, cuts: Sequence[Cut]) -> list[int]:
 def test_units_hold_every_cut_once_in_order(cuts: list[Cut]) -> None:
     units = list(pack(cuts, UNIT))
     assert [unit.number for unit in units] == list(range(len(units)))
-    assert all(unit.pieces for unit in units)
-    assert points([piece for unit in units for piece in unit.pieces]) == points(cuts)
+    assert all(unit.file_ranges for unit in units)
+    assert points([piece for unit in units for piece in unit.file_ranges]) == points(cuts)
 
 
 @given(cuts=sources())
@@ -80,18 +80,18 @@ def test_files_added_behind_change_no_unit_but_the_last(cuts: list[Cut], more: l
 def test_adjacent_cuts_of_a_file_become_one_piece() -> None:
     cuts = [Cut("a", 0, 2, 10), Cut("a", 2, 5, 10), Cut("a", 6, 7, 10), Cut("b", 7, 8, 10)]
     (unit,) = pack(cuts, UNIT)
-    assert unit.pieces == (FileRange("a", 0, 5), FileRange("a", 6, 7), FileRange("b", 7, 8))
+    assert unit.file_ranges == (FileRange("a", 0, 5), FileRange("a", 6, 7), FileRange("b", 7, 8))
 
 
 def test_a_limited_cut_is_never_joined() -> None:
     cuts = [Cut("a", 0, 1, 1), Cut("a", 1, 2, 1, 9, 5), Cut("a", 2, 3, 1)]
     (unit,) = pack(cuts, UNIT)
-    assert unit.pieces == (FileRange("a", 0, 1), FileRange("a", 1, 2, 5), FileRange("a", 2, 3))
+    assert unit.file_ranges == (FileRange("a", 0, 1), FileRange("a", 1, 2, 5), FileRange("a", 2, 3))
 
 
 def test_small_whole_files_share_a_unit() -> None:
     cuts = [Cut(name, 0, 0, 40) for name in "abc"]
-    assert [[p.file for p in unit.pieces] for unit in pack(cuts, UNIT)] == [["a", "b"], ["c"]]
+    assert [[p.file for p in unit.file_ranges] for unit in pack(cuts, UNIT)] == [["a", "b"], ["c"]]
 
 
 def test_a_source_without_cuts_has_no_units() -> None:
@@ -114,7 +114,7 @@ def test_byte_ranges_tile_the_file_in_equal_parts(size: int, unit: int) -> None:
 def test_a_gigabyte_of_json_lines_is_cut_into_sixteen_units() -> None:
     assert DEFAULT_UNIT_BYTES == 64 * 2**20
     units = list(pack(byte_cuts("a.jsonl", 2**30, DEFAULT_UNIT_BYTES), DEFAULT_UNIT_BYTES))
-    assert [len(unit.pieces) for unit in units] == [1] * 16
+    assert [len(unit.file_ranges) for unit in units] == [1] * 16
 
 
 @given(cuts=sources(), wanted=st.integers(1, 200), truth=st.integers(0, 30))

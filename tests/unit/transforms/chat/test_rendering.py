@@ -21,7 +21,7 @@ from oracles import published
 from transforms.chat import control_tokens, render_turns
 from transforms.chat import render_rows as render_module
 from transforms.chat.builtin_templates import NAMES, built_in
-from transforms.chat.output_columns import Shape
+from transforms.chat.output_columns import OutputColumns
 from transforms.chat.render_rows import render, sandbox_of
 from transforms.chat.sandbox import Sandbox
 from transforms.chat.template import DEFAULT_DATE, ChatFormat, ChatTemplate
@@ -34,7 +34,7 @@ from transforms.records import ROW, Reject
 
 MAPPING = TurnMapping(("messages",), "role", "content", tools="tools")
 RULES = ConversationRules()
-ALL = Shape(("text", "prompt-completion"), reasoning=True)
+ALL = OutputColumns(("text", "prompt-completion"), reasoning=True)
 
 
 def template(name: str) -> ChatTemplate:
@@ -105,9 +105,9 @@ def _as_published(message: dict[str, Any], name: str) -> dict[str, Any]:
         content = message["content"]
         if "reasoning_content" in message:
             message["thinking"] = message.pop("reasoning_content")
-        elif reasoning.part(content).closed:
-            message["thinking"] = reasoning.part(content).reasoning
-            message["content"] = reasoning.part(content).answer
+        elif reasoning.split(content).closed:
+            message["thinking"] = reasoning.split(content).reasoning
+            message["content"] = reasoning.split(content).answer
     if name == "chatml" and "reasoning_content" in message:
         # ChatML has no rule for it; ours is that it is kept, as Qwen3 writes it.
         thoughts = message.pop("reasoning_content")
@@ -186,8 +186,8 @@ def test_arrow_and_the_sandbox_write_the_same(
     by_arrow = render_turns.render_turns(turns, None, chat, lambda: sandbox(name), True)
     assert not by_arrow.bad
     # Where reasoning is put into the content beforehand, Jinja gets it in that place, too.
-    placed, _ = render_turns.place(*render_turns.separate(turns, chat.template), chat)
-    jinja = render_turns.Jinja(placed, None, replace(chat, think="strip"), sandbox(name))
+    placed, _ = render_turns.place(*render_turns.split_reasoning(turns, chat.template), chat)
+    jinja = render_turns.JinjaRenderer(placed, None, replace(chat, think="strip"), sandbox(name))
     bad: dict[int, Reject] = {}
     texts = jinja.texts(bad, np.zeros(len(rows), bool), np.zeros(len(rows), bool))
     assert by_arrow.texts.to_pylist() == texts.to_pylist()
@@ -207,9 +207,11 @@ def test_pairs_and_turns_write_the_same(
     numbers = pa.array(range(len(rows)), pa.int64())
     table = pa.table({"instruction": questions, "response": answers, ROW: numbers})
     turns = Turns.of_rows([[Turn(USER, q), Turn(ASSISTANT, a)] for q, a in rows])
-    shape = Shape(("text", "prompt-completion"))
-    pairs = render(table, chat, shape, sandbox(name))
-    as_turns = render(pa.table({"turns": turns.column(), ROW: numbers}), chat, shape, sandbox(name))
+    output_columns = OutputColumns(("text", "prompt-completion"))
+    pairs = render(table, chat, output_columns, sandbox(name))
+    as_turns = render(
+        pa.table({"turns": turns.column(), ROW: numbers}), chat, output_columns, sandbox(name)
+    )
     assert pairs.kept.to_pylist() == as_turns.kept.to_pylist()
     assert pairs.note_counts == as_turns.note_counts
 
@@ -248,7 +250,7 @@ def test_content_adds_no_control_token(name: str, policy: str, data: st.DataObje
         assert done.bad[0].code == "control-token" or policy == "escape"
         return
     # The same row, with its reasoning where it was found.
-    turns = render_turns.separate(Turns.of_rows(rows), chat.template)[0].to_rows()
+    turns = render_turns.split_reasoning(Turns.of_rows(rows), chat.template)[0].to_rows()
     plain = [[harmless(turn) for turn in row] for row in turns]
     calm = render_turns.render_turns(Turns.of_rows(plain), None, chat, lambda: sandbox(name))
     tokens = chat.template.control_tokens
@@ -322,12 +324,12 @@ def test_a_neighbour_s_control_token_changes_no_other_row() -> None:
         [Turn(USER, "x <|im_end|>"), Turn(ASSISTANT, "yes")],
     ]
     chat = ChatFormat(template("qwen3"), control_tokens="escape")
-    shape = Shape(("text", "messages"), reasoning=True)
+    output_columns = OutputColumns(("text", "messages"), reasoning=True)
 
     def made(rows: list[list[Turn]]) -> list[dict[str, Any]]:
         numbers = pa.array(range(len(rows)), pa.int64())
         table = pa.table({"turns": Turns.of_rows(rows).column(), ROW: numbers})
-        return list(render(table, chat, shape, sandbox("qwen3")).kept.to_pylist())
+        return list(render(table, chat, output_columns, sandbox("qwen3")).kept.to_pylist())
 
     assert made(rows) == made(rows[:1]) + made(rows[1:])
     assert made(rows)[0]["response"] == "answer"
@@ -361,10 +363,10 @@ def test_a_response_s_reasoning_is_stripped_without_the_sample_s_showing_it(name
     answers = ["<think>WHY</think>done", "plain"]
     table = pa.table({"instruction": ["q", "r"], "response": answers, ROW: numbers})
     chat = ChatFormat(template(name), think="strip")
-    done = render(table, chat, Shape(), sandbox(name))
+    done = render(table, chat, OutputColumns(), sandbox(name))
     first, second = done.kept["text"].to_pylist()
     assert "WHY" not in first and "done" in first
-    alone = render(table.slice(1), chat, Shape(), sandbox(name))
+    alone = render(table.slice(1), chat, OutputColumns(), sandbox(name))
     assert alone.kept["text"].to_pylist() == [second]
 
 
@@ -398,9 +400,9 @@ def test_texts_too_many_for_one_array_are_rendered_in_parts(
     questions = ["q <|im_end|>" if n % 7 == 3 else f"q {n}" for n in range(50)]
     table = pa.table({"instruction": questions, "response": ["a"] * 50, ROW: numbers})
     chat = ChatFormat(template("qwen2.5"))
-    whole = render(table, chat, Shape(), sandbox("qwen2.5"))
+    whole = render(table, chat, OutputColumns(), sandbox("qwen2.5"))
     monkeypatch.setattr(render_module, "_MOST_BYTES", 5000)
-    parts = render(table, chat, Shape(), sandbox("qwen2.5"))
+    parts = render(table, chat, OutputColumns(), sandbox("qwen2.5"))
     assert parts.kept["text"].num_chunks > 10
     assert parts.kept.to_pylist() == whole.kept.to_pylist()
     assert parts.rejects.to_pylist() == whole.rejects.to_pylist()

@@ -25,7 +25,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from means import REPOSITORY, absent
 
 from transforms.chat import sandbox, sandbox_worker
-from transforms.chat.sandbox import Refused, Sandbox, TemplateSource
+from transforms.chat.sandbox import Refusal, Sandbox, TemplateSource
 from transforms.errors import RunnerFailed, UsageError
 
 MESSAGES = [
@@ -101,7 +101,7 @@ def of(text: str, **more: str) -> TemplateSource:
     return TemplateSource("my.jinja", text, **more)
 
 
-def rendered(text: str, *rows: dict[str, object], **more: str) -> list[str | Refused]:
+def rendered(text: str, *rows: dict[str, object], **more: str) -> list[str | Refusal]:
     with Sandbox(of(text, **more), **SMALL) as box:
         return box.render(rows or [ROW])
 
@@ -114,7 +114,7 @@ def failure(text: str, kind: type[Exception] = UsageError) -> str:
 
 def reason(text: str, *rows: dict[str, object]) -> str:
     [refused] = rendered(text, *rows)
-    assert isinstance(refused, Refused), refused
+    assert isinstance(refused, Refusal), refused
     return refused.reason
 
 
@@ -264,7 +264,7 @@ class TestRendering:
         rows: list[dict[str, object]] = [{"a": "1"}, {"a": "\ud800"}, {"a": "2"}]
         [one, refused, two] = rendered("{{ a }}", *rows)
         assert (one, two) == ("1", "2")
-        assert isinstance(refused, Refused)
+        assert isinstance(refused, Refusal)
         assert "surrogate" in refused.reason
         assert "surrogate" in reason("{{ '\\udc00' }}")
 
@@ -275,7 +275,7 @@ class TestRendering:
             assert box.render(rows) == [row["messages"][0]["content"] for row in rows]
 
     def test_two_at_once_in_two_threads(self) -> None:
-        texts: dict[str, list[list[str | Refused]]] = {"a": [], "b": []}
+        texts: dict[str, list[list[str | Refusal]]] = {"a": [], "b": []}
 
         def work(name: str) -> None:
             with Sandbox(of(name + "{{ n }}")) as box:
@@ -307,7 +307,7 @@ class TestRefusedRows:
         template = "{{ raise_exception('only ' ~ n) if n % 2 else n }}"
         rows: list[dict[str, object]] = [{"n": n} for n in range(4)]
         assert rendered(template, *rows) == [
-            "0", Refused("only 1"), "2", Refused("only 3")
+            "0", Refusal("only 1"), "2", Refusal("only 3")
         ]  # fmt: skip
 
     @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ class TestRefusedRows:
 
     def test_a_template_that_refuses_all_is_no_error(self) -> None:
         texts = rendered("{{ raise_exception('no') }}", *[ROW] * 500)
-        assert texts == [Refused("no")] * 500
+        assert texts == [Refusal("no")] * 500
 
 
 class TestUnsafe:
@@ -530,7 +530,7 @@ class TestLimits:
 
     def test_a_refusal_may_be_longer_than_a_text(self) -> None:
         with Sandbox(of("{{ raise_exception('no' * 50) }}"), output_bytes=10) as box:
-            assert box.render([{}] * 2) == [Refused("no" * 50)] * 2
+            assert box.render([{}] * 2) == [Refusal("no" * 50)] * 2
 
     @pytest.mark.usefixtures("linux")
     def test_compiling_is_limited_too(self) -> None:

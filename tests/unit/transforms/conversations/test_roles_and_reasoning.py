@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.conversations.reasoning import KEYS, NAMES, block, part
+from transforms.conversations.reasoning import KEYS, NAMES, block, split
 from transforms.conversations.roles import ALIASES, FUNCTION_CALL, ROLES, role_of, role_table
 from transforms.errors import UsageError
 
@@ -85,7 +85,7 @@ class TestReasoning:
     def test_inline_it_ends_at_the_closing_tag(
         self, text: str, reasoning: str, gap: str, answer: str
     ) -> None:
-        assert part(text) == (reasoning, gap, answer, True)
+        assert split(text) == (reasoning, gap, answer, True)
 
     @pytest.mark.parametrize(
         "text",
@@ -99,17 +99,17 @@ class TestReasoning:
         ],
     )
     def test_a_text_of_another_form_is_all_answer(self, text: str) -> None:
-        assert part(text) == ("", "", text, False)
+        assert split(text) == ("", "", text, False)
 
     @given(TEXT, TEXT)
     def test_a_block_and_an_answer_are_parted_again(self, thoughts: str, answer: str) -> None:
         thoughts, answer = thoughts.strip("\n"), answer.lstrip("\n")
-        assert part(block(thoughts) + answer) == (thoughts, "\n\n", answer, True)
+        assert split(block(thoughts) + answer) == (thoughts, "\n\n", answer, True)
 
     @given(st.lists(st.sampled_from(["<think>", "</think>", "\n", "a", " "]), max_size=8))
     def test_nothing_is_lost(self, pieces: list[str]) -> None:
         text = "".join(pieces)
-        parted = part(text)
+        parted = split(text)
         assert text.endswith(parted.gap + parted.answer)
         assert parted.reasoning in text
         assert text.count("a") == parted.reasoning.count("a") + parted.answer.count("a")

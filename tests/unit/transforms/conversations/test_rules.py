@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from transforms.conversations.field_mapping import TurnMapping
 from transforms.conversations.normalize_rows import rows_of
-from transforms.conversations.rules import ConversationRules, judge, mend
+from transforms.conversations.rules import ConversationRules, reject_codes, repair
 from transforms.conversations.turns import ASSISTANT, SYSTEM, TOOL, USER, Turn, Turns
 from transforms.formats.source_rows import MAX_ROW_BYTES
 from transforms.records import EXCERPT_CHARS, REJECTS, ROW
@@ -36,7 +36,7 @@ def row(letters: str) -> list[Turn]:
 
 
 def code(turns: list[Turn], rules: ConversationRules = STRICT) -> str | None:
-    return judge(Turns.of_rows([turns]), rules)[0]
+    return reject_codes(Turns.of_rows([turns]), rules)[0]
 
 
 @pytest.mark.parametrize(
@@ -80,12 +80,12 @@ def test_the_first_code_that_applies_is_told(letters: str, expected: str) -> Non
 
 def test_a_row_has_its_code_whatever_the_others_have() -> None:
     rows = [row(letters) for letters in ("", "UA", "?", "", "A", "U", "UA", "")]
-    assert judge(Turns.of_rows(rows), STRICT) == [
+    assert reject_codes(Turns.of_rows(rows), STRICT) == [
         *("empty-messages", None, "unknown-role", "empty-messages"),
         *("starts-with-assistant", "no-assistant-turn", None, "empty-messages"),
     ]
-    assert judge(Turns.of_rows([[], []]), STRICT) == ["empty-messages"] * 2
-    assert judge(Turns.of_rows([]), STRICT) == []
+    assert reject_codes(Turns.of_rows([[], []]), STRICT) == ["empty-messages"] * 2
+    assert reject_codes(Turns.of_rows([]), STRICT) == []
 
 
 class TestEmptyTurns:
@@ -130,7 +130,7 @@ class TestAssistantFirst:
 class TestMerge:
     def test_turns_of_one_role_in_a_row_become_one(self) -> None:
         turns = [S, S, U, U, U, A, A, U, A]
-        assert [t.content for t in mend(turns, MERGE)] == [
+        assert [t.content for t in repair(turns, MERGE)] == [
             "S\n\nS",
             "U\n\nU\n\nU",
             "A\n\nA",
@@ -139,17 +139,17 @@ class TestMerge:
         ]
 
     def test_results_of_tools_stay_apart(self) -> None:
-        assert mend([U, CALLS, T, T, A], MERGE) == [U, CALLS, T, T, A]
+        assert repair([U, CALLS, T, T, A], MERGE) == [U, CALLS, T, T, A]
 
     def test_an_empty_one_adds_no_blank_line(self) -> None:
-        assert mend([Turn(USER, ""), U, Turn(USER, "")], MERGE) == [U]
-        assert mend([Turn(USER, ""), Turn(USER, "")], MERGE) == [Turn(USER, "")]
+        assert repair([Turn(USER, ""), U, Turn(USER, "")], MERGE) == [U]
+        assert repair([Turn(USER, ""), Turn(USER, "")], MERGE) == [Turn(USER, "")]
 
     def test_reasoning_calls_and_names_are_kept(self) -> None:
         one = Turn(ASSISTANT, "a", "r", CALL, None)
         two = Turn(ASSISTANT, "", None, CALL.replace('"f"', '"ü"'), "n")
         three = Turn(ASSISTANT, "b", "s", None, "m")
-        (merged,) = mend([one, two, three], MERGE)
+        (merged,) = repair([one, two, three], MERGE)
         assert merged[:3] == (ASSISTANT, "a\n\nb", "r\n\ns")
         assert merged.name == "n"
         assert merged.tool_calls == (
@@ -159,7 +159,7 @@ class TestMerge:
 
     def test_a_turn_alone_is_not_changed(self) -> None:
         odd = Turn(ASSISTANT, " a ", "", '[ {"type": "function"} ]', "")
-        assert mend([U, odd], MERGE) == [U, odd]
+        assert repair([U, odd], MERGE) == [U, odd]
 
 
 class TestTrim:
@@ -168,15 +168,15 @@ class TestTrim:
         [("UAU", "UA"), ("UAUU", "UA"), ("UAT", "UA"), ("UAS", "UA"), ("UAUAUSU", "UAUA")],
     )
     def test_what_follows_the_last_answer_goes(self, letters: str, left: str) -> None:
-        assert mend(row(letters), TRIM) == row(left)
-        assert code(mend(row(letters), TRIM), TRIM) is None
+        assert repair(row(letters), TRIM) == row(left)
+        assert code(repair(row(letters), TRIM), TRIM) is None
 
     @pytest.mark.parametrize("letters", ["", "U", "SU", "S"])
     def test_where_nothing_would_be_left_the_row_is_rejected_for_what_it_is(
         self, letters: str
     ) -> None:
-        assert mend(row(letters), TRIM) == row(letters)
-        assert code(mend(row(letters), TRIM), TRIM) == code(row(letters))
+        assert repair(row(letters), TRIM) == row(letters)
+        assert code(repair(row(letters), TRIM), TRIM) == code(row(letters))
 
     def test_a_role_that_nobody_knows_is_not_trimmed_away(self) -> None:
         for form in (native, as_json):
@@ -189,12 +189,12 @@ class TestTrim:
         assert codes(cells, TRIM) == {1: "bad-tool-calls"}
 
     def test_an_empty_turn_that_goes_is_no_fault(self) -> None:
-        assert code(mend([U, A, Turn(USER, "")], TRIM), TRIM) is None
+        assert code(repair([U, A, Turn(USER, "")], TRIM), TRIM) is None
 
 
 def test_both_flags_together_merge_and_then_trim() -> None:
     turns = [S, U, U, Turn(ASSISTANT, "a", "r"), CALLS, T, T, A, A, U, U]
-    assert mend(turns, BOTH) == [
+    assert repair(turns, BOTH) == [
         S,
         Turn(USER, "U\n\nU"),
         Turn(ASSISTANT, "a", "r", CALL),
@@ -249,11 +249,11 @@ def test_every_row_is_kept_or_rejected_in_order_and_mended_only_where_it_may_be(
     turns = Turns.of_column(kept["turns"].combine_chunks()).to_rows()
     for number, made in zip(good, turns, strict=True):
         given_ = [Turn(ROLES.index(role), text) for role, text in rows[number - 1]]
-        assert made == mend(given_, rules)
-        if not rules.mends:
+        assert made == repair(given_, rules)
+        if not rules.repairs:
             assert made == given_
         assert code(made, rules) is None
-        assert mend(made, rules) == made
+        assert repair(made, rules) == made
         first = next(t.content for t in made if t.role == USER) if "U" in letters(made) else ""
         assert kept["instruction"][good.index(number)].as_py() == first
         if not rules.assistant_first:

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from transforms.conversations.field_mapping import TurnMapping
 from transforms.conversations.normalize_rows import rows_of
 from transforms.conversations.parse_turns import (
+    InvalidConversation,
     TurnKeys,
-    Unusable,
-    are_turns,
-    columnwise,
+    find_turn_keys,
+    parse_cell,
+    parse_column,
     tool_calls,
     tool_list,
-    turnwise,
 )
 from transforms.conversations.roles import ALIASES
 from transforms.conversations.rules import ConversationRules
@@ -279,8 +279,8 @@ def turn(role: str | None, content: Any, **more: Any) -> dict[str, Any]:
 def taken(item: Any) -> Turn | str:
     """The turn of one object, or the code of what is wrong with it."""
     try:
-        return turnwise([item], KEYS)[0]
-    except Unusable as unusable:
+        return parse_cell([item], KEYS)[0]
+    except InvalidConversation as unusable:
         return unusable.code
 
 
@@ -414,7 +414,7 @@ class TestToolCalls:
         ],
     )
     def test_that_are_no_json_are_a_reject(self, value: Any) -> None:
-        with pytest.raises(Unusable, match="bad-tool-calls"):
+        with pytest.raises(InvalidConversation, match="bad-tool-calls"):
             tool_calls(value)
 
     def test_a_function_call_s_text_is_an_assistant_s_call(self) -> None:
@@ -479,7 +479,7 @@ class TestTools:
         "value", ["{", "f", "5", 5, {}, [5], ["f"], [{}], [{"name": 1}], [None], '[{"name": NaN}]']
     )
     def test_that_are_none_are_a_reject(self, value: Any) -> None:
-        with pytest.raises(Unusable, match="bad-tools"):
+        with pytest.raises(InvalidConversation, match="bad-tools"):
             tool_list(value)
 
 
@@ -613,7 +613,7 @@ def test_turns_of_text_are_taken_column_by_column() -> None:
     kind = struct(
         pa.dictionary(pa.int8(), pa.string()), pa.string_view(), ("tool_calls", pa.null())
     )
-    found = columnwise(pa.array(rows, pa.list_(kind)), KEYS)
+    found = parse_column(pa.array(rows, pa.list_(kind)), KEYS)
     assert found is not None
     assert found[0].to_rows() == [[Turn(USER, "a", "r"), Turn(ASSISTANT, "b")], []]
     assert found[1].tolist() == [False, True]
@@ -644,7 +644,7 @@ def test_turns_of_text_are_taken_column_by_column() -> None:
 def test_turns_are_lists_of_objects_with_a_role_and_a_text(
     cell: Any, keys: tuple[str, str] | None
 ) -> None:
-    assert are_turns(cell) == keys
+    assert find_turn_keys(cell) == keys
 
 
 def test_more_names_of_roles_count_in_every_form() -> None:

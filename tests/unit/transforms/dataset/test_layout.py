@@ -61,7 +61,7 @@ def test_dataset_info_tells_features_rows_and_bytes() -> None:
 def test_the_schema_carries_the_features_for_datasets() -> None:
     assert layout.SCHEMA.names == ["text", "instruction", "response"]
     assert json.loads(layout.SCHEMA.metadata[b"huggingface"]) == {
-        "info": {"features": layout.DEFAULT_SHAPE.features}
+        "info": {"features": layout.DEFAULT_COLUMNS.features}
     }
     assert datasets.Features.from_arrow_schema(layout.SCHEMA) == datasets.Features(
         {name: datasets.Value("string") for name in layout.COLUMNS}

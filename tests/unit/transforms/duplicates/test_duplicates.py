@@ -27,7 +27,7 @@ from transforms.duplicates.minhash import (
     verified,
     wanted,
 )
-from transforms.duplicates.positions import Drop, place, rows_of_piece
+from transforms.duplicates.positions import Drop, place, rows_of_range
 from transforms.records import TURNS
 from transforms.text.ngrams import distinct, ngrams, word_array
 
@@ -147,8 +147,8 @@ class TestRepeated:
         self, piece: int, rows: list[int]
     ) -> None:
         places = np.concatenate([place(piece, np.array(rows)), place(piece + 1, np.array([1]))])
-        assert rows_of_piece(places, piece).tolist() == rows
-        assert rows_of_piece(places, piece + 1).tolist() == [1]
+        assert rows_of_range(places, piece).tolist() == rows
+        assert rows_of_range(places, piece + 1).tolist() == [1]
         assert places[:-1].max(initial=0) < places[-1]
 
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from transforms.errors import BadInput
 from transforms.formats import delimited, json_array, json_lines, source_reader
-from transforms.formats.source_reader import Format
+from transforms.formats.source_reader import FileFormat
 from transforms.records import ROW, Column, FileRange
 from transforms.work_units import pack
 
@@ -37,12 +37,14 @@ LINE = st.one_of(
 )
 
 
-def read(path: Path, form: Format, pieces: list[FileRange], batch_bytes: int) -> dict[int, object]:
+def read(
+    path: Path, file_format: FileFormat, pieces: list[FileRange], batch_bytes: int
+) -> dict[int, object]:
     """Line or row number in the file -> cell, or the reject's code in a tuple."""
     found: dict[int, object] = {}
     for piece in pieces:
-        before = source_reader.first_row(str(path), form, piece)
-        for rows in source_reader.read(str(path), form, piece, COLUMNS, batch_bytes):
+        before = source_reader.first_row(str(path), file_format, piece)
+        for rows in source_reader.read(str(path), file_format, piece, COLUMNS, batch_bytes):
             numbers = rows.table[ROW].to_pylist()
             cells = [*zip(numbers, rows.table["q"].to_pylist(), strict=True)]
             if rows.rejects is not None:
@@ -84,7 +86,7 @@ def test_json_lines_give_each_line_once_wherever_they_are_cut(
         path = Path(folder) / "rows.jsonl"
         path.write_bytes(raw)
         pieces = [FileRange("", a, b) for a, b in zip(edges, edges[1:], strict=False)]
-        found = read(path, Format("json_lines"), pieces, batch_bytes)
+        found = read(path, FileFormat("json_lines"), pieces, batch_bytes)
     wanted = {n: expected(line) for n, line in enumerate(lines, start=1) if line.strip()}
     assert found == wanted
 
@@ -101,7 +103,7 @@ def test_a_json_array_is_what_the_standard_library_reads(
         patch.setattr(json_array, "_STEP", step)
         path = Path(folder) / "rows.json"
         path.write_text(json.dumps(rows, indent=indent, ensure_ascii=False), encoding="utf-8")
-        found = read(path, Format("json_array"), [FileRange("", 0, 0)], 50)
+        found = read(path, FileFormat("json_array"), [FileRange("", 0, 0)], 50)
     assert found == {n: row["q"] for n, row in enumerate(rows, start=1)}
 
 
@@ -204,7 +206,7 @@ def test_how_a_json_line_is_read_does_not_depend_on_its_neighbours(lines: list[s
             path.write_text("\n".join(["{}", *parts]) + "\n", encoding="utf-8", newline="")
             piece = FileRange("", 0, path.stat().st_size)
             found: list[object] = []
-            for block in source_reader.read(str(path), Format("json_lines"), piece, NUMBERS):
+            for block in source_reader.read(str(path), FileFormat("json_lines"), piece, NUMBERS):
                 # By repr, for which -0.0 is not 0.0 and NaN is NaN.
                 found += [(row[ROW], repr(row)) for row in block.table.to_pylist()]
                 if block.rejects is not None:
@@ -225,7 +227,7 @@ def test_a_line_that_is_too_long_is_one_reject_at_any_batch_size(
     path.write_text('{"q": "before"}\n' + long + '\n{"q": "behind"}\n')
     assert len(long) == size
     piece = FileRange("", 0, path.stat().st_size)
-    found = read(path, Format("json_lines"), [piece], batch_bytes)
+    found = read(path, FileFormat("json_lines"), [piece], batch_bytes)
     middle = "a" if size <= 2000 else ("row-too-large",)
     assert found == {1: "before", 2: middle, 3: "behind"}
 
@@ -239,7 +241,7 @@ def test_the_lines_before_a_piece_are_counted_again_when_the_file_has_changed(
         path.write_text('{"q": "a"}\n' * count + "{broken\n")
         os.utime(path, ns=(count, count))
         start = len('{"q": "a"}\n') * count
-        found = read(path, Format("json_lines"), [FileRange("", start, start + 8)], 99)
+        found = read(path, FileFormat("json_lines"), [FileRange("", start, start + 8)], 99)
         assert found == {count + 1: ("broken-json",)}
 
 
@@ -273,8 +275,8 @@ def test_a_delimited_file_is_what_the_standard_library_reads(
         patch.setattr(delimited, "_BLOCK", block)
         path = Path(folder) / "rows.csv"
         path.write_text(data, encoding="utf-8", newline="")
-        form = Format("delimited", delimiter=delimiter)
-        found = read(path, form, [FileRange("", 0, 0)], 50)
+        file_format = FileFormat("delimited", delimiter=delimiter)
+        found = read(path, file_format, [FileRange("", 0, 0)], 50)
     wanted = {
         number: row[0] if len(row) == 2 else ("ragged-row",)
         for number, row in enumerate(rows, start=1)
@@ -292,7 +294,7 @@ def test_bytes_that_are_no_utf8_cost_their_row_only(cells: list[bytes], block: i
         patch.setattr(delimited, "_BLOCK", block)
         path = Path(folder) / "rows.csv"
         path.write_bytes(b"q,other\n" + b"".join(b"<" + cell + b">,x\n" for cell in cells))
-        found = read(path, Format("delimited"), [FileRange("", 0, 0)], 50)
+        found = read(path, FileFormat("delimited"), [FileRange("", 0, 0)], 50)
 
     def text(cell: bytes) -> object:
         try:
@@ -310,7 +312,7 @@ def test_a_nul_hides_no_delimiter_that_follows(
     path = tmp_path / "rows.csv"
     cells = ["many words so that Arrow looks at eight bytes at once", "\0"] * 20
     path.write_text("q,other\n" + "".join(f"{cell},x\n" for cell in cells))
-    found = read(path, Format("delimited"), [FileRange("", 0, 0)], 50)
+    found = read(path, FileFormat("delimited"), [FileRange("", 0, 0)], 50)
     assert found == dict(enumerate(cells, start=1))
 
 
@@ -318,7 +320,7 @@ def test_a_header_of_utf_16_is_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes("q,other\nA question?,x\n".encode("utf-16-le"))
     with pytest.raises(BadInput, match="header .* holds NUL bytes, .* -f UTF-16"):
-        source_reader.peek(str(path), Format("delimited"))
+        source_reader.read_sample(str(path), FileFormat("delimited"))
 
 
 ROWS = [{"n": i, "q": f'Zeile {i}, "漢字"\nund mehr', "other": "x" * i} for i in range(40)]
@@ -361,11 +363,15 @@ NAMES = (
 
 def plan(
     path: Path, unit_bytes: int, names: tuple[str, ...] = ("q",)
-) -> tuple[Format, list[FileRange]]:
+) -> tuple[FileFormat, list[FileRange]]:
     """The format and the pieces of a file as a plan makes them."""
-    form = source_reader.peek(str(path), source_reader.format_of_name(path.name)).form
-    cuts = source_reader.cuts(str(path), form, path.name, path.stat().st_size, names, unit_bytes)
-    return form, [piece for unit in pack(cuts, unit_bytes) for piece in unit.pieces]
+    file_format = source_reader.read_sample(
+        str(path), source_reader.format_of_name(path.name)
+    ).file_format
+    cuts = source_reader.cuts(
+        str(path), file_format, path.name, path.stat().st_size, names, unit_bytes
+    )
+    return file_format, [piece for unit in pack(cuts, unit_bytes) for piece in unit.file_ranges]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -376,26 +382,30 @@ def test_every_format_and_compression_gives_the_same_rows(
 ) -> None:
     path = tmp_path / name
     write(tmp_path / name.lower(), ROWS).rename(path)
-    peek = source_reader.peek(str(path), source_reader.format_of_name(name))
-    assert [column.name for column in peek.columns] == ["n", "q", "other"]
-    assert {c.name: c.type for c in peek.columns}["q"] == "string"
+    read_sample = source_reader.read_sample(str(path), source_reader.format_of_name(name))
+    assert [column.name for column in read_sample.columns] == ["n", "q", "other"]
+    assert {c.name: c.type for c in read_sample.columns}["q"] == "string"
     # Arrow's files show their first batch.
-    assert len(peek.sample) >= 7
-    assert [row["q"] for row in peek.sample] == [row["q"] for row in ROWS[: len(peek.sample)]]
+    assert len(read_sample.sample) >= 7
+    assert [row["q"] for row in read_sample.sample] == [
+        row["q"] for row in ROWS[: len(read_sample.sample)]
+    ]
 
-    form, pieces = plan(path, unit_bytes)
-    assert read(path, form, pieces, batch_bytes) == {n: r["q"] for n, r in enumerate(ROWS, start=1)}
+    file_format, file_ranges = plan(path, unit_bytes)
+    assert read(path, file_format, file_ranges, batch_bytes) == {
+        n: r["q"] for n, r in enumerate(ROWS, start=1)
+    }
     is_cut = ".gz" not in name.lower() and ".zst" not in name and "sv" not in name.lower()
-    if unit_bytes == 300 and is_cut and form.name != "json_array":
-        assert len(pieces) > 2
+    if unit_bytes == 300 and is_cut and file_format.name != "json_array":
+        assert len(file_ranges) > 2
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "stream.arrow", "file.arrow"])
 def test_any_run_of_groups_or_batches_has_its_rows_and_numbers(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, ROWS, grain=9)
-    form = source_reader.format_of_name(name)
+    file_format = source_reader.format_of_name(name)
     for start, stop in combinations(range(6), 2):
-        found = read(path, form, [FileRange("", start, stop)], 200)
+        found = read(path, file_format, [FileRange("", start, stop)], 200)
         wanted = list(enumerate((row["q"] for row in ROWS), start=1))[start * 9 : stop * 9]
         assert found == dict(wanted)
 
@@ -422,11 +432,11 @@ def test_text_of_any_arrow_type_is_text(
     else:
         with pa.ipc.new_stream(str(path), table.schema) as writer:
             writer.write_table(table)
-    form = source_reader.format_of_name(name)
-    assert source_reader.peek(str(path), form).columns == COLUMNS
-    for rows in source_reader.read(str(path), form, FileRange("", 0, 1), COLUMNS):
+    file_format = source_reader.format_of_name(name)
+    assert source_reader.read_sample(str(path), file_format).columns == COLUMNS
+    for rows in source_reader.read(str(path), file_format, FileRange("", 0, 1), COLUMNS):
         assert rows.table.schema.field("q").type == pa.string()
-    found = read(path, form, [FileRange("", 0, 1)], 2**20)
+    found = read(path, file_format, [FileRange("", 0, 1)], 2**20)
     assert list(found.values()) == [row["q"] for row in ROWS]
 
 
@@ -444,8 +454,8 @@ def test_rejects_are_numbered_and_count_towards_a_limit_in_every_format(
     path = tmp_path / name
     packed = pa.compress(text.encode(), "gzip", asbytes=True)
     path.write_bytes(packed if name.endswith("gz") else text.encode())
-    form, (piece,) = plan(path, 2**20)
-    found = read(path, form, [FileRange("", piece.start, piece.stop, limit)], batch_bytes)
+    file_format, (piece,) = plan(path, 2**20)
+    found = read(path, file_format, [FileRange("", piece.start, piece.stop, limit)], batch_bytes)
     everything = {1: "1", 2: (code,), 3: "3\n3", 4: (code,), 5: "5"}
     assert found == dict(list(everything.items())[:limit])
 
@@ -469,7 +479,7 @@ for attempt in range(300):
     broken = out / f"{attempt}-{path.name}"
     broken.write_bytes(damaged)
     try:
-        formats.peek(str(broken), form)
+        formats.read_sample(str(broken), form)
         cuts = list(formats.cuts(str(broken), form, "", len(data), ["q", "n"], 2**20))
         piece = FileRange("", 0, len(cuts))
         for rows in formats.read(str(broken), form, piece, [Column("q", "string")]):
@@ -511,7 +521,9 @@ def test_damaged_files_are_refused_and_never_end_the_process(
 def test_a_limit_takes_the_first_rows_rejects_among_them(tmp_path: Path, limit: int) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"q": "1"}\n{"q": 2}\n\n{"q": "4"}\n{broken\n{"q": "6"}\n')
-    found = read(path, Format("json_lines"), [FileRange("", 0, path.stat().st_size, limit)], 1000)
+    found = read(
+        path, FileFormat("json_lines"), [FileRange("", 0, path.stat().st_size, limit)], 1000
+    )
     everything = {1: "1", 2: ("not-text",), 4: "4", 5: ("broken-json",), 6: "6"}
     assert found == dict(list(everything.items())[:limit])
 
@@ -536,7 +548,7 @@ rows = formats.read(path, form, FileRange("", 0, 0), [Column("q", "string")], 50
 try:
     print(next(rows).table.num_rows)
     rows.close()
-    print(formats.peek(path, form).columns)
+    print(formats.read_sample(path, form).columns)
 except Exception as error:
     print(error)
 """
@@ -571,7 +583,7 @@ def test_the_name_of_a_delimited_file_is_no_message_of_arrows(tmp_path: Path) ->
     path = tmp_path / "straddling.csv"
     path.write_text('q\n"an answer\n')
     rows = source_reader.read(
-        str(path), Format("delimited"), FileRange("", 0, 0), [Column("q", "string")], 500
+        str(path), FileFormat("delimited"), FileRange("", 0, 0), [Column("q", "string")], 500
     )
     with pytest.raises(BadInput, match="ends inside of a quoted cell"):
         list(rows)
@@ -591,10 +603,12 @@ def test_a_damaged_delimited_file_is_given_back_as_well(
     monkeypatch.setattr(delimited, "_Utf8", Noted)
     monkeypatch.setattr(delimited, "_PATIENCE", 5.0)
     monkeypatch.setattr(delimited, "_BLOCK", 500)
-    path, form = tmp_path / "rows.csv.gz", Format("delimited", "gzip")
+    path, file_format = tmp_path / "rows.csv.gz", FileFormat("delimited", "gzip")
     text = "q\n" + "".join(f"{hashlib.sha256(bytes([n])).hexdigest()}\n" for n in range(200))
     path.write_bytes(gzip.compress(text.encode())[:kept])
-    rows = source_reader.read(str(path), form, FileRange("", 0, 0), [Column("q", "string")], 500)
+    rows = source_reader.read(
+        str(path), file_format, FileRange("", 0, 0), [Column("q", "string")], 500
+    )
     with pytest.raises(BadInput, match="Truncated compressed stream"):
         list(rows)
     assert made
@@ -617,7 +631,7 @@ def test_row_groups_without_a_wanted_row_are_passed_over(
         piece = FileRange("a.parquet", 0, len(sizes))
         found: dict[int, str] = {}
         numbers = np.array(wanted, np.int64)
-        for rows in source_reader.read(path, Format("parquet"), piece, COLUMNS, 40, numbers):
+        for rows in source_reader.read(path, FileFormat("parquet"), piece, COLUMNS, 40, numbers):
             found.update(zip(rows.table[ROW].to_pylist(), rows.table["q"].to_pylist(), strict=True))
     groups = np.repeat(np.arange(len(sizes)), sizes)
     needed = {int(groups[row - 1]) for row in wanted}

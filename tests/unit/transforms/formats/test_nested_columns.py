@@ -19,7 +19,7 @@ from transforms.conversations.field_mapping import TurnMapping
 from transforms.conversations.normalize_rows import rows_of
 from transforms.formats import json_lines, source_reader
 from transforms.formats.arrow_types import as_bytes, text_rows
-from transforms.formats.source_reader import Format
+from transforms.formats.source_reader import FileFormat
 from transforms.records import ROW, Column, FileRange
 
 Row = dict[str, Any]
@@ -85,9 +85,11 @@ def found(
 def everything(plan: Plan, batch_bytes: int) -> tuple[pa.Table, pa.Table]:
     source, mapping, rules = plan.reading(), plan.fields.mapping, plan.rules
     kept, rejects = [], []
-    for piece in (piece for unit in plan.units for piece in unit.pieces):
+    for piece in (piece for unit in plan.units for piece in unit.file_ranges):
         path = source.path(piece.file)
-        for rows in source_reader.read(path, source.form, piece, source.columns, batch_bytes):
+        for rows in source_reader.read(
+            path, source.file_format, piece, source.columns, batch_bytes
+        ):
             good, bad = rows_of(rows.table, mapping, None, rules)
             kept.append(good)
             rejects += [bad] if rows.rejects is None else [rows.rejects, bad]
@@ -272,7 +274,7 @@ def test_a_line_of_json_is_the_same_whatever_lines_stand_beside_it(
     for lines in ([line], [line, PARTS]):
         path = tmp_path / f"{len(lines)}.jsonl"
         path.write_bytes(b"\n".join([*lines, b""]))
-        (rows,) = source_reader.read(str(path), Format("json_lines"), FileRange("", 0, 0), READ)
+        (rows,) = source_reader.read(str(path), FileFormat("json_lines"), FileRange("", 0, 0), READ)
         kept, rejects = rows_of(rows.table, TurnMapping(("messages",), "role", "content"))
         bad = rejects if rows.rejects is None else pa.concat_tables([rows.rejects, rejects])
         outcomes.append(
@@ -289,7 +291,7 @@ def test_a_nesting_that_can_be_read_but_not_written_is_no_crash(tmp_path: Path) 
     depths = range(700, 1000)
     cells = [b'[{"role":"user","content":' + b"[" * n + b"]" * n + b"}]" for n in depths]
     path.write_bytes(b"".join(b'{"messages":' + cell + b"}\n" for cell in cells))
-    (rows,) = source_reader.read(str(path), Format("json_lines"), FileRange("", 0, 0), READ)
+    (rows,) = source_reader.read(str(path), FileFormat("json_lines"), FileRange("", 0, 0), READ)
     assert rows.read == len(depths)
 
 
