@@ -112,7 +112,7 @@ class DatasetProcessor:
             fn_kwargs={
                 "fields": fields,
                 "chat": chat,
-                "shape": output_columns,
+                "output_columns": output_columns,
                 "rejected": rejected,
             },
             remove_columns=list(fields.columns),
