@@ -242,7 +242,7 @@ class TestFindLeaks:
     STEP = FindLeaks(None, chatml().template, SplitRule(0.1, 42))  # type: ignore[arg-type]
 
     def found(self, folder: LocalStore, *batches: Batch, **more: Any) -> dict[str, Any]:
-        step = replace(self.STEP, folder=folder, **more)
+        step = replace(self.STEP, store=folder, **more)
         half = len(batches) // 2
 
         def build(p: beam.Pipeline) -> dict[str, Any]:
@@ -276,7 +276,7 @@ class TestFindLeaks:
         batch = kept(["one two three", "one  two three"], [True, False])
         found = self.found(folder, batch, split=SplitRule(0.1, 42, "group"))
         assert (found["exact"], found["by_prompt"]) == (1, False)
-        error = error_of(lambda p: (p | beam.Create([batch]),) | replace(self.STEP, folder=folder))
+        error = error_of(lambda p: (p | beam.Create([batch]),) | replace(self.STEP, store=folder))
         assert isinstance(error, VerificationFailed)
         assert "the very prompt of a training row, such as 'one two three'" in str(error)
 
@@ -285,6 +285,6 @@ class TestFindLeaks:
 
     def test_prompts_that_are_gone_are_an_error(self, folder: LocalStore) -> None:
         batch = kept(["a"], [True])
-        error = error_of(lambda p: (p | beam.Create([batch]),) | replace(self.STEP, folder=folder))
+        error = error_of(lambda p: (p | beam.Create([batch]),) | replace(self.STEP, store=folder))
         assert isinstance(error, StorageError)
         assert PROMPTS_FILE in str(error)

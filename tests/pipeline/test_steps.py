@@ -552,7 +552,7 @@ class TestBatchCoder:
     def test_what_is_decoded_equals_what_was_encoded(
         self,
         place: tuple[int, int, bool],
-        piece: FileRange,
+        file_range: FileRange,
         column: list[str | None],
         start: int,
         read: int,
@@ -563,7 +563,7 @@ class TestBatchCoder:
         table = pa.table({"x": pa.array(column, pa.string()), ROW: numbers}).slice(start)
         clean = [(n, c.encode("utf-8", "replace").decode(), e) for n, c, e in rejects or ()]
         bad = None if rejects is None else rejects_table(clean)
-        batch = Batch(*place, piece, table, read, bad)
+        batch = Batch(*place, file_range, table, read, bad)
         decoded = coder.decode(coder.encode(batch))
         assert decoded == batch
         assert coder.encode(decoded) == coder.encode(batch)

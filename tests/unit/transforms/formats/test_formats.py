@@ -533,7 +533,7 @@ def test_no_thread_of_arrows_reads_a_delimited_file_that_was_left(tmp_path: Path
     code = """
 import sys, time
 from transforms.formats import delimited, source_reader as formats
-from transforms.formats.source_reader import Format
+from transforms.formats.source_reader import FileFormat
 from transforms.records import Column, FileRange
 
 class Slow(delimited._Lent):
@@ -543,7 +543,7 @@ class Slow(delimited._Lent):
         return data
 
 delimited._BLOCK, delimited._Lent = 4000, Slow
-form, path = Format("delimited"), sys.argv[1]
+form, path = FileFormat("delimited"), sys.argv[1]
 rows = formats.read(path, form, FileRange("", 0, 0), [Column("q", "string")], 50)
 try:
     print(next(rows).table.num_rows)
