@@ -11,27 +11,39 @@ OUTPUT := data_cache/processed_reasoning
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: .venv/installed  ## Make .venv with everything that running and developing needs
+install: .venv/installed  ## Make .venv with what running needs
+
+# uv installs faster where it is there; pip is enough.  Modules are compiled when they are first
+# imported: compiling all of them takes longer than running the sample.
+ifneq ($(shell command -v uv),)
+INSTALL := uv pip install --quiet --python $(BIN)/python
+else
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+endif
 
 .venv/installed: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(INSTALL) --editable .
+	@touch $@
+
+.venv/installed-%: .venv/installed
+	$(INSTALL) --editable '.[$*]'
 	@touch $@
 
 run: install  ## Prepare the data set that ships with the project, then load it
 	$(BIN)/python -m pipeline --dataset $(SAMPLE) --output $(OUTPUT) --skip-upload --overwrite
 	$(BIN)/python -c "from datasets import load_from_disk; print(load_from_disk('$(OUTPUT)'))"
 
-test: install  ## Run all tests; those on real clusters with CI=true only
+test: .venv/installed-test  ## Run all tests; those on real clusters with CI=true only
 	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadfile
 ifeq ($(CI),true)
 	$(BIN)/python -m pytest -m clusters
 endif
 
-test-clusters: install  ## Run the job on a real Flink and Spark; needs Java and Maven
+test-clusters: .venv/installed-test  ## Run the job on a real Flink and Spark; needs Java and Maven
 	$(BIN)/python -m pytest -m clusters
 
-check: install  ## Lint, format, types, who may import whom, names
+check: .venv/installed-check  ## Lint, format, types, who may import whom, names
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p pipeline -p transforms
@@ -39,7 +51,7 @@ check: install  ## Lint, format, types, who may import whom, names
 	$(BIN)/python tests/support/check_names.py
 	$(BIN)/python benchmarks/make_sample.py --check
 
-fix: install  ## Mend what lint and format can mend by themselves
+fix: .venv/installed-check  ## Mend what lint and format can mend by themselves
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

