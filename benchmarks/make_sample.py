@@ -27,7 +27,7 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
-OUTPUT = Path(__file__).with_name("reasoning.jsonl")
+OUTPUT = Path(__file__).parents[1] / "pipeline" / "sample" / "reasoning.jsonl"
 SEED = 42
 ROUNDS = 16  # every generator gives one row a round: 16 * 25 = 400 rows
 NBSP = "\u00a0"  # French sets one before ? : and the euro sign
