@@ -14,7 +14,7 @@ duplicates are kept, of which the job leaves exact ones out by default.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ from transforms.chat.output_columns import OutputColumns
 from transforms.chat.render_rows import render, sandbox_of
 from transforms.chat.template import ChatFormat
 from transforms.conversations.detect_pairs import detect
-from transforms.conversations.field_mapping import AnyMapping, FieldMapping, TurnMapping
+from transforms.conversations.field_mapping import FieldMapping
 from transforms.conversations.normalize_rows import rows_of
 from transforms.dataset import layout
 from transforms.dataset.card import card
@@ -101,8 +101,7 @@ class DatasetProcessor:
         head = data[: min(_SAMPLE_ROWS, len(data))]
         columns = typed_columns(head.schema, self.dataset_name)
         fields = detect(columns, text_rows(head)).mapping
-        if isinstance(fields, TurnMapping):
-            fields = replace(fields, tools=None)  # without --tools they are not rendered
+        fields = fields.without_tools()  # without --tools they are not rendered
         chat, output_columns = _way(fields)
         rejected: Counter[str] = Counter()
         formatted = data.select_columns(list(fields.columns)).map(
@@ -216,15 +215,15 @@ class DatasetProcessor:
         return S3Options(region=self.aws_region)
 
 
-def _way(fields: AnyMapping) -> tuple[ChatFormat, OutputColumns]:
+def _way(fields: FieldMapping) -> tuple[ChatFormat, OutputColumns]:
     """How rows become text: as the job does it without further flags."""
-    pairs = isinstance(fields, FieldMapping)
-    return chatml() if pairs else chatml(""), OutputColumns(reasoning=fields.reasons)
+    chat = chatml("") if fields.is_conversation else chatml()
+    return chat, OutputColumns(reasoning=fields.has_reasoning)
 
 
 def _format_batch(
     batch: pa.Table,
-    fields: AnyMapping,
+    fields: FieldMapping,
     chat: ChatFormat,
     output_columns: OutputColumns,
     rejected: Counter[str],

@@ -20,7 +20,7 @@ from transforms.chat.builtin_templates import NAMES, built_in
 from transforms.chat.render_rows import sandbox_of
 from transforms.chat.sandbox import Refusal
 from transforms.chat.template import DEFAULT_SYSTEM_PROMPT, ChatFormat, ChatTemplate
-from transforms.conversations.field_mapping import AnyMapping, FieldMapping
+from transforms.conversations.field_mapping import FieldMapping
 from transforms.errors import AccessDenied, BadInput, UsageError
 
 _HUB = "hub:"
@@ -31,14 +31,14 @@ Read = Callable[[str], bytes | None]
 """A file of a tokenizer by name; None where it has no such file."""
 
 
-def chat_format(request: Request, mapping: AnyMapping) -> ChatFormat:
+def chat_format(request: Request, mapping: FieldMapping) -> ChatFormat:
     """The request's template with how it is used.
 
     Raises ``UsageError`` for a template that is not there or cannot be used.
     """
     template = _template(request)
     prompt = request.system_prompt
-    if prompt is None and isinstance(mapping, FieldMapping):
+    if prompt is None and not mapping.is_conversation:
         prompt = DEFAULT_SYSTEM_PROMPT
     chat = ChatFormat(
         template,

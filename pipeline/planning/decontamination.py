@@ -20,11 +20,9 @@ from pipeline.planning.source_files import SourceFiles
 from pipeline.planning.sources import first_rows, resolve
 from pipeline.request import Request
 from transforms.conversations.detect_pairs import RULES, TEXT, detect
-from transforms.conversations.field_mapping import FieldMapping, TurnMapping
-from transforms.conversations.pairs import to_pairs
+from transforms.conversations.field_mapping import FieldMapping, PairMapping
+from transforms.conversations.normalize_rows import user_prompts
 from transforms.conversations.roles import role_table
-from transforms.conversations.rules import ConversationRules, to_conversations
-from transforms.conversations.turns import USER
 from transforms.errors import BadInput, DataPrepError, UsageError
 from transforms.formats import source_reader
 from transforms.formats.source_reader import FileSample
@@ -37,7 +35,7 @@ from transforms.leakage.contamination import (
     pieces_of,
 )
 from transforms.options import Benchmark
-from transforms.records import Column, FileRange, one_array
+from transforms.records import FileRange
 
 MOST_PIECES = 2**24
 """As many take 128 MB of each worker."""
@@ -146,7 +144,7 @@ def _resolved(request: Request) -> SourceFiles:
     return resolve(replace(request, split=wanted, revision=pin))
 
 
-def _prompts(found: FileSample, request: Request, name: str) -> FieldMapping | TurnMapping:
+def _prompts(found: FileSample, request: Request, name: str) -> FieldMapping:
     """Where the prompts stand: as for rows to train on, but that there may be no answers."""
     try:
         mapping = detect(found.columns, found.sample, role_table(request.roles)).mapping
@@ -161,23 +159,15 @@ def _prompts(found: FileSample, request: Request, name: str) -> FieldMapping | T
                 f"named {', '.join(known)}, or columns that --dataset would take; found {there}. "
                 'Write the prompts to a JSON Lines file, as {"prompt": …}, and name that'
             ) from error
-        return FieldMapping((column,), (column,))
-    if isinstance(mapping, TurnMapping):
-        return replace(mapping, system=None, tools=None)
-    asked = mapping.instruction
-    return FieldMapping(asked, asked[:1], instruction_separator=mapping.instruction_separator)
+        return PairMapping((column,), (column,))
+    return mapping.prompts_only()
 
 
 def _texts(
-    source: SourceFiles, found: FileSample, mapping: FieldMapping | TurnMapping
+    source: SourceFiles, found: FileSample, mapping: FieldMapping
 ) -> Iterator[pa.StringArray]:
     """The prompts of all rows that have one, some thousand at a time."""
-    keys = mapping.keys.all if isinstance(mapping, TurnMapping) else ()
-    columns = [
-        Column(c.name, c.type, keys if c.type == "list" else ())
-        for c in found.columns
-        if c.name in mapping.columns
-    ]
+    columns = [mapping.narrowed(c) for c in found.columns if c.name in mapping.columns]
     names = [column.name for column in columns]
     for file, size in source.files:
         path = source.root + file
@@ -185,7 +175,7 @@ def _texts(
             file_range = FileRange(cut.file, cut.start, cut.stop)
             for rows in source_reader.read(path, source.file_format, file_range, columns):
                 _require_whole(rows, path, source, file_range)
-                yield _of_rows(rows.table, mapping)
+                yield user_prompts(rows.table, mapping)
 
 
 def _require_whole(
@@ -198,15 +188,6 @@ def _require_whole(
         raise BadInput(
             f"{file_range.file} row {row:,} cannot be read ({reject['code']}); mend the file"
         )
-
-
-def _of_rows(table: pa.Table, mapping: FieldMapping | TurnMapping) -> pa.StringArray:
-    if isinstance(mapping, FieldMapping):
-        return one_array(to_pairs(table, mapping)[0]["instruction"])
-    turns, _, _ = to_conversations(
-        table, mapping.turns, mapping.keys, None, None, ConversationRules()
-    )
-    return turns.content_at(turns.first(USER)[turns.first(USER) >= 0])
 
 
 def _of_a_benchmark(said: str, which: str) -> str:

@@ -24,10 +24,10 @@ from transforms.chat.output_columns import OutputColumns, parse_columns
 from transforms.chat.template import ChatFormat
 from transforms.chat.token_counter import TOKENIZER_FILE
 from transforms.conversations.detect_pairs import Sample, detect, parse, require_column
-from transforms.conversations.field_mapping import FieldChoice, FieldMapping, TurnMapping
+from transforms.conversations.field_mapping import FieldChoice, FieldMapping
 from transforms.conversations.roles import role_table
 from transforms.conversations.rules import ConversationRules
-from transforms.errors import BadInput, UsageError
+from transforms.errors import BadInput
 from transforms.formats import source_reader
 from transforms.leakage.prompts import MAX_SAMPLED_PROMPTS
 from transforms.options import QualityRules, TokenRule
@@ -63,13 +63,7 @@ class Plan:
         mapping = self.fields.mapping
         key = (self.split.key,) if self.split.key else ()
         names = (*mapping.columns, *key, *self.quality.balance)
-        turns = mapping.turns if isinstance(mapping, TurnMapping) else ()
-        keys = mapping.keys.all if isinstance(mapping, TurnMapping) else ()
-        return tuple(
-            replace(c, keys=keys) if c.name in turns and c.type == "list" else c
-            for c in self.columns
-            if c.name in names
-        )
+        return tuple(mapping.narrowed(c) for c in self.columns if c.name in names)
 
     def reading(self) -> source_reader.Source:
         """What workers need to read."""
@@ -89,7 +83,7 @@ class Plan:
                 "files": [{"name": name, "bytes": size} for name, size in self.source.files],
             },
             "columns": {column.name: column.type for column in self.read_columns},
-            "fields": {**asdict(mapping), "rule": self.fields.rule},
+            "fields": {**mapping.to_json(), "rule": self.fields.rule},
             "rules": asdict(self.rules),
             "template": self.chat.to_json(),
             "shape": asdict(self.output_columns),
@@ -162,33 +156,23 @@ def _choose_fields(request: Request, columns: Sequence[Column], sample: Sample) 
         mapping = parse(request.fields, columns, sample, role_table(request.roles))
         unused = [c.name for c in columns if c.type == "string" and c.name not in mapping.columns]
         choice = FieldChoice(mapping, "--fields", tuple(unused))
-    found = choice.mapping
-    if isinstance(found, FieldMapping):
-        if request.unpack_json and found.reasoning:
-            raise UsageError(
-                f"--unpack-json opens {found.response[0]}, but the reasoning is the column "
-                f"{found.reasoning}; name the columns with --fields"
-            )
-        return replace(choice, mapping=replace(found, unpack=request.unpack_json))
+    mapping, hint = choice.mapping, choice.hint
     if request.unpack_json:
-        raise UsageError(f"--unpack-json is for responses, but {found.turns[0]} holds turns")
-    hint = choice.hint
-    wanted = request.tools or "messages" in request.columns
-    if found.tools and not wanted:
-        hint = f"the tools in {found.tools!r} are not rendered; --tools does"
-        found = replace(found, tools=None)
-    return replace(choice, mapping=found, hint=hint)
+        mapping = mapping.unpacked()
+    if mapping.tools and not (request.tools or "messages" in request.columns):
+        hint = f"the tools in {mapping.tools!r} are not rendered (add --tools)"
+        mapping = mapping.without_tools()
+    return replace(choice, mapping=mapping, hint=hint)
 
 
-def _rules(request: Request, mapping: FieldMapping | TurnMapping) -> ConversationRules:
+def _rules(request: Request, mapping: FieldMapping) -> ConversationRules:
     if not mapping.makes_turns:
         return ConversationRules()  # a question and an answer have nothing that they could mend
     return ConversationRules(request.same_role, request.ends_with_user, request.assistant_first)
 
 
-def _output_columns(request: Request, mapping: FieldMapping | TurnMapping) -> OutputColumns:
-    tools = isinstance(mapping, TurnMapping) and (mapping.calls or mapping.tools is not None)
-    return OutputColumns(parse_columns(request.columns), mapping.reasons, tools)
+def _output_columns(request: Request, mapping: FieldMapping) -> OutputColumns:
+    return OutputColumns(parse_columns(request.columns), mapping.has_reasoning, mapping.has_tools)
 
 
 def _quality(request: Request, columns: Sequence[Column], tokens: TokenRule | None) -> QualityRules:

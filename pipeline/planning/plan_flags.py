@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.planning.plan import Plan
-from transforms.conversations.field_mapping import FieldMapping
-from transforms.conversations.roles import ALIASES
 
 OF_A_SET = (
     *("dataset", "config", "split", "revision", "max-samples", "shard-size"),
@@ -52,8 +50,5 @@ def of_plan(plan: Plan) -> dict[str, Any]:
         "too-long": tokens.too_long if tokens else None,
         "balance": list(quality.balance),
     }
-    if isinstance(mapping, FieldMapping):
-        flags["unpack-json"] = mapping.unpack
-    else:
-        flags["role"] = [f"{n}={r}" for n, r in mapping.aliases.items() if ALIASES.get(n) != r]
+    flags |= mapping.flags()
     return {name: value for name, value in flags.items() if value is not None}

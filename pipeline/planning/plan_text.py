@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 
 from pipeline.planning.plan import Plan
-from transforms.conversations.detect_turns import turns_of_cell
-from transforms.conversations.field_mapping import TurnMapping
-from transforms.conversations.roles import role_of
 from transforms.work_units import DEFAULT_UNIT_BYTES
 
 _SHOWN_FILES = 10
@@ -40,8 +37,8 @@ def explain(plan: Plan) -> str:
     lines += [f"           {line.removeprefix('✓ ').strip()}" for line in source_lines(plan)]
     lines += _files(plan)
     lines.append(f"Fields     {mapping.describe()}\n           chosen by: {plan.fields.rule}")
-    if isinstance(mapping, TurnMapping):
-        lines.append(f"           roles: {roles_seen(plan, mapping)}")
+    if roles := roles_seen(plan):
+        lines.append(f"           roles: {roles}")
     for name in mapping.columns:
         lines.append(f"           first {name}: {_first(plan, name)}")
     if plan.fields.unused_text:
@@ -119,19 +116,11 @@ def _first(plan: Plan, name: str) -> str:
     return _shown(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def roles_seen(plan: Plan, mapping: TurnMapping) -> str:
-    """The names of roles in the sample and what they are taken for: ``human → user, …``."""
-    turns = (
-        turn
-        for row in plan.sample
-        for name in mapping.turns
-        for turn in turns_of_cell(row.get(name))
-    )
-    names = dict.fromkeys(str(turn.get(mapping.role_key)) for turn in turns)
-    known = ((name, role_of(name, mapping.aliases)) for name in names)
-    return ", ".join(
-        f"{name} → {role or 'unknown, so a reject (--role NAME=ROLE)'}" for name, role in known
-    )
+def roles_seen(plan: Plan) -> str:
+    """The names of roles in the sample with their roles, ``human → user, …``; "" without turns."""
+    unknown = "unknown: the row is rejected (add --role NAME=ROLE)"
+    roles = plan.fields.mapping.roles_in(plan.sample)
+    return ", ".join(f"{name} → {role or unknown}" for name, role in roles.items())
 
 
 def _shown(text: str) -> str:

@@ -17,7 +17,6 @@ from transforms.chat import segments
 from transforms.chat.render_rows import render, sandbox_of, with_text
 from transforms.chat.token_counter import TOKENIZER_FILE, TokenCounter
 from transforms.chat.token_limit import Limit, TooLong
-from transforms.conversations.field_mapping import TurnMapping
 from transforms.conversations.normalize_rows import rows_of
 from transforms.formats import source_reader
 from transforms.leakage.contamination import Finder, decontaminated, file_of, unpack
@@ -140,8 +139,8 @@ def preview(plan: Plan, count: int, as_json: bool = False, rejected: bool = Fals
     console = Console(soft_wrap=True, highlight=False)
     mapping = plan.fields.mapping
     console.print(Text(f"{mapping.describe()}: {plan.fields.rule}", style="bold"))
-    if isinstance(mapping, TurnMapping):
-        console.print(Text(f"roles: {roles_seen(plan, mapping)}", style="bold"))
+    if roles := roles_seen(plan):
+        console.print(Text(f"roles: {roles}", style="bold"))
     for row in rows:
         console.print(Text(f"── {row.file} row {row.row:,} ──", style="bold"))
         for kind, line in _lines(row.parts):

@@ -149,7 +149,7 @@ class TestSources:
     """What a benchmark may be."""
 
     def prompts(self, source: Path, *benchmarks: object) -> list[tuple[int, int]]:
-        words = [w for benchmark in decontamination for w in ("--decontaminate", str(benchmark))]
+        words = [w for benchmark in benchmarks for w in ("--decontaminate", str(benchmark))]
         plan = make_plan(parse(["--dataset", str(source), *words])[2])
         for benchmark in plan.quality.benchmarks:
             assert file_of(benchmark.sha256) in plan.attachments

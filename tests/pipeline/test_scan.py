@@ -21,7 +21,7 @@ from planted import in_validation
 from step_runs import error_of, run
 
 from transforms.chat.builtin_templates import chatml
-from transforms.conversations.field_mapping import FieldMapping
+from transforms.conversations.field_mapping import PairMapping
 from transforms.conversations.rules import ConversationRules
 from transforms.duplicates.positions import rows_of_range
 from transforms.duplicates.row_reader import RowReader
@@ -54,7 +54,7 @@ def looks(tmp_path: Path, files: Sequence[Sequence[tuple[str, str]]], **rules: A
     columns = (Column("q", "string"), Column("a", "string"))
     return RowReader(
         Source(f"{tmp_path}/", FileFormat("json_lines"), columns),
-        FieldMapping(("q",), ("a",)),
+        PairMapping(("q",), ("a",)),
         ConversationRules(),
         SplitRule(0.1, 42),
         QualityRules(**rules),
@@ -147,7 +147,7 @@ class TestAskedAlone:
             Source(
                 f"{folder}/", FileFormat("parquet"), (Column("q", "string"), Column("a", "string"))
             ),
-            FieldMapping(("q",), ("a",)),
+            PairMapping(("q",), ("a",)),
             ConversationRules(),
             SplitRule(0.5, 42),
             QualityRules(**rules),
@@ -281,7 +281,7 @@ class TestFindLeaks:
         assert "the very prompt of a training row, such as 'one two three'" in str(error)
 
     def test_without_rows_there_are_figures(self, folder: LocalStore) -> None:
-        assert self.found(folder, kept(["a"], [True]), looks=False)["checked"] == 0
+        assert self.found(folder, kept(["a"], [True]), enabled=False)["checked"] == 0
 
     def test_prompts_that_are_gone_are_an_error(self, folder: LocalStore) -> None:
         batch = kept(["a"], [True])

@@ -12,7 +12,7 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing import test_pipeline
 
-from transforms.conversations.field_mapping import FieldMapping
+from transforms.conversations.field_mapping import PairMapping
 from transforms.dataset.layout import COLUMNS
 from transforms.errors import DataPrepError, from_worker
 from transforms.formats.source_reader import FileFormat
@@ -21,7 +21,7 @@ from transforms.records import ROW, VALIDATION, Batch, FileRange
 JSON_LINES = FileFormat("json_lines")
 
 
-QA = FieldMapping(("q",), ("a",))
+QA = PairMapping(("q",), ("a",))
 
 
 PIECE = FileRange("data.jsonl", 0, 100)

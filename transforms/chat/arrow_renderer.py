@@ -1,8 +1,7 @@
-"""The vectorised renderer: templates that are plain concatenation, rendered with Arrow alone.
+"""The vectorised renderer: renders templates that only concatenate, with Arrow's kernels.
 
-A turn's text is its role's opening, the content, and its role's end; a row's text is its turns'.
-Whatever is rendered here renders to the same bytes by the template's Jinja (a property of the
-tests), some ten times slower.
+A turn's text is its role's prefix, the content and its role's suffix; a row's text is that of its
+turns.  The template's Jinja gives the same bytes (a property test says so), about ten times slower.
 """
 
 from __future__ import annotations
@@ -23,30 +22,32 @@ _Texts = TypeVar("_Texts", pa.StringArray, pa.ChunkedArray)
 
 @dataclass(frozen=True)
 class ArrowRenderer:
-    """The constant parts of a text.
+    """The constant strings of a template that only concatenates.
 
     Attributes:
-        opening: role -> what stands before the content of its turns.
-        end: role -> what stands behind it.
-        between: behind each turn but the last one.
-        trimmed: roles whose content loses the white space around it.
-        default_system: the content of a system turn that the template adds where a row has none
-            of its own; None where it adds none.
-        joins_system: the system turn becomes the beginning of the user's first one; this stands
-            between them.  None where it is a turn of its own.
+        prefixes: role -> the string before the content of its turns.
+        suffixes: role -> the string after it.
+        separator: the string after each turn but the last one.
+        trimmed: roles whose content is stripped of surrounding white space.
+        default_system: content of the system turn that the template adds to a row without one;
+            None where it adds none.
+        system_separator: the string between the system turn and the user's first turn where the
+            template joins the two; None where the system turn stands by itself.
     """
 
-    opening: Mapping[str, str]
-    end: Mapping[str, str]
-    between: str = ""
+    prefixes: Mapping[str, str]
+    suffixes: Mapping[str, str]
+    separator: str = ""
     trimmed: tuple[str, ...] = ()
     default_system: str | None = None
-    joins_system: str | None = None
+    system_separator: str | None = None
 
     def render(self, turns: Turns, bos: str) -> tuple[pa.StringArray, np.ndarray]:
-        """The text of each row, and how many of its bytes stand before the last turn's content.
+        """Renders rows of turns; every row has at least one.
 
-        Every row has a turn.
+        Returns:
+            The text of each row, and the number of its bytes before the last turn's content
+            (int32).
         """
         starts, ends = turns.offsets[:-1], turns.offsets[1:] - 1
         kind = turns.roles.astype(np.int64)
@@ -55,16 +56,16 @@ class ArrowRenderer:
         is_last = np.zeros(len(kind), bool)
         is_last[ends] = True
         joined = np.zeros(len(kind), bool)
-        if self.joins_system is not None:
+        if self.system_separator is not None:
             joined[1:] = (turns.roles[:-1] == SYSTEM) & ~is_first[1:]
-        before, behind = map(pa.array, self._constants(bos))
+        before, after = map(pa.array, self._constants(bos))
         count = len(ROLES)
         opening = before.take(pa.array(kind + count * is_first + 2 * count * joined))
-        end = behind.take(pa.array(kind + count * is_last))
+        end = after.take(pa.array(kind + count * is_last))
         content = self._content(turns)
-        spoken = pc.binary_join_element_wise(opening, content, end, "")
+        pieces = pc.binary_join_element_wise(opening, content, end, "")
         offsets = pa.array(turns.offsets, pa.int32())
-        texts = pc.binary_join(pa.ListArray.from_arrays(offsets, spoken), "")
+        texts = pc.binary_join(pa.ListArray.from_arrays(offsets, pieces), "")
         # Lengths are taken, not texts: the last turns are half of all.
         completion = pc.add(_bytes(content), _bytes(end)).take(pa.array(ends))
         return texts, pc.subtract(_bytes(texts), completion).to_numpy()
@@ -79,37 +80,38 @@ class ArrowRenderer:
         return pc.if_else(pa.array(which), trimmed, turns.content)
 
     def _constants(self, bos: str) -> tuple[list[str], list[str]]:
-        """What stands before and behind a turn's content, for each role: before a later turn, the
-        first one, and one that a system turn is joined to; behind an earlier turn, and the last.
+        """The strings before and after a turn's content, by role.
+
+        Before: of a later turn, of the first turn, of a turn that a system turn is joined to.
+        After: of an earlier turn, of the last turn.
         """
-        opening = [self.opening.get(role, "") for role in ROLES]
-        end = [self.end.get(role, "") for role in ROLES]
+        opening = [self.prefixes.get(role, "") for role in ROLES]
+        end = [self.suffixes.get(role, "") for role in ROLES]
         default = ""
         if self.default_system is not None:
-            default = opening[SYSTEM] + self.default_system + end[SYSTEM] + self.between
+            default = opening[SYSTEM] + self.default_system + end[SYSTEM] + self.separator
         first = [bos + ("" if n == SYSTEM else default) + text for n, text in enumerate(opening)]
-        then = [text + self.between for text in end]
-        if self.joins_system is not None:
+        then = [text + self.separator for text in end]
+        if self.system_separator is not None:
             first[SYSTEM] = bos + opening[USER]
-            then[SYSTEM] = self.joins_system
+            then[SYSTEM] = self.system_separator
         return [*opening, *first, *([""] * len(ROLES))], [*then, *end]
 
     def pair_delimiters(self, system: str | None, bos: str) -> tuple[str, str, str]:
-        """What stands before the instruction of a pair, between it and the response, at the end."""
+        """The strings before a pair's instruction, between it and the response, and at the end."""
         count = len(ROLES)
-        before, behind = self._constants(bos)
+        before, after = self._constants(bos)
         start = before[count + USER]
         if system is not None:
             prompt = system.strip() if "system" in self.trimmed else system
-            start = before[count + SYSTEM] + prompt + behind[SYSTEM]
-            start += before[USER] if self.joins_system is None else ""
-        return start, behind[USER] + before[ASSISTANT], behind[count + ASSISTANT]
+            start = before[count + SYSTEM] + prompt + after[SYSTEM]
+            start += before[USER] if self.system_separator is None else ""
+        return start, after[USER] + before[ASSISTANT], after[count + ASSISTANT]
 
     def render_pairs(
         self, instruction: _Texts, response: _Texts, system: str | None, bos: str
     ) -> _Texts:
-        """The texts of rows that are one question and one answer; the chunks of the result are
-        those of the arguments."""
+        """The texts of rows with one question and one answer, in the chunks of the arguments."""
         before, between, end = self.pair_delimiters(system, bos)
         instruction = self.as_rendered("user", instruction)
         response = self.as_rendered("assistant", response)

@@ -33,9 +33,9 @@ _MISTRAL_TOOLS = ("[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[T
 def _chatml(default_system: str | None = None) -> ArrowRenderer:
     roles = ("system", "user", "assistant")
     return ArrowRenderer(
-        opening={role: f"<|im_start|>{role}\n" for role in roles},
-        end=dict.fromkeys(roles, "<|im_end|>"),
-        between="\n",
+        prefixes={role: f"<|im_start|>{role}\n" for role in roles},
+        suffixes=dict.fromkeys(roles, "<|im_end|>"),
+        separator="\n",
         default_system=default_system,
     )
 
@@ -56,7 +56,7 @@ def _template(name: str, date: str) -> ChatTemplate:
                 control_tokens=_CHATML_TOKENS,
                 thinks="keep",
                 text_arguments=True,
-                parts=_chatml(),
+                arrow_renderer=_chatml(),
             )
         case "qwen3":
             return ChatTemplate(
@@ -74,7 +74,7 @@ def _template(name: str, date: str) -> ChatTemplate:
                 jinja,
                 **chatml,
                 text_arguments=True,
-                parts=_chatml(),
+                arrow_renderer=_chatml(),
                 control_tokens=(*_CHATML_TOKENS, *_TOOL_TAGS),
             )
         case "qwen2.5":
@@ -83,7 +83,7 @@ def _template(name: str, date: str) -> ChatTemplate:
                 jinja,
                 **chatml,
                 adds_system=True,
-                parts=_chatml(_QWEN_SYSTEM),
+                arrow_renderer=_chatml(_QWEN_SYSTEM),
                 control_tokens=(*_CHATML_TOKENS, *_TOOL_TAGS),
             )
         case "llama3":
@@ -101,9 +101,9 @@ def _template(name: str, date: str) -> ChatTemplate:
                     *("<|end_header_id|>", "<|eot_id|>", "<|eom_id|>", "<|python_tag|>"),
                 ),
                 tools=False,
-                parts=ArrowRenderer(
-                    opening={role: header.format(role) for role in roles},
-                    end=dict.fromkeys(roles, "<|eot_id|>"),
+                arrow_renderer=ArrowRenderer(
+                    prefixes={role: header.format(role) for role in roles},
+                    suffixes=dict.fromkeys(roles, "<|eot_id|>"),
                     trimmed=("system", "user", "assistant", "tool"),
                 ),
             )
@@ -121,9 +121,9 @@ def _template(name: str, date: str) -> ChatTemplate:
                 ),
                 tools=False,
                 adds_system=True,
-                parts=ArrowRenderer(
-                    opening={"system": "[SYSTEM_PROMPT]", "user": "[INST]", "assistant": ""},
-                    end={"system": "[/SYSTEM_PROMPT]", "user": "[/INST]", "assistant": "</s>"},
+                arrow_renderer=ArrowRenderer(
+                    prefixes={"system": "[SYSTEM_PROMPT]", "user": "[INST]", "assistant": ""},
+                    suffixes={"system": "[/SYSTEM_PROMPT]", "user": "[/INST]", "assistant": "</s>"},
                     default_system=_mistral_system(date),
                 ),
             )
@@ -142,15 +142,15 @@ def _template(name: str, date: str) -> ChatTemplate:
                 system="first",
                 tools=False,
                 alternates=True,
-                parts=ArrowRenderer(
-                    opening={
+                arrow_renderer=ArrowRenderer(
+                    prefixes={
                         "user": "<start_of_turn>user\n",
                         "assistant": "<start_of_turn>model\n",
                     },
-                    end=dict.fromkeys(("user", "assistant"), "<end_of_turn>"),
-                    between="\n",
+                    suffixes=dict.fromkeys(("user", "assistant"), "<end_of_turn>"),
+                    separator="\n",
                     trimmed=("user", "assistant"),
-                    joins_system="\n\n",
+                    system_separator="\n\n",
                 ),
             )
         case "deepseek-r1":
@@ -168,9 +168,9 @@ def _template(name: str, date: str) -> ChatTemplate:
                 system="first",
                 tools=False,
                 thinks="drop",
-                parts=ArrowRenderer(
-                    opening={"user": "<｜User｜>", "assistant": "<｜Assistant｜>"},
-                    end={"assistant": "<｜end▁of▁sentence｜>"},
+                arrow_renderer=ArrowRenderer(
+                    prefixes={"user": "<｜User｜>", "assistant": "<｜Assistant｜>"},
+                    suffixes={"assistant": "<｜end▁of▁sentence｜>"},
                 ),
             )
         case "gpt-oss":

@@ -294,7 +294,7 @@ def _with(array: pa.StringArray, which: np.ndarray, values: Sequence[str | None]
 
 def _is_plain(turns: Turns, tools: pa.StringArray | None, template: ChatTemplate) -> bool:
     """Is there no turn but what the constant parts have a form for?"""
-    if template.parts is None or (tools is not None and tools.null_count < len(tools)):
+    if template.arrow_renderer is None or (tools is not None and tools.null_count < len(tools)):
         return False
     # Where the template has no form for them, the rows are rejects already.
     uses_tools = turns.tool_calls is not None or bool((turns.roles == TOOL).any())

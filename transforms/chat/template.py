@@ -62,7 +62,7 @@ class ChatTemplate:
     thinks: str = "inline"
     adds_system: bool = False
     text_arguments: bool = False
-    parts: ArrowRenderer | None = None
+    arrow_renderer: ArrowRenderer | None = None
     foreign: bool = False
 
     @cached_property
@@ -96,21 +96,23 @@ class ChatFormat:
     @property
     def renders_pairs(self) -> bool:
         """Can rows of one question and one answer be rendered without making turns of them?"""
-        return self.template.parts is not None and self.think != "empty"
+        return self.template.arrow_renderer is not None and self.think != "empty"
 
     def pair_delimiters(self) -> tuple[str, str, str]:
         """What stands before the instruction, between it and the response, and at the end."""
-        return self._parts.pair_delimiters(self.system_prompt, self.start)
+        return self._arrow_renderer.pair_delimiters(self.system_prompt, self.start)
 
     def render_pairs(self, instruction: _Texts, response: _Texts) -> _Texts:
         """The texts of rows that are one question and one answer; the chunks of the result are
         those of the arguments.
         """
-        return self._parts.render_pairs(instruction, response, self.system_prompt, self.start)
+        return self._arrow_renderer.render_pairs(
+            instruction, response, self.system_prompt, self.start
+        )
 
     def render_turns(self, turns: Turns) -> tuple[pa.StringArray, np.ndarray]:
         """The text of each row of turns, and how many of its bytes are prompt."""
-        return self._parts.render(turns, self.start)
+        return self._arrow_renderer.render(turns, self.start)
 
     def render(self, instruction: str, response: str) -> str:
         """The text of one row, as ``render_pairs`` gives it."""
@@ -119,13 +121,13 @@ class ChatFormat:
 
     def as_rendered(self, role: str, texts: _Texts) -> _Texts:
         """Contents as they stand in a text that is plain concatenation."""
-        return self._parts.as_rendered(role, texts)
+        return self._arrow_renderer.as_rendered(role, texts)
 
     @property
-    def _parts(self) -> ArrowRenderer:
-        if self.template.parts is None:
+    def _arrow_renderer(self) -> ArrowRenderer:
+        if self.template.arrow_renderer is None:
             raise TypeError(f"the template {self.template.name} is no plain concatenation")
-        return self.template.parts
+        return self.template.arrow_renderer
 
     def to_json(self) -> dict[str, Any]:
         """What decides the text, for the plan."""

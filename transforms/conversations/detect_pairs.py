@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from transforms.conversations import reasoning
 from transforms.conversations.detect_turns import SYSTEM_NAMES, detect_turns, turn_mapping
-from transforms.conversations.field_mapping import AnyMapping, FieldChoice, FieldMapping
+from transforms.conversations.field_mapping import FieldChoice, FieldMapping, PairMapping
 from transforms.conversations.pair_turns import is_history
 from transforms.conversations.roles import ALIASES
 from transforms.errors import UsageError
@@ -77,7 +77,7 @@ def detect(
     # Reasoning is never a prompt.
     prose.sort(key=lambda name: name.lower() in reasoning.NAMES)
     if len(prose) >= 2:
-        mapping = FieldMapping((prose[0],), (prose[1],))
+        mapping = PairMapping((prose[0],), (prose[1],))
         why = "the first two text columns that hold prose"
         return _choice(mapping, why, text, columns, sample)
     found = ", ".join(f"{c.name} ({c.type})" for c in columns) or "no columns"
@@ -97,7 +97,7 @@ def parse(
     columns: Sequence[Column],
     sample: Sample = (),
     roles: Mapping[str, str] = ALIASES,
-) -> AnyMapping:
+) -> FieldMapping:
     """The mapping of a ``--fields`` value such as ``instruction=question,response=a+b``.
 
     Beside them ``reasoning``, ``system`` and ``history`` may be named; ``messages`` names columns
@@ -130,7 +130,7 @@ def parse(
         return turn_mapping(parts["messages"], one["system"], one["tools"], sample, roles)
     if not {"instruction", "response"} <= set(parts) or "tools" in parts:
         raise UsageError(f"--fields {flag!r} must name both instruction and response, or messages")
-    mapping = FieldMapping(
+    mapping = PairMapping(
         parts["instruction"],
         parts["response"],
         reasoning=one["reasoning"],
@@ -167,7 +167,7 @@ def require_column(
 
 def _apply(
     rule: _Rule, text: Sequence[str], strings: Sequence[str], exact: bool
-) -> FieldMapping | None:
+) -> PairMapping | None:
     def find(name: str, among: Sequence[str]) -> str | None:
         if exact:
             return name if name in among else None
@@ -179,12 +179,12 @@ def _apply(
     # The optional input may well be blank throughout the sample and not after it.
     extra = find(rule.optional_input, strings) if rule.optional_input else None
     if extra is None:
-        return FieldMapping((instruction,), (response,))
-    return FieldMapping((instruction, extra), (response,), instruction_separator="\n")
+        return PairMapping((instruction,), (response,))
+    return PairMapping((instruction, extra), (response,), instruction_separator="\n")
 
 
 def _choice(
-    mapping: FieldMapping,
+    mapping: PairMapping,
     rule: str,
     text: Sequence[str],
     columns: Sequence[Column],
@@ -206,8 +206,8 @@ def _choice(
 
 
 def _with_more(
-    mapping: FieldMapping, text: Sequence[str], columns: Sequence[Column], sample: Sample
-) -> FieldMapping:
+    mapping: PairMapping, text: Sequence[str], columns: Sequence[Column], sample: Sample
+) -> PairMapping:
     """The mapping with the columns of reasoning, system prompt and history, where there are any."""
     free = [name for name in text if name not in mapping.columns]
     lower = {name.lower(): name for name in reversed(free)}
@@ -225,7 +225,7 @@ def _with_more(
     return replace(mapping, reasoning=thoughts, system=system, history=history)
 
 
-def _has_inline(mapping: FieldMapping, sample: Sample) -> bool:
+def _has_inline(mapping: PairMapping, sample: Sample) -> bool:
     if len(mapping.response) != 1 or mapping.reasoning:
         return False
     return any(reasoning.split(text).closed for text in _values(mapping.response[0], sample))

@@ -7,13 +7,17 @@ form) are one conversation.  A column of JSON text counts like the list that it 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from transforms.conversations import reasoning
 from transforms.conversations.field_mapping import FieldChoice, TurnMapping
-from transforms.conversations.parse_turns import ROLE_KEYS, TEXT_KEYS, find_turn_keys
+from transforms.conversations.parse_turns import (
+    ROLE_KEYS,
+    TEXT_KEYS,
+    find_turn_keys,
+    turns_of_cell,
+)
 from transforms.conversations.roles import ALIASES, FUNCTION_CALL, role_of
 from transforms.errors import UsageError
 from transforms.records import Column
@@ -83,13 +87,13 @@ def turn_mapping(
         text_key,
         system,
         tools,
-        reasons=any(_reasons(turn, text_key) for turn in seen),
-        calls=any(_calls(turn, role_key, roles) for turn in seen),
+        has_reasoning=any(_has_reasoning(turn, text_key) for turn in seen),
+        has_tool_calls=any(_has_tool_calls(turn, role_key, roles) for turn in seen),
         aliases=dict(roles),
     )
 
 
-def _reasons(turn: Mapping[str, Any], text_key: str) -> bool:
+def _has_reasoning(turn: Mapping[str, Any], text_key: str) -> bool:
     if any(turn.get(key) for key in reasoning.KEYS):
         return True
     text = turn.get(text_key)
@@ -99,13 +103,9 @@ def _reasons(turn: Mapping[str, Any], text_key: str) -> bool:
     return isinstance(text, str) and reasoning.CLOSE in text and reasoning.split(text).closed
 
 
-def _calls(turn: Mapping[str, Any], role_key: str, roles: Mapping[str, str]) -> bool:
+def _has_tool_calls(turn: Mapping[str, Any], role_key: str, roles: Mapping[str, str]) -> bool:
     role = role_of(turn.get(role_key), roles)
     return bool(turn.get("tool_calls")) or role in (FUNCTION_CALL, "tool")
-
-
-def _both(names: Sequence[str | None], sample: Sample, roles: Mapping[str, str]) -> bool:
-    return all(name is not None and _holds_turns(name, sample, roles) for name in names)
 
 
 def _holds_turns(name: str, sample: Sample, roles: Mapping[str, str]) -> bool:
@@ -126,13 +126,3 @@ def _speaks_a_role(cell: Any, roles: Mapping[str, str]) -> bool:
 
 def _cells(name: str, sample: Sample) -> Iterator[Any]:
     return (row.get(name) for row in sample)
-
-
-def turns_of_cell(cell: Any) -> list[Mapping[str, Any]]:
-    """The objects in a sample's cell: a list of turns, also as JSON text; [] where it is none."""
-    if isinstance(cell, str):
-        try:
-            cell = json.loads(cell)
-        except (ValueError, RecursionError):
-            return []
-    return [turn for turn in cell if isinstance(turn, Mapping)] if isinstance(cell, list) else []

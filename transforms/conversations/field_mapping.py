@@ -1,22 +1,103 @@
-"""Field mappings: which source columns become a row's question and answer, or its turns."""
+"""Field mappings: which source columns become a row's question and answer, or its turns.
+
+``PairMapping`` or ``TurnMapping``: everything that depends on which of the two a source has is a
+method here.  How rows are made of the columns is in ``normalize_rows``, the one place that asks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 
-from transforms.conversations.parse_turns import TurnKeys
-from transforms.conversations.roles import ALIASES
+from transforms.conversations.parse_turns import TurnKeys, turns_of_cell
+from transforms.conversations.roles import ALIASES, role_of
+from transforms.errors import UsageError
+from transforms.records import Column
+
+
+class FieldMapping(ABC):
+    """The source columns of a row, and what each is."""
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """Every column that is read, each once."""
+
+    @property
+    @abstractmethod
+    def makes_turns(self) -> bool:
+        """Does a row become turns, rather than one question and one answer?"""
+
+    @property
+    @abstractmethod
+    def is_conversation(self) -> bool:
+        """Does the source hold turns?  The system prompt of such rows is theirs alone."""
+
+    @property
+    @abstractmethod
+    def has_reasoning(self) -> bool:
+        """Is reasoning kept apart from the answers?"""
+
+    @property
+    @abstractmethod
+    def has_tools(self) -> bool:
+        """Do rows have tool calls, or offer tools?"""
+
+    @property
+    @abstractmethod
+    def tools(self) -> str | None:
+        """The column of the tools that a row offers."""
+
+    @property
+    @abstractmethod
+    def flag(self) -> str:
+        """The mapping as a value of ``--fields``."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """The flag, and what it cannot express."""
+
+    @abstractmethod
+    def flags(self) -> dict[str, object]:
+        """Further flags that this kind of mapping takes, with their values."""
+
+    @abstractmethod
+    def prompts_only(self) -> FieldMapping:
+        """The mapping that reads no more than the prompts need."""
+
+    @abstractmethod
+    def unpacked(self) -> FieldMapping:
+        """The mapping with ``--unpack-json``; raises ``UsageError`` where that cannot be."""
+
+    @abstractmethod
+    def without_tools(self) -> FieldMapping:
+        """The mapping without the column of tools."""
+
+    @abstractmethod
+    def narrowed(self, column: Column) -> Column:
+        """The column with the keys that are read of its objects."""
+
+    @abstractmethod
+    def roles_in(self, sample: Iterable[Mapping[str, object]]) -> dict[str, str | None]:
+        """Names of roles in a sample -> role, None for an unknown one; {} without turns."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, object]:
+        """The mapping in a plan; its keys are part of the plan's digest."""
 
 
 @dataclass(frozen=True)
-class FieldMapping:
+class PairMapping(FieldMapping):
     """The columns of the instruction and of the response, and what stands between joined ones.
 
     The first column of each is required; blank values of the others are left out of the join.
-    ``reasoning``, ``system`` and ``history`` (earlier [question, answer] pairs) name a column, or
-    are None.  ``inline`` tells that responses hold reasoning in ``<think>``; ``unpack`` that they
-    are JSON objects of reasoning and answer.
+
+    Attributes:
+        reasoning, system: a column, or None.
+        history: the column of earlier [question, answer] pairs, or None.
+        inline: whether responses hold reasoning in ``<think>``.
+        unpack: whether responses are JSON objects of reasoning and answer.
     """
 
     instruction: tuple[str, ...]
@@ -38,37 +119,74 @@ class FieldMapping:
 
     @property
     def makes_turns(self) -> bool:
-        """Is there more to a row than a question and an answer?"""
-        more = (self.reasoning, self.system, self.history, self.inline, self.unpack)
-        return any(part not in (None, False) for part in more)
+        return self.has_reasoning or self.system is not None or self.history is not None
 
     @property
-    def reasons(self) -> bool:
-        """Is reasoning kept apart from the answers?"""
+    def is_conversation(self) -> bool:
+        return False
+
+    @property
+    def has_reasoning(self) -> bool:
         return self.reasoning is not None or self.inline or self.unpack
 
     @property
+    def has_tools(self) -> bool:
+        return False
+
+    @property
+    def tools(self) -> None:
+        return None
+
+    @property
     def flag(self) -> str:
-        """The mapping as the ``--fields`` flag would say it."""
         flag = f"instruction={'+'.join(self.instruction)},response={'+'.join(self.response)}"
-        for name in ("reasoning", "system", "history"):
-            column = getattr(self, name)
-            flag += f",{name}={column}" if column else ""
-        return flag
+        return flag + _side_columns(
+            reasoning=self.reasoning, system=self.system, history=self.history
+        )
 
     def describe(self) -> str:
-        """The flag, and what it cannot say."""
         broken = len(self.instruction) > 1 and self.instruction_separator == "\n"
         return f"{self.flag} (joined with a line break)" if broken else self.flag
 
+    def flags(self) -> dict[str, object]:
+        return {"unpack-json": self.unpack}
+
+    def prompts_only(self) -> PairMapping:
+        """The mapping whose response is the instruction, so that a blank one rejects no row."""
+        separator = self.instruction_separator
+        return PairMapping(self.instruction, self.instruction[:1], instruction_separator=separator)
+
+    def unpacked(self) -> PairMapping:
+        if self.reasoning:
+            raise UsageError(
+                f"--unpack-json opens {self.response[0]}, but the reasoning is the column "
+                f"{self.reasoning}; name the columns with --fields"
+            )
+        return replace(self, unpack=True)
+
+    def without_tools(self) -> PairMapping:
+        return self
+
+    def narrowed(self, column: Column) -> Column:
+        return column
+
+    def roles_in(self, sample: Iterable[Mapping[str, object]]) -> dict[str, str | None]:
+        return {}
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
 
 @dataclass(frozen=True)
-class TurnMapping:
-    """The columns that hold lists of turns, one behind the other, and where a turn has what.
+class TurnMapping(FieldMapping):
+    """The columns that hold lists of turns, and the keys of a turn.
 
-    ``role_key`` and ``text_key`` are keys of a turn; ``system`` and ``tools`` name side columns, or
-    are None.  ``aliases`` is the table of role names.  ``reasons`` and ``calls`` tell whether the
-    sample has turns with reasoning, or with tool calls.
+    Attributes:
+        turns: columns, whose lists follow each other.
+        role_key, text_key: keys of a turn.
+        system, tools: a side column, or None.
+        has_reasoning, has_tool_calls: whether the sample has such turns.
+        aliases: names of roles -> role.
     """
 
     turns: tuple[str, ...]
@@ -76,20 +194,26 @@ class TurnMapping:
     text_key: str
     system: str | None = None
     tools: str | None = None
-    reasons: bool = False
-    calls: bool = False
+    has_reasoning: bool = False
+    has_tool_calls: bool = False
     aliases: Mapping[str, str] = field(default_factory=lambda: dict(ALIASES))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Every column that is read, each once."""
         more = (name for name in (self.system, self.tools) if name)
         return tuple(dict.fromkeys((*self.turns, *more)))
 
     @property
     def makes_turns(self) -> bool:
-        """Yes."""
         return True
+
+    @property
+    def is_conversation(self) -> bool:
+        return True
+
+    @property
+    def has_tools(self) -> bool:
+        return self.has_tool_calls or self.tools is not None
 
     @property
     def keys(self) -> TurnKeys:
@@ -98,26 +222,49 @@ class TurnMapping:
 
     @property
     def flag(self) -> str:
-        """The mapping as the ``--fields`` flag would say it."""
-        flag = f"messages={'+'.join(self.turns)}"
-        for name in ("system", "tools"):
-            column = getattr(self, name)
-            flag += f",{name}={column}" if column else ""
-        return flag
+        return f"messages={'+'.join(self.turns)}" + _side_columns(
+            system=self.system, tools=self.tools
+        )
 
     def describe(self) -> str:
-        """The flag, and what it cannot say."""
         return f"{self.flag} (turns of {self.role_key}, {self.text_key})"
 
+    def flags(self) -> dict[str, object]:
+        more = {name: role for name, role in self.aliases.items() if ALIASES.get(name) != role}
+        return {"role": [f"{name}={role}" for name, role in more.items()]}
 
-AnyMapping = FieldMapping | TurnMapping
+    def prompts_only(self) -> TurnMapping:
+        return replace(self, system=None, tools=None)
+
+    def unpacked(self) -> TurnMapping:
+        raise UsageError(f"--unpack-json is for responses, but {self.turns[0]} holds turns")
+
+    def without_tools(self) -> TurnMapping:
+        return replace(self, tools=None)
+
+    def narrowed(self, column: Column) -> Column:
+        holds_turns = column.name in self.turns and column.type == "list"
+        return replace(column, keys=self.keys.all) if holds_turns else column
+
+    def roles_in(self, sample: Iterable[Mapping[str, object]]) -> dict[str, str | None]:
+        cells = (row.get(name) for row in sample for name in self.turns)
+        names = (str(turn.get(self.role_key)) for cell in cells for turn in turns_of_cell(cell))
+        return {name: role_of(name, self.aliases) for name in names}
+
+    def to_json(self) -> dict[str, object]:
+        keys = {"has_reasoning": "reasons", "has_tool_calls": "calls"}
+        return {keys.get(name, name): value for name, value in asdict(self).items()}
+
+
+def _side_columns(**columns: str | None) -> str:
+    return "".join(f",{name}={column}" for name, column in columns.items() if column)
 
 
 @dataclass(frozen=True)
 class FieldChoice:
     """A mapping with why it was chosen, for the plan to print."""
 
-    mapping: AnyMapping
+    mapping: FieldMapping
     rule: str
     unused_text: tuple[str, ...]
     hint: str = ""

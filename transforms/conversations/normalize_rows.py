@@ -11,7 +11,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.conversations.field_mapping import AnyMapping, FieldMapping
+from transforms.conversations.field_mapping import FieldMapping, PairMapping, TurnMapping
 from transforms.conversations.pair_turns import pair_turns
 from transforms.conversations.pairs import as_valid_text, split_keys, to_pairs
 from transforms.conversations.rules import ConversationRules, split_rejects, to_conversations
@@ -23,7 +23,7 @@ _VALUE_CHARS = 100
 
 def normalize(
     batch: Batch,
-    mapping: AnyMapping,
+    mapping: FieldMapping,
     key: str | None,
     rules: ConversationRules,
     balance: Sequence[str] = (),
@@ -53,7 +53,7 @@ def with_balance(kept: pa.Table, source: pa.Table, names: Sequence[str]) -> pa.T
 
 def rows_of(
     table: pa.Table,
-    mapping: AnyMapping,
+    mapping: FieldMapping,
     key: str | None = None,
     rules: ConversationRules = ConversationRules(),  # noqa: B008 (immutable)
 ) -> tuple[pa.Table, pa.Table]:
@@ -61,12 +61,35 @@ def rows_of(
     # Other columns, which are compared between the splits alone, decide no row.
     names = dict.fromkeys((*mapping.columns, *((key,) if key else ()), ROW))
     table = table.select(list(names))
-    if isinstance(mapping, FieldMapping):
-        kept, rejects = to_pairs(table, mapping, key)
-        if not mapping.makes_turns:
-            return kept, rejects
-        made, more = pair_turns(kept, mapping, rules)
-        return made, pa.concat_tables([rejects, more])
+    match mapping:
+        case PairMapping():
+            kept, rejects = to_pairs(table, mapping, key)
+            if not mapping.makes_turns:
+                return kept, rejects
+            made, more = pair_turns(kept, mapping, rules)
+            return made, pa.concat_tables([rejects, more])
+        case TurnMapping():
+            return _conversation_rows(table, mapping, key, rules)
+    raise TypeError(f"no rule for a {type(mapping).__name__}")
+
+
+def user_prompts(table: pa.Table, mapping: FieldMapping) -> pa.StringArray:
+    """The first prompts of the rows that have one, with ``mapping.prompts_only()``."""
+    match mapping:
+        case PairMapping():
+            return one_array(to_pairs(table, mapping)[0]["instruction"])
+        case TurnMapping():
+            turns, _, _ = to_conversations(
+                table, mapping.turns, mapping.keys, None, None, ConversationRules()
+            )
+            first = turns.first(USER)
+            return turns.content_at(first[first >= 0])
+    raise TypeError(f"no rule for a {type(mapping).__name__}")
+
+
+def _conversation_rows(
+    table: pa.Table, mapping: TurnMapping, key: str | None, rules: ConversationRules
+) -> tuple[pa.Table, pa.Table]:
     turns, tools, codes = to_conversations(
         table, mapping.turns, mapping.keys, mapping.system, mapping.tools, rules
     )

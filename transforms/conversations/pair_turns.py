@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from transforms.conversations.field_mapping import FieldMapping
+from transforms.conversations.field_mapping import PairMapping
 from transforms.conversations.parse_turns import (
     InvalidConversation,
     cells,
@@ -27,7 +27,7 @@ UNPACKED = (
 
 
 def pair_turns(
-    pairs: pa.Table, fields: FieldMapping, rules: ConversationRules
+    pairs: pa.Table, fields: PairMapping, rules: ConversationRules
 ) -> tuple[pa.Table, pa.Table]:
     """(kept, rejects) of a table that ``pairs.to_pairs`` made.
 
@@ -55,7 +55,7 @@ def pair_turns(
     return made.filter(good), rejects
 
 
-def _rows(pairs: pa.Table, fields: FieldMapping) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+def _rows(pairs: pa.Table, fields: PairMapping) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     side = {
         name: _histories(pairs[name]) if name == "history" else pairs[name].to_pylist()
         for name in ("reasoning", "system", "history")
@@ -66,7 +66,7 @@ def _rows(pairs: pa.Table, fields: FieldMapping) -> Iterator[tuple[str, str, Map
         yield question, answer, {name: column[index] for name, column in side.items()}
 
 
-def _turns(question: str, answer: str, more: Mapping[str, Any], fields: FieldMapping) -> list[Turn]:
+def _turns(question: str, answer: str, more: Mapping[str, Any], fields: PairMapping) -> list[Turn]:
     thoughts = more.get("reasoning")
     if fields.unpack:
         thoughts, answer = _unpacked(answer)

@@ -11,13 +11,13 @@ import json
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.conversations.field_mapping import FieldMapping
+from transforms.conversations.field_mapping import PairMapping
 from transforms.formats.source_rows import MAX_ROW_BYTES
 from transforms.records import EXCERPT_CHARS, ROW, one_array, rejects_table
 
 
 def to_pairs(
-    table: pa.Table, fields: FieldMapping, key: str | None = None
+    table: pa.Table, fields: PairMapping, key: str | None = None
 ) -> tuple[pa.Table, pa.Table]:
     """(kept, rejects) of a table with the mapped columns, the key column and ``ROW``.
 

@@ -324,3 +324,13 @@ def find_turn_keys(cell: Any) -> tuple[str, str] | None:
     role = next((key for key in ROLE_KEYS if key in present), None)
     text = next((key for key in TEXT_KEYS if key in present), None)
     return (role, text) if role and text else None
+
+
+def turns_of_cell(cell: Any) -> list[Mapping[str, Any]]:
+    """The objects in a sample's cell: a list of turns, also as JSON text; [] where it is none."""
+    if isinstance(cell, str):
+        try:
+            cell = json.loads(cell)
+        except (ValueError, RecursionError):
+            return []
+    return [turn for turn in cell if isinstance(turn, Mapping)] if isinstance(cell, list) else []

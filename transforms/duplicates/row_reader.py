@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from transforms.conversations.field_mapping import AnyMapping, FieldMapping
+from transforms.conversations.field_mapping import FieldMapping
 from transforms.conversations.normalize_rows import rows_of
 from transforms.conversations.rules import ConversationRules
 from transforms.duplicates.positions import rows_of_range
@@ -24,7 +23,7 @@ class RowReader:
     """The rules by which a unit is read and its rows are taken."""
 
     source: source_reader.Source
-    mapping: AnyMapping
+    mapping: FieldMapping
     rules: ConversationRules
     split: SplitRule
     quality: QualityRules
@@ -40,9 +39,8 @@ class RowReader:
 
         Rows that are the same to the byte ask the same; near copies need not.
         """
-        pairs = isinstance(self.mapping, FieldMapping) and not self.mapping.makes_turns
         return (
-            pairs
+            not self.mapping.makes_turns
             and source_reader.is_columnar(self.source.file_format)
             and self.quality.dedup != "near"
         )
@@ -62,12 +60,7 @@ class RowReader:
         Only ``instruction``, ``key`` and ``ROW`` may be used.  Rows with an unusable response are
         among them.
         """
-        mapping = cast(FieldMapping, self.mapping)
-        mapping = replace(
-            mapping,
-            response=mapping.instruction,
-            response_separator=mapping.instruction_separator,
-        )
+        mapping = self.mapping.prompts_only()
         needed = {*mapping.columns, self.split.key}
         columns = [column for column in self.source.columns if column.name in needed]
         return self._read(unit, columns, mapping)
@@ -76,7 +69,7 @@ class RowReader:
         self,
         unit: WorkUnit,
         columns: Sequence[Column],
-        mapping: AnyMapping,
+        mapping: FieldMapping,
         wanted: np.ndarray | None = None,
     ) -> Iterator[tuple[int, pa.Table]]:
         file_format, size, own = self.source.file_format, source_reader.BATCH_BYTES, None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 
-from transforms.conversations.field_mapping import AnyMapping
+from transforms.conversations.field_mapping import FieldMapping
 from transforms.conversations.normalize_rows import normalize
 from transforms.conversations.rules import ConversationRules
 from transforms.records import Batch
@@ -20,7 +20,7 @@ class Normalize(beam.PTransform):
     and with ``key`` also ``key``; and the columns of ``balance`` (see ``with_balance``).
     """
 
-    mapping: AnyMapping
+    mapping: FieldMapping
     key: str | None = None
     rules: ConversationRules = ConversationRules()
     balance: tuple[str, ...] = ()

@@ -170,7 +170,7 @@ def conversations(draw: st.DrawFn) -> list[Turn]:
     return turns
 
 
-PLAIN = [name for name in NAMES if template(name).parts is not None]
+PLAIN = [name for name in NAMES if template(name).arrow_renderer is not None]
 THINK = ("auto", "keep", "strip", "empty")
 
 

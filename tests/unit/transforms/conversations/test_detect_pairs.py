@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from transforms.conversations.detect_pairs import FieldMapping, detect, parse, require_column
+from transforms.conversations.detect_pairs import PairMapping, detect, parse, require_column
 from transforms.errors import UsageError
 from transforms.records import Column
 
@@ -22,7 +22,7 @@ def rows(**cells: object) -> list[dict[str, object]]:
     return [{k: c[n] for k, c in lists.items()} for n in range(count)]
 
 
-def chosen(columns: list[Column], sample: list[dict[str, object]] | None = None) -> FieldMapping:
+def chosen(columns: list[Column], sample: list[dict[str, object]] | None = None) -> PairMapping:
     if sample is None:
         sample = rows(**{column.name: PROSE for column in columns})
     return detect(columns, sample).mapping
@@ -45,7 +45,7 @@ class TestEachRule:
         self, instruction: str, response: str
     ) -> None:
         columns = text("note", response, "topic", instruction)
-        assert chosen(columns) == FieldMapping((instruction,), (response,))
+        assert chosen(columns) == PairMapping((instruction,), (response,))
 
     def test_says_which_rule_fired(self, instruction: str, response: str) -> None:
         columns = text("note", instruction, response)
@@ -59,7 +59,7 @@ class TestEachRule:
         self, instruction: str, response: str
     ) -> None:
         columns = text("Note", instruction.upper(), response.title())
-        assert chosen(columns) == FieldMapping((instruction.upper(),), (response.title(),))
+        assert chosen(columns) == PairMapping((instruction.upper(),), (response.title(),))
 
     def test_takes_no_column_of_another_type(self, instruction: str, response: str) -> None:
         columns = [Column(instruction, "list<item: string>"), *text(response, "one", "two")]
@@ -77,25 +77,25 @@ def test_the_rules_go_in_the_issue_s_order() -> None:
     ]
     left = dict.fromkeys(name for pair in order for name in pair)
     for instruction, response in order:
-        assert chosen(text(*reversed(left))) == FieldMapping((instruction,), (response,))
+        assert chosen(text(*reversed(left))) == PairMapping((instruction,), (response,))
         del left[response]
     assert chosen(text("answer", "question", "output", "input")).instruction == ("input",)
 
 
 def test_an_exact_match_of_a_later_rule_comes_before_one_that_ignores_case() -> None:
-    assert chosen(text("Question", "Reasoning", "problem", "solution")) == FieldMapping(
+    assert chosen(text("Question", "Reasoning", "problem", "solution")) == PairMapping(
         ("problem",), ("solution",), reasoning="Reasoning"
     )
 
 
 def test_exact_names_come_before_the_same_ones_in_other_case() -> None:
-    assert chosen(text("Question", "question", "ANSWER", "answer")) == FieldMapping(
+    assert chosen(text("Question", "question", "ANSWER", "answer")) == PairMapping(
         ("question",), ("answer",)
     )
 
 
 class TestAlpaca:
-    MAPPING = FieldMapping(("instruction", "input"), ("output",), instruction_separator="\n")
+    MAPPING = PairMapping(("instruction", "input"), ("output",), instruction_separator="\n")
 
     def test_the_input_is_joined_with_a_newline(self) -> None:
         assert chosen(text("instruction", "input", "output")) == self.MAPPING
@@ -107,7 +107,7 @@ class TestAlpaca:
         assert chosen(columns, sample) == self.MAPPING
 
     def test_without_an_input_there_is_no_join(self) -> None:
-        assert chosen(text("instruction", "output")) == FieldMapping(("instruction",), ("output",))
+        assert chosen(text("instruction", "output")) == PairMapping(("instruction",), ("output",))
 
     def test_the_case_of_the_input_is_ignored_too(self) -> None:
         mapping = chosen(text("Instruction", "Input", "Output"))
@@ -125,7 +125,7 @@ def test_the_default_data_set_maps_question_to_answer() -> None:
         **{"sub-domain": "Algebra of the real numbers"},
     )
     choice = detect(columns, sample)
-    assert choice.mapping == FieldMapping(("question",), ("answer",))
+    assert choice.mapping == PairMapping(("question",), ("answer",))
     assert choice.rule == "columns question+answer"
     assert choice.unused_text == ("conversation_id", "domain", "sub-domain", "code")
     assert choice.hint == ""
@@ -136,11 +136,11 @@ class TestHint:
     def test_an_unused_answer_is_named_with_the_flag_that_joins_it(self, answer: str) -> None:
         columns = text("question", "reasoning", answer)
         choice = detect(columns, rows(**{c.name: PROSE for c in columns}))
-        assert choice.mapping == FieldMapping(("question",), ("reasoning",))
+        assert choice.mapping == PairMapping(("question",), ("reasoning",))
         flag = f"instruction=question,response=reasoning+{answer}"
         assert f"--fields {flag}" in choice.hint
         assert repr(answer) in choice.hint
-        assert parse(flag, columns) == FieldMapping(("question",), ("reasoning", answer))
+        assert parse(flag, columns) == PairMapping(("question",), ("reasoning", answer))
 
     def test_there_is_none_without_an_answer(self) -> None:
         columns = text("question", "reasoning", "note")
@@ -159,7 +159,7 @@ def test_a_column_that_is_blank_in_the_sample_is_not_chosen() -> None:
 class TestFallback:
     def test_takes_the_first_two_prose_columns(self) -> None:
         choice = detect(text("b", "a", "c"), rows(a=PROSE, b=PROSE, c=PROSE))
-        assert choice.mapping == FieldMapping(("b",), ("a",))
+        assert choice.mapping == PairMapping(("b",), ("a",))
         assert choice.rule == "the first two text columns that hold prose"
         assert choice.unused_text == ("c",)
 
@@ -191,7 +191,7 @@ class TestFallback:
     def test_skips(self, kind: str, values: list[str | None]) -> None:
         columns = text("odd", "ask", "reply")
         sample = rows(odd=values, ask=PROSE, reply=PROSE)
-        assert chosen(columns, sample) == FieldMapping(("ask",), ("reply",))
+        assert chosen(columns, sample) == PairMapping(("ask",), ("reply",))
 
     def test_skips_an_enum_of_long_values(self) -> None:
         many = [f"{line} ({n})" for n in range(10) for line in PROSE]
@@ -216,7 +216,7 @@ class TestFallback:
     def test_takes_prose(self, value: str) -> None:
         columns = text("id", "ask", "reply")
         sample = rows(id=["a1", "a2", "a3"], ask=value, reply=value)
-        assert chosen(columns, sample) == FieldMapping(("ask",), ("reply",))
+        assert chosen(columns, sample) == PairMapping(("ask",), ("reply",))
 
     def test_a_column_of_mixed_values_is_prose_from_half_on(self) -> None:
         columns = text("x", "y", "z")
@@ -270,7 +270,7 @@ class TestParse:
     def test_reads(
         self, flag: str, instruction: tuple[str, ...], response: tuple[str, ...]
     ) -> None:
-        assert parse(flag, self.COLUMNS) == FieldMapping(instruction, response)
+        assert parse(flag, self.COLUMNS) == PairMapping(instruction, response)
 
     def test_joined_columns_stand_a_blank_line_apart(self) -> None:
         mapping = parse("instruction=q+a,response=r+a", self.COLUMNS)
@@ -300,7 +300,7 @@ class TestParse:
         assert message in str(caught.value)
 
     def test_what_describe_says_can_be_parsed(self) -> None:
-        mapping = FieldMapping(("q", "a"), ("r", "n"))
+        mapping = PairMapping(("q", "a"), ("r", "n"))
         assert parse(mapping.describe(), self.COLUMNS) == mapping
 
 
@@ -318,4 +318,4 @@ class TestRequireColumn:
 
 
 def test_columns_are_read_once_each_instruction_first() -> None:
-    assert FieldMapping(("a", "b"), ("b", "c", "a")).columns == ("a", "b", "c")
+    assert PairMapping(("a", "b"), ("b", "c", "a")).columns == ("a", "b", "c")

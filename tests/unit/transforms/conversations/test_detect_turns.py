@@ -9,7 +9,7 @@ import pytest
 
 from transforms.conversations.detect_pairs import detect, parse
 from transforms.conversations.detect_turns import NAMES, detect_turns
-from transforms.conversations.field_mapping import FieldMapping, TurnMapping
+from transforms.conversations.field_mapping import PairMapping, TurnMapping
 from transforms.errors import UsageError
 from transforms.records import Column
 
@@ -64,7 +64,7 @@ def test_known_names_come_first_in_their_order() -> None:
 
 class TestOrder:
     def test_the_guide_s_pair_comes_before_turns(self) -> None:
-        assert chosen(question=PROSE, reasoning=PROSE, messages=MESSAGES) == FieldMapping(
+        assert chosen(question=PROSE, reasoning=PROSE, messages=MESSAGES) == PairMapping(
             ("question",), ("reasoning",)
         )
 
@@ -87,7 +87,7 @@ class TestPromptAndCompletion:
             assert mapping == TurnMapping(("prompt", "completion"), "role", "content")
 
     def test_as_text_they_are_a_pair(self) -> None:
-        assert chosen(prompt=PROSE, completion=PROSE) == FieldMapping(("prompt",), ("completion",))
+        assert chosen(prompt=PROSE, completion=PROSE) == PairMapping(("prompt",), ("completion",))
 
     def test_a_prompt_of_messages_alone_holds_no_answer(self) -> None:
         with pytest.raises(UsageError, match="cannot tell which columns"):
@@ -115,7 +115,7 @@ class TestWhatIsNoTurns:
     )
     def test_is_not_taken_for_them(self, cell: Any) -> None:
         row = {"messages": cell, "tags": ["x"], "question": PROSE, "answer": PROSE}
-        assert chosen(**row) == FieldMapping(("question",), ("answer",))
+        assert chosen(**row) == PairMapping(("question",), ("answer",))
 
     def test_a_column_of_mixed_cells_holds_turns_from_half_on(self) -> None:
         columns = [Column("messages", "list")]
@@ -157,15 +157,15 @@ class TestSideColumns:
 )
 def test_the_sample_shows_whether_turns_have_reasoning(turn: dict[str, Any]) -> None:
     turns = [MESSAGES[0], {"role": "gpt", **turn}]
-    assert chosen(messages=turns).reasons
-    assert chosen(messages=json.dumps(turns)).reasons
+    assert chosen(messages=turns).has_reasoning
+    assert chosen(messages=json.dumps(turns)).has_reasoning
 
 
 @pytest.mark.parametrize(
     "turn", [{"content": "a", "thinking": ""}, {"content": "a <think> b"}, {"content": ["<think>"]}]
 )
 def test_or_whether_they_have_none(turn: dict[str, Any]) -> None:
-    assert not chosen(messages=[MESSAGES[0], {"role": "gpt", **turn}]).reasons
+    assert not chosen(messages=[MESSAGES[0], {"role": "gpt", **turn}]).has_reasoning
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_or_whether_they_have_none(turn: dict[str, Any]) -> None:
     ],
 )
 def test_the_sample_shows_whether_turns_call_tools(turn: dict[str, Any], calls: bool) -> None:
-    assert chosen(messages=[MESSAGES[0], turn]).calls is calls
+    assert chosen(messages=[MESSAGES[0], turn]).has_tool_calls is calls
 
 
 class TestReasoningBesidePairs:
@@ -188,7 +188,7 @@ class TestReasoningBesidePairs:
     )
     def test_a_column_of_reasoning_is_kept_apart(self, name: str) -> None:
         row = {"question": PROSE, name: PROSE, "response": PROSE}
-        assert chosen(**row) == FieldMapping(("question",), ("response",), reasoning=name)
+        assert chosen(**row) == PairMapping(("question",), ("response",), reasoning=name)
 
     @pytest.mark.parametrize("name", ["thinking", "Complex_CoT", "rationale"])
     def test_it_is_never_the_prompt(self, name: str) -> None:
@@ -197,11 +197,11 @@ class TestReasoningBesidePairs:
 
     def test_reasoning_inside_of_answers_is_noticed(self) -> None:
         mapping = chosen(question=PROSE, answer="<think>r</think>a")
-        assert mapping == FieldMapping(("question",), ("answer",), inline=True)
+        assert mapping == PairMapping(("question",), ("answer",), inline=True)
 
     def test_alpaca_may_have_a_system_prompt_and_a_history(self) -> None:
         row = {"instruction": PROSE, "input": "", "output": PROSE, "system": PROSE, "history": []}
-        assert chosen(**row) == FieldMapping(
+        assert chosen(**row) == PairMapping(
             ("instruction", "input"),
             ("output",),
             instruction_separator="\n",
@@ -244,7 +244,7 @@ class TestFlag:
     def test_overrides_what_would_be_detected(self) -> None:
         assert chosen(**self.ROW).turns == ("messages",)
         assert self.parsed("messages=talk").turns == ("talk",)
-        assert self.parsed("instruction=system,response=text") == FieldMapping(
+        assert self.parsed("instruction=system,response=text") == PairMapping(
             ("system",), ("text",)
         )
 
@@ -299,7 +299,7 @@ def test_the_history_is_a_column_of_its_own() -> None:
 def test_a_patient_s_history_is_none_of_a_conversation() -> None:
     rows = [{"question": "q q q", "answer": "a a a", "history": "A patient of 40 years."}]
     columns = [Column(name, "string") for name in rows[0]]
-    assert detect(columns, rows).mapping == FieldMapping(("question",), ("answer",))
+    assert detect(columns, rows).mapping == PairMapping(("question",), ("answer",))
 
 
 def test_roles_that_are_named_count_in_the_sample() -> None:
@@ -308,4 +308,4 @@ def test_roles_that_are_named_count_in_the_sample() -> None:
     columns = [Column("talk", "list")]
     mapping = detect(columns, [{"talk": turns}], roles).mapping
     assert isinstance(mapping, TurnMapping)
-    assert mapping.calls
+    assert mapping.has_tool_calls

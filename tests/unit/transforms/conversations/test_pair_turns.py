@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.conversations.field_mapping import FieldMapping
+from transforms.conversations.field_mapping import PairMapping
 from transforms.conversations.normalize_rows import rows_of
 from transforms.conversations.rules import ConversationRules
 from transforms.conversations.turns import ASSISTANT, SYSTEM, USER, Turn, Turns
@@ -18,7 +18,7 @@ from transforms.records import ROW
 
 
 def run(
-    mapping: FieldMapping,
+    mapping: PairMapping,
     rules: ConversationRules = ConversationRules(),  # noqa: B008 (immutable)
     **columns: Any,
 ) -> tuple[dict[int, list[Turn]], dict[int, str]]:
@@ -37,7 +37,7 @@ QA = [Turn(USER, "q"), Turn(ASSISTANT, "a")]
 
 
 class TestReasoning:
-    MAPPING = FieldMapping(("q",), ("a",), reasoning="r")
+    MAPPING = PairMapping(("q",), ("a",), reasoning="r")
 
     def test_stays_apart_from_the_answer(self) -> None:
         good, bad = run(self.MAPPING, q=["q"] * 4, a=["a"] * 4, r=["r", None, "", " \n"])
@@ -54,13 +54,13 @@ class TestReasoning:
 
 
 def test_a_system_prompt_comes_first() -> None:
-    mapping = FieldMapping(("q",), ("a",), system="s")
+    mapping = PairMapping(("q",), ("a",), system="s")
     good, _ = run(mapping, q=["q"] * 3, a=["a"] * 3, s=["s", " ", None])
     assert good == {1: [Turn(SYSTEM, "s"), *QA], 2: QA, 3: QA}
 
 
 class TestHistory:
-    MAPPING = FieldMapping(("q",), ("a",), system="s", history="h")
+    MAPPING = PairMapping(("q",), ("a",), system="s", history="h")
     EARLIER = [Turn(USER, "u"), Turn(ASSISTANT, "v")]
 
     @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ class TestHistory:
 
 
 class TestUnpacking:
-    MAPPING = FieldMapping(("q",), ("a",), unpack=True)
+    MAPPING = PairMapping(("q",), ("a",), unpack=True)
 
     @pytest.mark.parametrize(
         ("thoughts", "final"),
@@ -161,7 +161,7 @@ class TestUnpacking:
 
 
 def test_faults_of_the_pair_and_of_its_turns_are_told_together() -> None:
-    mapping = FieldMapping(("q",), ("a",), history="h")
+    mapping = PairMapping(("q",), ("a",), history="h")
     table: dict[str, Any] = {"q": [None, "q", "q"], "a": ["a", "a", ""], "h": ["{", "{", "{"]}
     assert run(mapping, **table)[1] == {
         1: "null-instruction",
@@ -172,7 +172,7 @@ def test_faults_of_the_pair_and_of_its_turns_are_told_together() -> None:
 
 def test_a_pair_needs_no_mending() -> None:
     rules = ConversationRules("merge", "trim")
-    mapping = FieldMapping(("q",), ("a",), history="h")
+    mapping = PairMapping(("q",), ("a",), history="h")
     good, bad = run(mapping, rules, q=["q", "q"], a=["a", "a"], h=["[]", "{"])
     assert (good, bad) == ({1: QA}, {2: "bad-history"})
 
@@ -186,7 +186,7 @@ def test_the_instruction_is_the_first_question_of_the_history() -> None:
             ROW: pa.array([1, 2]),
         }
     )
-    kept, _ = rows_of(table, FieldMapping(("q",), ("a",), history="h"))
+    kept, _ = rows_of(table, PairMapping(("q",), ("a",), history="h"))
     assert kept["instruction"].to_pylist() == ["first", "first"]
-    kept, _ = rows_of(table, FieldMapping(("q",), ("a",), history="h"), key="h")
+    kept, _ = rows_of(table, PairMapping(("q",), ("a",), history="h"), key="h")
     assert kept["key"].to_pylist() == ['[["first", "v"]]'] * 2

@@ -10,20 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.conversations import pairs
-from transforms.conversations.detect_pairs import FieldMapping
+from transforms.conversations.detect_pairs import PairMapping
 from transforms.conversations.pairs import to_pairs as numbered_pairs
 from transforms.records import EXCERPT_CHARS, REJECTS, ROW
 
 
 def to_pairs(
-    table: pa.Table, fields: FieldMapping, key: str | None = None
+    table: pa.Table, fields: PairMapping, key: str | None = None
 ) -> tuple[pa.Table, pa.Table]:
     """What ``to_pairs`` makes, without the rows' numbers."""
     kept, rejects = numbered_pairs(table, fields, key)
     return kept.drop_columns(ROW), rejects
 
 
-QA = FieldMapping(("q",), ("a",))
+QA = PairMapping(("q",), ("a",))
 texts = st.text(
     st.one_of(st.sampled_from(" \t\n\u00a0\u3000x"), st.characters(exclude_categories=["Cs"]))
 )
@@ -41,14 +41,14 @@ def raw(*values: bytes | None) -> pa.StringArray:
     return pa.array(values, pa.binary()).view(pa.string())
 
 
-def codes(table: pa.Table, fields: FieldMapping = QA, key: str | None = None) -> dict[int, str]:
+def codes(table: pa.Table, fields: PairMapping = QA, key: str | None = None) -> dict[int, str]:
     """Row number -> reject code."""
     _, rejects = to_pairs(table, fields, key)
     assert rejects.schema == REJECTS
     return dict(zip(rejects["row"].to_pylist(), rejects["code"].to_pylist(), strict=True))
 
 
-def kept(table: pa.Table, fields: FieldMapping = QA) -> list[tuple[str, str]]:
+def kept(table: pa.Table, fields: PairMapping = QA) -> list[tuple[str, str]]:
     good, _ = to_pairs(table, fields)
     assert good.schema == pa.schema({"instruction": pa.string(), "response": pa.string()})
     return [(row["instruction"], row["response"]) for row in good.to_pylist()]
@@ -123,7 +123,7 @@ def test_an_empty_batch_gives_empty_tables() -> None:
 
 
 class TestJoin:
-    FIELDS = FieldMapping(("q", "extra"), ("a", "b", "c"), instruction_separator="\n")
+    FIELDS = PairMapping(("q", "extra"), ("a", "b", "c"), instruction_separator="\n")
 
     def joined(self, **columns: object) -> list[tuple[str, str]]:
         return kept(source(**columns), self.FIELDS)
@@ -191,7 +191,7 @@ class TestInvalidUtf8:
 
     def test_in_an_optional_part_too(self) -> None:
         table = source(q=["x"] * 6, e=raw(*self.BAD), a=["y"] * 6)
-        assert codes(table, FieldMapping(("q", "e"), ("a",))) == {
+        assert codes(table, PairMapping(("q", "e"), ("a",))) == {
             2: "invalid-unicode",
             5: "invalid-unicode",
         }
@@ -213,7 +213,7 @@ class TestTooLarge:
 
     def test_parts_count_together(self) -> None:
         table = source(q=["x" * 5] * 2, e=["y" * 3, "y" * 4], a=["z"] * 2)
-        assert codes(table, FieldMapping(("q", "e"), ("a",))) == {2: "row-too-large"}
+        assert codes(table, PairMapping(("q", "e"), ("a",))) == {2: "row-too-large"}
 
 
 class TestSplitKey:
