@@ -52,6 +52,7 @@ check: .venv/installed-check  ## Lint, format, types, who may import whom, names
 	$(BIN)/mypy -p pipeline -p transforms
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tests/support/check_names.py
+	$(BIN)/python -m pipeline.cli.options_page | diff docs/options.md -
 	$(BIN)/python benchmarks/make_sample.py --check
 
 fix: .venv/installed-check  ## Mend what lint and format can mend by themselves

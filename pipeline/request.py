@@ -1,16 +1,22 @@
-"""What the user asks for: one immutable value, checked when it is made."""
+"""The request: one immutable value, checked when it is made, and the declaration of every option.
+
+A new option is a new field here.  Its flag, its help, the key in a configuration file, the check of
+its value, its row in ``docs/options.md`` and, if it decides the bytes, its place in a manifest's
+``config`` follow from the field: see ``transforms/declaration.py``.
+"""
 
 from __future__ import annotations
 
 import math
 import os
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from transforms.chat.sandbox import DEFAULT_DATE
 from transforms.conversations.roles import role_table
+from transforms.declaration import at_least, between, check_options, option, parse_size
 from transforms.errors import AccessDenied, UsageError
 from transforms.quality.gates import FEW_VALIDATION_ROWS, Gates
 from transforms.storage.s3.uri import S3Options, S3Uri, check_bucket_name, is_s3
@@ -23,165 +29,382 @@ MAX_SHARD_BYTES = 2**30
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")  # Python takes other forms, too
 
-CHOICES = {
-    "think": ("auto", "keep", "strip", "empty"),
-    "control_tokens": ("reject", "escape", "keep"),
-    "bos": ("drop", "keep"),
-    "same_role": ("reject", "merge"),
-    "ends_with_user": ("reject", "trim"),
-    "dedup": ("exact", "off", "near"),
-    "contaminated": ("report", "drop"),
-    "too_long": ("reject", "truncate-response", "raise"),
-}
-"""What may be said of the rows; the first is the default."""
 
-_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMG]?)(?:i?B)?", re.IGNORECASE)
+def _named(value: str) -> str:
+    return "" if value.strip() else "must name a hub data set or a local file"
+
+
+def _shard_size(value: int) -> str:
+    right = MIN_SHARD_BYTES <= value <= MAX_SHARD_BYTES
+    return "" if right else "must be between 1MiB and 1GiB"
+
+
+def _day(value: str) -> str:
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        right = False
+    else:
+        right = _DAY.fullmatch(value) is not None
+    return "" if right else "must be a day as YYYY-MM-DD"
+
+
+def _seconds(value: float) -> str:
+    return "" if 0 < value < math.inf else "must be a number of seconds above 0"
 
 
 @dataclass(frozen=True)
 class Request:
-    """A data set to prepare.
+    """A data set to prepare; ``docs/options.md`` describes every field.
 
     Attributes:
-        dataset: hub name, or a local file, folder or glob.
-        output: the folder to make, or ``s3://bucket/prefix``; with a closing slash the set gets a
-            name with the time below that address.
-        config: the hub data set's configuration; None takes the only or default one.
-        split: the source split; None takes ``train``, else the only or first one.
-        revision: branch, tag or commit on the hub; None takes ``main``.
-        val_size: expected fraction of validation rows, 0 to 1.
-        max_samples: the first so many rows in source order; None takes all.
-        seed: seed of the split's hash.
-        split_key: column whose equal values stay in one split; None takes the instruction.
-        fields: ``instruction=a,response=b+c``; None detects the columns.
-        system_prompt: for rows without a system turn of their own; None takes the guide's for
-            questions and answers and none for conversations; "" gives none.
-        template: a built-in chat template, a Jinja file, a tokenizer's folder, or ``hub:NAME``.
-        think: what texts hold of reasoning: auto, keep, strip or empty.
-        control_tokens: rows whose content holds the template's tokens: reject, escape or keep.
-        columns: the set's columns: text, messages, prompt-completion, or two of them.
-        bos: keep or drop the template's first token, which trainers add.
-        tools: render the tools that rows offer.
-        roles: ``NAME=ROLE`` for each name of a role that is not known.
-        same_role: two turns of one role in a row: reject or merge.
-        ends_with_user: what follows the last answer: reject or trim.
-        assistant_first: take conversations that begin with the assistant.
-        unpack_json: responses are JSON objects of reasoning and answer.
-        template_date: what templates take for today, YYYY-MM-DD.
-        shard_size: text bytes of a work unit, which becomes a shard; None takes 64 MiB.
-        dedup: rows that stand in the source already: exact or near copies are left out, or off.
-        decontaminate: benchmarks (hub names, files) whose prompts are looked for in the rows.
-        contaminated: rows that hold a piece of one: report or drop.
-        tokenizer: a hub model, a tokenizer's folder or its JSON, to count tokens with.
-        max_tokens: the most tokens of a text; None sets no limit.
-        too_long: texts with more: reject, truncate-response or raise.
-        balance: columns whose values are compared between the splits.
-        max_reject_rate: share of rows, 0 to 1, above which rejects fail the job.
-        max_duplicates: the same for duplicates; None sets no limit.
-        max_leakage: share of the validation rows with a near copy in training; None sets no limit.
-        min_validation: rows that validation must have; None warns where there are few.
-        max_truncated: share of rows cut to ``max_tokens``; None sets no limit.
-        overwrite: replace a set that is at the output already; never on S3.
-        resume: go on with what an earlier run of the same plan finished at the output.
-        s3_bucket: the guide's bucket for uploads of a local output.
-        skip_upload: do not upload.
         s3: how S3 is reached.
-        shared_filesystem: a local output is one and the same for workers on other machines.
-        detach: leave the job to the cluster as soon as that has it.
-        skip_worker_check: do not ask the workers of a cluster whether they fit before the job.
-        start_timeout: seconds within which they must have answered.
-        stall_timeout: seconds without a further finished unit after which a cluster's job is
-            given up.
         beam_args: options for Beam, as on a command line.
 
-    Raises ``UsageError`` for values that can never work.
+    Raises:
+        UsageError: a value can never work.
     """
 
-    dataset: str = DEFAULT_DATASET
-    output: str = DEFAULT_OUTPUT
-    config: str | None = None
-    split: str | None = None
-    revision: str | None = None
-    val_size: float = 0.1
-    max_samples: int | None = None
-    seed: int = 42
-    split_key: str | None = None
-    fields: str | None = None
-    system_prompt: str | None = None
-    template: str = "chatml"
-    think: str = "auto"
-    control_tokens: str = "reject"
-    columns: str = "text"
-    bos: str = "drop"
-    tools: bool = False
-    roles: tuple[str, ...] = ()
-    same_role: str = "reject"
-    ends_with_user: str = "reject"
-    assistant_first: bool = False
-    unpack_json: bool = False
-    template_date: str = DEFAULT_DATE
-    shard_size: int | None = None
-    dedup: str = "exact"
-    decontaminate: tuple[str, ...] = ()
-    contaminated: str = "report"
-    tokenizer: str | None = None
-    max_tokens: int | None = None
-    too_long: str = "reject"
-    balance: tuple[str, ...] = ()
-    max_reject_rate: float = 0.05
-    max_duplicates: float | None = None
-    max_leakage: float | None = None
-    min_validation: int | None = None
-    max_truncated: float | None = None
-    overwrite: bool = False
-    resume: bool = False
-    s3_bucket: str = DEFAULT_BUCKET
-    skip_upload: bool = False
+    dataset: str = option(
+        DEFAULT_DATASET,
+        "hub name, or local file, folder or glob: Parquet, JSON Lines, JSON, CSV, TSV "
+        "(text formats also as .gz or .zst), Arrow, or a save_to_disk folder",
+        metavar="NAME|PATH",
+        group="source",
+        check=_named,
+        decides_bytes=True,
+    )
+    output: str = option(
+        DEFAULT_OUTPUT,
+        "local folder, or s3://BUCKET/PREFIX to which the workers write; a closing "
+        "slash adds a name with the time",
+        metavar="DIR|S3-URI",
+        group="output",
+    )
+    config: str | None = option(
+        None,
+        "configuration of the hub data set",
+        metavar="NAME",
+        group="source",
+        default_text="its default or only one",
+        decides_bytes=True,
+    )
+    split: str | None = option(
+        None,
+        "split of the source",
+        metavar="NAME",
+        group="source",
+        default_text="train, else the only or first one",
+        decides_bytes=True,
+    )
+    revision: str | None = option(
+        None,
+        "branch, tag or commit on the hub",
+        metavar="REF",
+        group="source",
+        default_text="main",
+        decides_bytes=True,
+    )
+    val_size: float = option(
+        0.1,
+        "expected share of validation rows, 0 to 1",
+        metavar="F",
+        group="split",
+        check=between(0, 1),
+        decides_bytes=True,
+    )
+    max_samples: int | None = option(
+        None,
+        "read only the first N rows, in source order",
+        metavar="N",
+        group="source",
+        default_text="all rows",
+        check=at_least(1),
+        decides_bytes=True,
+    )
+    seed: int = option(42, "seed of the split", metavar="N", group="split", decides_bytes=True)
+    split_key: str | None = option(
+        None,
+        "column to split by: rows with equal values stay together",
+        metavar="COLUMN",
+        group="split",
+        default_text="the instruction",
+        decides_bytes=True,
+    )
+    fields: str | None = option(
+        None,
+        "columns to use: instruction=A,response=B+C (+ joins columns with a blank line;"
+        " also reasoning=, system=, history=), or messages=A,system=B,tools=C",
+        metavar="instruction=A,response=B+C",
+        group="text",
+        default_text="detected",
+        decides_bytes=True,
+    )
+    system_prompt: str | None = option(
+        None,
+        "system prompt for rows that have none; none sets no prompt",
+        metavar="TEXT|none",
+        group="text",
+        default_text='"You are a helpful assistant…" for questions and answers, else none',
+        empty="none",
+        decides_bytes=True,
+    )
+    template: str = option(
+        "chatml",
+        "chat template: chatml, qwen3, qwen3-2507, qwen2.5, llama3, mistral, gemma, "
+        "deepseek-r1, gpt-oss, a Jinja file, a tokenizer folder, or hub:MODEL",
+        metavar="NAME|FILE|hub:MODEL",
+        group="text",
+        decides_bytes=True,
+    )
+    think: str = option(
+        "auto",
+        "reasoning in the text: auto follows the model's template, keep includes all, "
+        "strip includes none, empty writes an empty block in each answer",
+        choices=("auto", "keep", "strip", "empty"),
+        group="text",
+        decides_bytes=True,
+    )
+    control_tokens: str = option(
+        "reject",
+        "for rows that contain a token of the template, such as <|im_end|>: reject the "
+        "row, escape the token, or keep it",
+        choices=("reject", "escape", "keep"),
+        group="text",
+        decides_bytes=True,
+    )
+    columns: str = option(
+        "text",
+        "columns of the set: text, messages or prompt-completion; text can be combined "
+        "with one of the others, as text,messages",
+        metavar="text|messages|prompt-completion",
+        group="text",
+        decides_bytes=True,
+    )
+    bos: str = option(
+        "drop",
+        "keep or drop the BOS token at the start of the text; most trainers add it",
+        choices=("drop", "keep"),
+        group="text",
+        decides_bytes=True,
+    )
+    tools: bool = option(
+        False, "render the tools that a row offers", group="text", decides_bytes=True
+    )
+    roles: tuple[str, ...] = option(
+        (),
+        "map another role name to system, user, assistant, tool or function_call; can be repeated",
+        flag="--role",
+        metavar="NAME=ROLE",
+        group="conversations",
+        decides_bytes=True,
+    )
+    same_role: str = option(
+        "reject",
+        "for two neighbouring turns of one role: reject the row, or merge the turns",
+        choices=("reject", "merge"),
+        group="conversations",
+        decides_bytes=True,
+    )
+    ends_with_user: str = option(
+        "reject",
+        "for conversations that do not end with the assistant: reject the row, or trim "
+        "the turns after its last one",
+        choices=("reject", "trim"),
+        group="conversations",
+        decides_bytes=True,
+    )
+    assistant_first: bool = option(
+        False,
+        "accept conversations that the assistant begins",
+        group="conversations",
+        decides_bytes=True,
+    )
+    unpack_json: bool = option(
+        False,
+        "read responses as JSON objects with reasoning and an answer, such as "
+        '{"process": …, "final_answer": …}',
+        group="conversations",
+        decides_bytes=True,
+    )
+    template_date: str = option(
+        DEFAULT_DATE,
+        "date that templates use as today, so that the bytes do not depend on the day",
+        metavar="DAY",
+        group="text",
+        check=_day,
+        decides_bytes=True,
+    )
+    shard_size: int | None = option(
+        None,
+        "text per work unit; each work unit becomes one shard per split",
+        metavar="SIZE",
+        group="output",
+        default_text="64MiB",
+        parse=parse_size,
+        check=_shard_size,
+        decides_bytes=True,
+    )
+    dedup: str = option(
+        "exact",
+        "remove duplicates of earlier rows: exact, near (which includes exact), or off",
+        choices=("exact", "off", "near"),
+        group="quality",
+        decides_bytes=True,
+    )
+    decontaminate: tuple[str, ...] = option(
+        (),
+        "benchmark to search for: a row is contaminated if it contains 13 consecutive "
+        "words of one of its prompts, or a whole prompt of 8 to 12 words; takes what "
+        "--dataset takes, with ,config=C ,split=S ,revision=R appended; can be repeated",
+        metavar="NAME|PATH",
+        group="quality",
+        default_text="none; split test, else validation",
+        decides_bytes=True,
+    )
+    contaminated: str = option(
+        "report",
+        "report contaminated rows, or drop them",
+        choices=("report", "drop"),
+        group="quality",
+        decides_bytes=True,
+    )
+    tokenizer: str | None = option(
+        None,
+        "tokenizer to count tokens with: a hub model, a tokenizer folder, or its tokenizer.json",
+        metavar="NAME|PATH",
+        group="quality",
+        decides_bytes=True,
+    )
+    max_tokens: int | None = option(
+        None,
+        "maximum number of tokens in a text; needs --tokenizer",
+        metavar="N",
+        group="quality",
+        default_text="no limit",
+        check=at_least(1),
+        decides_bytes=True,
+    )
+    too_long: str = option(
+        "reject",
+        "for texts above --max-tokens: reject the row, truncate its last response, or "
+        "raise an error",
+        choices=("reject", "truncate-response", "raise"),
+        group="quality",
+        decides_bytes=True,
+    )
+    balance: tuple[str, ...] = option(
+        (),
+        "compare the values of this column between train and validation; can be repeated",
+        metavar="COLUMN",
+        group="quality",
+        decides_bytes=True,
+    )
+    max_reject_rate: float = option(
+        0.05,
+        "maximum share of rejected rows, 0 to 1",
+        metavar="F",
+        group="gates",
+        check=between(0, 1),
+        gate=True,
+    )
+    max_duplicates: float | None = option(
+        None,
+        "maximum share of duplicate rows, 0 to 1",
+        metavar="F",
+        group="gates",
+        default_text="no limit",
+        check=between(0, 1),
+        gate=True,
+    )
+    max_leakage: float | None = option(
+        None,
+        "maximum share of validation rows with a near duplicate in train, 0 to 1",
+        metavar="F",
+        group="gates",
+        default_text="no limit",
+        check=between(0, 1),
+        gate=True,
+    )
+    min_validation: int | None = option(
+        None,
+        "minimum number of validation rows",
+        metavar="N",
+        group="gates",
+        default_text="none, with a warning below 100",
+        check=at_least(0),
+        gate=True,
+    )
+    max_truncated: float | None = option(
+        None,
+        "maximum share of rows truncated to --max-tokens, 0 to 1",
+        metavar="F",
+        group="gates",
+        default_text="no limit",
+        check=between(0, 1),
+        gate=True,
+    )
+    overwrite: bool = option(
+        False,
+        "replace the local set at the output when the new one is complete",
+        group="output",
+        saved=False,
+    )
+    resume: bool = option(
+        False,
+        "continue an earlier run with the same flags at this output",
+        metavar="DIR|S3-URI",
+        group="output",
+        takes="output",
+        saved=False,
+    )
+    s3_bucket: str = option(
+        DEFAULT_BUCKET,
+        "bucket to which a local set is uploaded, below datasets/",
+        metavar="NAME",
+        group="output",
+    )
+    skip_upload: bool = option(False, "do not upload the local set", group="output")
     s3: S3Options = S3Options()
-    shared_filesystem: bool = False
-    detach: bool = False
-    skip_worker_check: bool = False
-    start_timeout: float = 300.0
-    stall_timeout: float = 1800.0
+    shared_filesystem: bool = option(
+        False, "the local output is on a file system that all workers share", group="cluster"
+    )
+    detach: bool = option(
+        False,
+        "return as soon as the cluster has the job; status OUTPUT shows its progress",
+        group="cluster",
+        commands=("submit",),
+    )
+    skip_worker_check: bool = option(
+        False, "do not check the workers before the job", group="cluster"
+    )
+    start_timeout: float = option(
+        300.0,
+        "seconds within which a worker must start and answer",
+        metavar="SECONDS",
+        group="cluster",
+        default_text="300",
+        check=_seconds,
+    )
+    stall_timeout: float = option(
+        1800.0,
+        "cancel a job that finishes no work unit for this many seconds",
+        metavar="SECONDS",
+        group="cluster",
+        default_text="1800",
+        check=_seconds,
+    )
     beam_args: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _require_text(self)
-        _require_fraction("--val-size", self.val_size)
-        for share in ("max_reject_rate", "max_duplicates", "max_leakage", "max_truncated"):
-            value = getattr(self, share)
-            if value is not None:
-                _require_fraction(f"--{share.replace('_', '-')}", value)
-        if self.min_validation is not None and self.min_validation < 0:
-            raise UsageError(f"--min-validation must not be negative, found {self.min_validation}")
+        check_options(self)
         if self.min_validation and not self.val_size:
             raise UsageError(
-                "--val-size 0 makes no validation rows, but --min-validation asks for "
+                "--val-size 0 makes no validation rows, but --min-validation requires "
                 f"{self.min_validation}; leave one of the two out"
             )
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise UsageError(f"--max-tokens must be at least 1, found {self.max_tokens}")
         if self.max_tokens is not None and self.tokenizer is None:
-            raise UsageError("--max-tokens counts tokens; name the model's with --tokenizer")
-        if self.max_samples is not None and self.max_samples < 1:
-            raise UsageError(f"--max-samples must be at least 1, found {self.max_samples}")
-        size = self.shard_size
-        if size is not None and not MIN_SHARD_BYTES <= size <= MAX_SHARD_BYTES:
-            raise UsageError(f"--shard-size must be between 1MiB and 1GiB, found {size:,} bytes")
-        _require_positive("--start-timeout", self.start_timeout)
-        _require_positive("--stall-timeout", self.stall_timeout)
-        if not self.dataset.strip():
-            raise UsageError("--dataset is empty; name a hub data set or a local file")
-        for flag, choices in CHOICES.items():
-            value = getattr(self, flag)
-            if value not in choices:
-                raise UsageError(
-                    f"--{flag.replace('_', '-')} must be one of {', '.join(choices)}, found {value}"
-                )
-        if not _DAY.fullmatch(self.template_date) or not _is_day(self.template_date):
-            raise UsageError(
-                f"--template-date must be a day as YYYY-MM-DD, found {self.template_date}"
-            )
+            raise UsageError("--max-tokens counts tokens; name the model's tokenizer: --tokenizer")
         role_table(self.roles)
         check_output(self.output)
         if self.uploads:
@@ -199,20 +422,20 @@ class Request:
 
     @property
     def gates(self) -> Gates:
-        """What the set must be like to be published."""
+        """The limits that the set must meet to be published."""
         return Gates(
             self.max_reject_rate,
             self.max_duplicates,
             self.max_leakage,
             self.min_validation,
             self.max_truncated,
-            # Where no validation is asked for, that there is none needs no telling.
+            # Nobody who switches validation off needs a warning that there is none.
             FEW_VALIDATION_ROWS if self.val_size else 0,
         )
 
     @property
     def uploads(self) -> bool:
-        """Is the prepared folder to be sent to ``s3_bucket``?"""
+        """Is the prepared folder uploaded to ``s3_bucket``?"""
         return not self.skip_upload and not is_s3(self.output)
 
 
@@ -239,42 +462,3 @@ def check_output(output: str) -> None:
         raise AccessDenied(f"no permission to look at --output {output}") from error
     except (OSError, RuntimeError) as error:  # a name that is too long, links in a circle
         raise UsageError(f"--output {output} cannot be made: {error}; give another one") from error
-
-
-def parse_size(text: str) -> int:
-    """Bytes of a size such as ``64MiB``, ``1G`` or ``500000``; K, M, G are powers of 1,024."""
-    found = _SIZE.fullmatch(text.strip())
-    if not found:
-        raise UsageError(f"{text!r} is no size; expected for example 64MiB")
-    power = " KMG".index(found["unit"].upper() or " ")
-    try:
-        return int(float(found["number"]) * 1024**power)
-    except OverflowError as error:
-        raise UsageError(f"the size {text[:20]}… is beyond all bounds") from error
-
-
-def _is_day(text: str) -> bool:
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _require_text(request: Request) -> None:
-    # A command line may hold bytes that are no UTF-8; they arrive as lone surrogates.
-    for field in fields(request):
-        value = getattr(request, field.name)
-        if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-            flag = field.name.replace("_", "-")
-            raise UsageError(f"--{flag} {value!r} is no valid text; use UTF-8")
-
-
-def _require_fraction(flag: str, value: float) -> None:
-    if not (math.isfinite(value) and 0 <= value <= 1):
-        raise UsageError(f"{flag} must be between 0 and 1, found {value}")
-
-
-def _require_positive(flag: str, seconds: float) -> None:
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise UsageError(f"{flag} must be a number of seconds above 0, found {seconds}")

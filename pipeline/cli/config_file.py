@@ -1,23 +1,22 @@
-"""Configuration files: the flags of a run in TOML, to be read, kept and run again.
+"""Configuration files: the options of a run in TOML, to be read, kept and run again.
 
-Keys are flags without their dashes, ``val-size = 0.2``; a flag on the command line goes before its
-key.  A prepared set's ``manifest.json`` counts as one, too: its ``config`` holds what decided the
-set's bytes.  As it may be a stranger's, it says nothing else: not where rows are sent, for one.
+Keys are flags without their dashes, ``val-size = 0.2``.  The ``manifest.json`` of a set is a
+configuration file, too: its ``config`` holds the options that decided the bytes.  As a manifest may
+come from a stranger, it can set these and the gates, but not, for example, where a set is uploaded.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 
 from pipeline.cli.flags import nearest
-from pipeline.planning.plan_flags import OF_A_SET
+from pipeline.request import Request
+from transforms.declaration import options_of
 from transforms.errors import UsageError
 from transforms.quality.gates import PASSED
 
@@ -26,20 +25,37 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_OF_A_CALL = ("help", "config-file", "save-config", "json", "quiet", "resume", "overwrite", "n")
-"""Flags that say something of one call and not of the set."""
+DECIDE_BYTES = frozenset(one.key for one in options_of(Request) if one.decides_bytes)
+"""The keys that a manifest's ``config`` may hold."""
+
+GATES = tuple(one.key for one in options_of(Request) if one.gate)
+"""The keys that a manifest's ``run`` may set."""
 
 
-GATES = ("max-reject-rate", "max-duplicates", "max-leakage", "max-truncated", "min-validation")
-"""Flags that a manifest's ``run`` may set."""
+def load(path: str, command: str) -> dict[str, object]:
+    """The values of a TOML file or of a manifest, by key.
 
+    Args:
+        path: the file.
+        command: the command, which must have the options.
 
-def load(path: str) -> dict[str, Any]:
-    """The keys of a TOML file, or of a manifest's ``config``.
-
-    Raises ``UsageError`` where the file is not there or is neither, and where a manifest has a key
-    that does not decide a set's bytes.
+    Raises:
+        UsageError: the file cannot be read, is neither, or sets what it may not set; a key is
+            unknown, or its value has the wrong type.
     """
+    known = {one.key: one for one in options_of(Request) if one.saved and one.is_of(command)}
+    values = {}
+    for key, value in _read(path).items():
+        if key not in known:
+            raise UsageError(f"--config-file {path}: unknown key {key!r}{nearest(key, [*known])}")
+        try:
+            values[key] = known[key].from_file(value)
+        except UsageError as error:
+            raise UsageError(f"--config-file {path}: {error}") from error
+    return values
+
+
+def _read(path: str) -> dict[str, object]:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -51,30 +67,29 @@ def load(path: str) -> dict[str, Any]:
         manifest = json.loads(text)
         found = manifest.get("config")
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"--config-file {path} is no TOML, and no manifest: {error}") from error
+        raise UsageError(f"--config-file {path} is neither TOML nor a manifest: {error}") from error
     if not isinstance(found, dict):
         raise UsageError(
             f"--config-file {path} is JSON without a config; expected TOML, or the manifest.json "
             "of a set that this version prepared"
         )
-    foreign = sorted(found.keys() - set(OF_A_SET))
+    foreign = sorted(found.keys() - DECIDE_BYTES)
     if foreign:
         raise UsageError(
             f"--config-file {path}: the manifest's config sets {', '.join(foreign)}; expected only "
-            "what decides a set's bytes. Take them out; what you want of them say on the command "
-            "line or in a TOML file"
+            "options that decide the bytes of a set. Remove them from the manifest; set those that "
+            "you want on the command line or in a TOML file"
         )
-    return {**_gates(manifest), **found}
+    return {**_gates(manifest.get("run")), **found}
 
 
-def _gates(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The limits that a manifest's set had to keep: they stand under ``run``, as no byte of the set
-    follows from them.
+def _gates(run: object) -> dict[str, object]:
+    """The limits that the set of a manifest met; they are in its ``run``, not in its ``config``,
+    because no byte depends on them.
     """
-    run = manifest.get("run")
     verdicts = run.get("gates") if isinstance(run, dict) else None
-    limits = {
-        verdict.get("gate"): verdict.get("limit")
+    limits: dict[str, object] = {
+        verdict["gate"]: verdict.get("limit")
         for verdict in (verdicts if isinstance(verdicts, list) else [])
         if isinstance(verdict, dict)
         and isinstance(verdict.get("gate"), str)
@@ -83,55 +98,21 @@ def _gates(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {gate: limits[f"--{gate}"] for gate in GATES if limits.get(f"--{gate}") is not None}
 
 
-def set_defaults(parser: argparse.ArgumentParser, values: Mapping[str, Any], path: str) -> None:
-    """Makes a file's values the parser's defaults.
+def save(path: str, values: Mapping[str, object]) -> None:
+    """Writes the data set and the values that are not the defaults, as TOML.
 
-    Raises ``UsageError`` for a key that is no flag, and for a value of the wrong kind.
+    Args:
+        path: the file; replaced if it is there.
+        values: values by key.
+
+    Raises:
+        UsageError: the file cannot be written.
     """
-    actions = {
-        option[2:]: action
-        for action in parser._actions
-        for option in action.option_strings
-        if option.startswith("--") and option[2:] not in _OF_A_CALL
-    }
-    for key, value in values.items():
-        if key not in actions:
-            raise UsageError(f"--config-file {path}: unknown key {key!r}{nearest(key, [*actions])}")
-        action = actions[key]
-        parser.set_defaults(**{action.dest: _checked(action, key, value, path)})
-
-
-def _checked(action: argparse.Action, key: str, value: Any, path: str) -> Any:
-    kind: tuple[type, ...] = (str,)
-    if isinstance(action.default, bool):
-        kind = (bool,)
-    elif isinstance(action.default, list):
-        kind = (list,)
-    elif action.type is float:
-        kind = (float, int)
-    elif action.type is not None:
-        kind = (int,) if action.type is int else (str, int)
-    if not isinstance(value, kind) or (isinstance(value, bool) and bool not in kind):
-        raise UsageError(f"--config-file {path}: {key} must be {kind[0].__name__}, found {value!r}")
-    if isinstance(value, list) and not all(isinstance(item, str) for item in value):
-        raise UsageError(f"--config-file {path}: {key} must be a list of str, found {value!r}")
-    try:
-        return float(value) if action.type is float and isinstance(value, int) else value
-    except OverflowError as error:
-        said = f"{key} must be a number that a float can hold, found a larger one"
-        raise UsageError(f"--config-file {path}: {said}") from error
-
-
-def save(path: str, parser: argparse.ArgumentParser, flags: argparse.Namespace) -> None:
-    """Writes the data set and the flags that are not at ``parser``'s defaults, as TOML."""
     kept = {}
-    for action in parser._actions:
-        name = next((o[2:] for o in action.option_strings if o.startswith("--")), "help")
-        value = getattr(flags, action.dest, None)
-        if name in _OF_A_CALL or value is None:
-            continue
-        if name == "dataset" or value != action.default:
-            kept[name] = value
+    for one in options_of(Request):
+        value = values.get(one.key, one.default)
+        if one.saved and (one.key == "dataset" or value != one.default):
+            kept[one.key] = one.to_file(value)
     try:
         Path(path).write_bytes(tomli_w.dumps(kept, multiline_strings=True).encode())
     except OSError as error:

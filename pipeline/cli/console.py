@@ -1,4 +1,4 @@
-"""What the user sees while a job runs: lines of a story, and progress that never floods a log."""
+"""The console while a job runs: lines of text, and progress that does not flood a log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from transforms.errors import DataPrepError
 _TERMINAL_SECONDS = 0.2
 _LOG_SECONDS = 10.0
 
-SCANNING = "first pass"
+SCANNING = "scan"
 
 Reports = Callable[[], Sequence[dict[str, Any]]]
 
@@ -41,9 +41,12 @@ class Console:
     def progress(
         self, units: int, reports: Reports, scanned: Callable[[], int] = lambda: 0
     ) -> Iterator[None]:
-        """Shows finished units while the body runs: a live line on a terminal, else a line now and
-        then.  ``reports`` tells the rows and bytes of each finished unit, ``surveyed`` how many the
-        first pass has seen.
+        """Shows progress while the body runs: a live line on a terminal, else a line now and then.
+
+        Args:
+            units: number of work units.
+            reports: returns the rows and bytes of each finished unit.
+            scanned: returns the number of units that the scan has read.
         """
         if self.quiet:
             yield
@@ -60,7 +63,7 @@ class Console:
 
     @contextmanager
     def transfer(self, total: int | None) -> Iterator[Callable[[int], None]]:
-        """Shows bytes that the body tells to the yielded function; ``total`` of None is unknown."""
+        """Shows the bytes that the body passes to the yielded function, of ``total`` if known."""
         if self.quiet:
             yield lambda count: None
             return
@@ -121,10 +124,10 @@ class Console:
                 finished = reports()
                 rows = sum(report["rows"] for report in finished)
                 rate = int(rows / (time.monotonic() - started))
-                told, count = f"{rows:,} rows  {rate:,} rows/s, shards", len(finished)
+                text, count = f"{rows:,} rows  {rate:,} rows/s, shards", len(finished)
                 if not finished:
-                    told, count = SCANNING, scanned()
-                live.update(task, completed=count, description=told)
+                    text, count = SCANNING, scanned()
+                live.update(task, completed=count, description=text)
 
     def _watch_log(
         self, units: int, reports: Reports, scanned: Callable[[], int], done: Event
@@ -132,16 +135,16 @@ class Console:
         started = time.monotonic()
         while not done.wait(_LOG_SECONDS):
             finished = reports()
-            seen = 0 if finished else scanned()
-            self.say(progress_line(units, finished, time.monotonic() - started, seen))
+            count = 0 if finished else scanned()
+            self.say(progress_line(units, finished, time.monotonic() - started, count))
 
 
 @contextmanager
 def runner_output_aside() -> Iterator[None]:
     """Keeps what the runner and its worker processes write to stderr off the console.
 
-    They print warnings, logs and the traceback of every error, also of a user's mistake, which is
-    told in one sentence instead.  If something else goes wrong all of it is shown.
+    They print warnings, logs and the traceback of every error, even of a user's mistake, for which
+    one sentence is enough.  Any other error shows all of it.
     """
     sys.stderr.flush()
     real, stderr = os.dup(2), sys.stderr
@@ -161,16 +164,16 @@ def runner_output_aside() -> Iterator[None]:
         finally:
             os.dup2(real, 2)
             os.close(real)
-            # The worker threads of a run that was stopped go on, and fail, until the process ends.
+            # After a signal the worker threads continue, and fail, until the process ends.
             sys.stderr = stderr if signals.received() is None else io.StringIO()
 
 
 def progress_line(
     units: int, finished: Sequence[dict[str, Any]], seconds: float, scanned: int = 0
 ) -> str:
-    """Rows, rows a second, shards, time left: the plain form of the live line.
+    """The plain form of the live line: rows, rows per second, shards, time left.
 
-    Until a unit is finished, how many the first pass has seen.
+    Before a unit is finished it shows the number of units that the scan has read.
     """
     if scanned and not finished:
         return f"  {SCANNING}: {scanned}/{units} units"

@@ -1,101 +1,131 @@
-"""The flags of the verbs that work on prepared sets."""
+"""The commands that work on a finished set: what each does (its docstring), and its arguments."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from pipeline.cli.flags import Parser, console_flags, s3_flags
+from pipeline.cli.flags import Parser, Printing
+from transforms.declaration import REQUIRED, Option, option, options_of
+from transforms.storage.s3.uri import S3Options
+
+_SET = "a local set, or s3://BUCKET/PREFIX"
+_SETS = "s3://BUCKET/datasets/"
 
 
-def moving(verb: str) -> Parser:
-    """The parser of a verb that works on a prepared set."""
-    describe, arguments = _MOVING[verb]
+@dataclass(frozen=True)
+class Status:
+    """Show whether a set is complete, in progress (and how far), stopped, or missing.
+
+    Reads only the output, not the runner.
+    """
+
+    address: str = option(REQUIRED, "output of prepare or submit", flag="PATH-OR-URI")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Upload a local set to S3.
+
+    Files that are there already are not sent again. The file that makes the set load is sent
+    last.
+    """
+
+    local: str = option(REQUIRED, "folder of the set", flag="LOCAL")
+    address: str = option(
+        REQUIRED, "s3://BUCKET/PREFIX; a closing slash adds a name with the time", flag="S3-URI"
+    )
+    resume: bool = option(False, "take over at once from an upload of this set that died")
+
+
+@dataclass(frozen=True)
+class Download:
+    """Download a set from S3.
+
+    The folder appears when every file is there and checked.
+    """
+
+    address: str = option(REQUIRED, "s3://BUCKET/PREFIX", flag="S3-URI")
+    local: str | None = option(
+        None, "folder to create", flag="LOCAL", default_text="data_cache/NAME"
+    )
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Check a set: that every file is there with its size and SHA-256, that the row counts match,
+    and that it loads."""
+
+    address: str = option(REQUIRED, _SET, flag="PATH-OR-URI")
+    quick: bool = option(False, "compare sizes and stored checksums only; read no data")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write the quality report of a set as an HTML page, from its manifest and some of its rows.
+
+    The page goes to the current folder, never into a set.
+    """
+
+    address: str = option(REQUIRED, _SET, flag="PATH-OR-URI")
+    output: str | None = option(
+        None,
+        "file to write; an earlier report is replaced, any other file is kept",
+        metavar="FILE",
+        default_text="report-NAME.html",
+    )
+    open: bool = option(False, "open the page in the browser")
+
+
+@dataclass(frozen=True)
+class Diff:
+    """Count the rows that differ between two sets: added, removed, changed, or in another split."""
+
+    first: str = option(
+        REQUIRED,
+        "the earlier set: a local folder or s3://BUCKET/PREFIX",
+        flag="first",
+        metavar="PATH-OR-URI",
+    )
+    second: str = option(REQUIRED, "the later set", flag="second", metavar="PATH-OR-URI")
+
+
+@dataclass(frozen=True)
+class List:
+    """List the sets directly below an S3 address: name, time, source, rows, size, state."""
+
+    address: str = option(REQUIRED, _SETS, flag="S3-URI")
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Delete all complete sets below an S3 address except the newest.
+
+    Without --yes, show them only. Needs s3:DeleteObject.
+    """
+
+    address: str = option(REQUIRED, _SETS, flag="S3-URI")
+    keep: int = option(REQUIRED, "number of newest sets to keep", metavar="N")
+    yes: bool = option(False, "delete the sets")
+
+
+ARGUMENTS: dict[str, type] = {
+    one.__name__.lower(): one
+    for one in (Status, Upload, Download, Verify, Report, Diff, List, Prune)
+}
+"""The arguments of each command, whose description is the docstring."""
+
+
+def dataset_options(command: str) -> tuple[Option, ...]:
+    """The options of a command on a set."""
+    return (*options_of(ARGUMENTS[command]), *options_of(S3Options), *options_of(Printing))
+
+
+def dataset_parser(command: str) -> Parser:
+    """The parser of a command on a set."""
     parser = Parser(
-        prog=f"python -m pipeline {verb}",
-        description=describe,
+        prog=f"python -m pipeline {command}",
+        description=ARGUMENTS[command].__doc__,
         allow_abbrev=False,
     )
-    for name, options in arguments.items():
-        parser.add_argument(name, **options)
-    s3_flags(parser)
-    console_flags(parser)
+    parser.add_options(dataset_options(command))
     return parser
-
-
-_MOVING: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
-    "status": (
-        "Tells whether a set is complete, being made (and how far), begun and stopped, or not "
-        "there; looks at the output alone.",
-        {"address": {"metavar": "PATH-OR-URI", "help": "the output of prepare or submit"}},
-    ),
-    "upload": (
-        "Sends a prepared folder to S3: data first, the file that makes it load last. What is "
-        "there already is not sent again.",
-        {
-            "local": {"metavar": "LOCAL", "help": "the prepared folder"},
-            "address": {
-                "metavar": "S3-URI",
-                "help": "s3://BUCKET/PREFIX; with a closing slash the set gets a dated name below",
-            },
-            "--resume": {
-                "action": "store_true",
-                "help": "take over at once from an upload of this set that died",
-            },
-        },
-    ),
-    "download": (
-        "Fetches a set from S3 into a folder, which appears when every file is checked.",
-        {
-            "address": {"metavar": "S3-URI", "help": "s3://BUCKET/PREFIX"},
-            "local": {
-                "metavar": "LOCAL",
-                "nargs": "?",
-                "help": "the folder to make (default: data_cache/ and the set's name)",
-            },
-        },
-    ),
-    "verify": (
-        "Checks a set: every file there with its size and SHA-256, the rows counted, loadable.",
-        {
-            "address": {"metavar": "PATH-OR-URI", "help": "a local folder, or s3://BUCKET/PREFIX"},
-            "--quick": {
-                "action": "store_true",
-                "help": "sizes and the checksums that the store knows, without reading the data",
-            },
-        },
-    ),
-    "report": (
-        "Makes the page that tells a set's quality, from its manifest and some of its rows. It is "
-        "written to the folder where you are, never into a set; that of a set which the job made "
-        "is the same as its own report.html.",
-        {
-            "address": {"metavar": "PATH-OR-URI", "help": "a local folder, or s3://BUCKET/PREFIX"},
-            "--output": {
-                "metavar": "FILE",
-                "help": "the page to write (default: report-NAME.html, after the set's name); an "
-                "earlier report there is replaced, any other file is not",
-            },
-            "--open": {"action": "store_true", "help": "show it in the browser"},
-        },
-    ),
-    "diff": (
-        "Counts the rows that two sets do not share: added, removed, changed, in another split.",
-        {
-            "first": {"metavar": "PATH-OR-URI", "help": "a set, in a folder or on S3"},
-            "second": {"metavar": "PATH-OR-URI", "help": "the set that it is compared with"},
-        },
-    ),
-    "list": (
-        "Shows the sets below an S3 address: name, when, source, rows, bytes, complete or not.",
-        {"address": {"metavar": "S3-URI", "help": "s3://BUCKET/datasets/"}},
-    ),
-    "prune": (
-        "Deletes all complete sets below an S3 address but the newest; shows them, and deletes "
-        "with --yes only. Needs s3:DeleteObject.",
-        {
-            "address": {"metavar": "S3-URI", "help": "s3://BUCKET/datasets/"},
-            "--keep": {"type": int, "required": True, "metavar": "N", "help": "sets to keep"},
-            "--yes": {"action": "store_true", "help": "delete what is shown"},
-        },
-    ),
-}

@@ -1,115 +1,108 @@
 """The command line: flags become a ``Request``, errors become a sentence and an exit code.
 
-Nothing heavy is imported before the flags are understood, so ``--help`` answers at once.
+Nothing heavy is imported before the flags are parsed, so ``--help`` answers at once.
 """
 
 from __future__ import annotations
 
-import argparse
-import gc
 import json
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, TextIO
+from typing import TextIO
 
 from pipeline.cli import process_tuning, signals
-from pipeline.cli.dataset_flags import moving
-from pipeline.cli.flags import MOVING, PREPARING, preparing, s3_options
-from pipeline.request import DEFAULT_OUTPUT, Request
-from transforms.errors import DataPrepError, UsageError
+from pipeline.cli.dataset_flags import ARGUMENTS, dataset_parser
+from pipeline.cli.flags import (
+    DATASET_COMMANDS,
+    PREPARE_COMMANDS,
+    Call,
+    Printing,
+    prepare_parser,
+)
+from pipeline.request import Request
+from transforms.declaration import build
+from transforms.errors import DataPrepError
+from transforms.storage.s3.uri import S3Options
+
+Values = dict[str, object]
+"""Values of options by key: those of the command line and of its configuration file."""
 
 
-def parse(argv: Sequence[str]) -> tuple[str, argparse.Namespace, Request]:
-    """(verb, console flags, request) of a command line of a verb that prepares.
+def parse(argv: Sequence[str]) -> tuple[str, Call, Request]:
+    """The command, the options of this call, and the request of a command line.
 
-    Raises ``UsageError`` where it is wrong.
+    Args:
+        argv: a command line of ``prepare``, ``submit``, ``plan`` or ``preview``.
+
+    Raises:
+        UsageError: the command line, or the configuration file that it names, is wrong.
     """
-    words = list(argv)
-    verb = words.pop(0) if words and words[0] in PREPARING else "prepare"
-    parser = preparing(verb)
-    flags, rest = parser.parse_known_args(words)
-    if flags.config_file:
+    command, call, values, beam_args = _parse(argv)
+    return command, call, _request(command, values, beam_args)
+
+
+def parse_on_set(argv: Sequence[str]) -> tuple[str, object, Printing, S3Options]:
+    """The command, its arguments, what it prints, and how S3 is reached.
+
+    Args:
+        argv: a command line of a command on a finished set.
+
+    Raises:
+        UsageError: the command line is wrong.
+    """
+    command, *rest = argv
+    parser = dataset_parser(command)
+    values, unknown = parser.values(rest)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    arguments: object = build(ARGUMENTS[command], values)
+    return command, arguments, build(Printing, values), build(S3Options, values)
+
+
+def _parse(argv: Sequence[str]) -> tuple[str, Call, Values, tuple[str, ...]]:
+    rest = list(argv)
+    command = rest.pop(0) if rest and rest[0] in PREPARE_COMMANDS else "prepare"
+    parser = prepare_parser(command)
+    values, rest = parser.values(rest)
+    call = build(Call, values)
+    if call.config_file:
         from pipeline.cli import config_file
 
-        config_file.set_defaults(parser, config_file.load(flags.config_file), flags.config_file)
-        flags, rest = parser.parse_known_args(words)
+        values = {**config_file.load(call.config_file, command), **values}
     if rest:
         from pipeline.cli.beam_flags import check
 
-        own = [option for action in parser._actions for option in action.option_strings]
-        check(rest, [*own, *PREPARING, *MOVING])
-    if flags.output and flags.resume and flags.output != flags.resume:
-        raise UsageError(
-            f"--resume {flags.resume} and --output {flags.output} name two places; give --resume"
-        )
-    request = Request(
-        dataset=flags.dataset,
-        output=flags.resume or flags.output or DEFAULT_OUTPUT,
-        config=flags.config,
-        split=flags.split,
-        revision=flags.revision,
-        val_size=flags.val_size,
-        max_samples=flags.max_samples,
-        seed=flags.seed,
-        split_key=flags.split_key,
-        fields=flags.fields,
-        system_prompt="" if flags.system_prompt == "none" else flags.system_prompt,
-        template=flags.template,
-        think=flags.think,
-        control_tokens=flags.control_tokens,
-        columns=flags.columns,
-        bos=flags.bos,
-        tools=flags.tools,
-        roles=tuple(flags.role),
-        same_role=flags.same_role,
-        ends_with_user=flags.ends_with_user,
-        assistant_first=flags.assistant_first,
-        unpack_json=flags.unpack_json,
-        template_date=flags.template_date,
-        shard_size=flags.shard_size,
-        dedup=flags.dedup,
-        decontaminate=tuple(flags.decontaminate),
-        contaminated=flags.contaminated,
-        tokenizer=flags.tokenizer,
-        max_tokens=flags.max_tokens,
-        too_long=flags.too_long,
-        balance=tuple(flags.balance),
-        max_reject_rate=flags.max_reject_rate,
-        max_duplicates=flags.max_duplicates,
-        max_leakage=flags.max_leakage,
-        min_validation=flags.min_validation,
-        max_truncated=flags.max_truncated,
-        overwrite=flags.overwrite,
-        resume=bool(flags.resume),
-        s3_bucket=flags.s3_bucket,
-        skip_upload=flags.skip_upload or verb in ("plan", "preview"),
-        s3=s3_options(flags),
-        shared_filesystem=flags.shared_filesystem,
-        detach=getattr(flags, "detach", False),
-        skip_worker_check=flags.skip_worker_check,
-        start_timeout=flags.start_timeout,
-        stall_timeout=flags.stall_timeout,
-        beam_args=tuple(rest),
-    )
-    return verb, flags, request
+        check(rest, [*parser.flags, *PREPARE_COMMANDS, *DATASET_COMMANDS])
+    return command, call, values, tuple(rest)
+
+
+def _request(command: str, values: Values, beam_args: tuple[str, ...]) -> Request:
+    if command in ("plan", "preview"):  # they need no bucket
+        values = {**values, "skip-upload": True}
+    return build(Request, values, beam_args=beam_args)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line; returns its exit code."""
-    words = sys.argv[1:] if argv is None else argv
-    _calm()
+    argv = sys.argv[1:] if argv is None else argv
+    _silence_libraries()
     signals.install()
     try:
-        if words and words[0] in MOVING:
-            return _move(words[0], moving(words[0]).parse_args(words[1:]))
-        verb, flags, request = parse(words)
-        return _run(verb, flags, request)
-    except DataPrepError as error:
-        return _fail(str(error), error.exit_code, "--json" in words)
+        try:
+            return _run(argv)
+        except DataPrepError as error:
+            return _fail(str(error), error.exit_code, "--json" in argv)
+        finally:
+            _flush()
+    except BrokenPipeError:
+        if not _is_closed(sys.stdout):
+            raise
+        return 128 + signal.SIGPIPE  # what a shell reports of a program that wrote to `head`
     except BaseException:
         number = signals.received()
         if number is None:
@@ -117,80 +110,89 @@ def main(argv: Sequence[str] | None = None) -> int:
         signals.leave(number)
 
 
-def _run(verb: str, flags: argparse.Namespace, request: Request) -> int:
-    if flags.save_config:
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()  # the interpreter would do it when nobody can handle the error any more
+
+
+def _is_closed(out: TextIO) -> bool:
+    """Has the reader of stdout gone?  What waits to be written is dropped then."""
+    try:
+        out.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        return True
+    return False
+
+
+def _run(argv: Sequence[str]) -> int:
+    if argv and argv[0] in DATASET_COMMANDS:
+        return _run_on_set(argv)
+    command, call, values, beam_args = _parse(argv)
+    request = _request(command, values, beam_args)
+    if call.save_config:
         from pipeline.cli import config_file
 
-        config_file.save(flags.save_config, preparing(verb), flags)
-    if verb == "plan":
-        from pipeline.planning.plan import make_plan
-        from pipeline.planning.plan_text import explain
-
-        plan = make_plan(request)
-        if flags.json:
-            _print_json({**plan.to_json(), "digest": plan.digest})
-        else:
-            print(explain(plan))
-        return 0
-    if verb == "preview":
+        config_file.save(call.save_config, values)
+    if command == "plan":
+        _plan(call, request)
+    elif command == "preview":
         from pipeline.planning.plan import make_plan
         from pipeline.planning.preview import preview
 
-        if flags.n < 1:
-            raise UsageError(f"-n must be at least 1, found {flags.n}")
-        preview(make_plan(request), flags.n, as_json=flags.json, rejected=flags.rejected)
-        return 0
-
-    _import_the_job()
-    from pipeline.cli.console import Console
-    from pipeline.cli.prepare_command import run_prepare, run_submit
-
-    if request.detach:
-        submitted = run_submit(request, Console(_out(flags), flags.quiet))
-        if flags.json:
-            _print_json(asdict(submitted))
-        return 0
-    outcome, uploaded = run_prepare(request, Console(_out(flags), flags.quiet))
-    if flags.json:
-        more = {"s3_uri": uploaded.uri} if uploaded else {}
-        _print_json({**outcome.manifest, "path": outcome.path, **more})
+        preview(make_plan(request), call.n, as_json=call.json, rejected=call.rejected)
+    else:
+        _prepare(call, request)
     return 0
 
 
-def _import_the_job() -> None:
-    """Imports what a run needs, and keeps the garbage collector from looking through it.
+def _plan(call: Call, request: Request) -> None:
+    from pipeline.planning.plan import make_plan
+    from pipeline.planning.plan_text import explain
 
-    Beam and its like leave half a million objects that stay; collections during the imports, and
-    full ones during the run, would take a second of ten.
-    """
-    if "pipeline.cli.prepare_command" in sys.modules:
-        return  # another program's process, which has objects of its own
-    process_tuning.tune_allocators()
-    gc.disable()
-    try:
-        import pipeline.cli.prepare_command  # noqa: F401
-    finally:
-        gc.freeze()
-        gc.enable()
+    plan = make_plan(request)
+    if call.json:
+        _print_json({**plan.to_json(), "digest": plan.digest})
+    else:
+        print(explain(plan))
 
 
-def _move(verb: str, flags: argparse.Namespace) -> int:
+def _prepare(call: Call, request: Request) -> None:
+    with process_tuning.long_lived_imports():
+        from pipeline.cli.console import Console
+        from pipeline.cli.prepare_command import run_prepare, run_submit
+
+    console = Console(_out(call), call.quiet)
+    if request.detach:
+        submitted = run_submit(request, console)
+        if call.json:
+            _print_json(asdict(submitted))
+        return
+    outcome, uploaded = run_prepare(request, console)
+    if call.json:
+        more = {"s3_uri": uploaded.uri} if uploaded else {}
+        _print_json({**outcome.manifest, "path": outcome.path, **more})
+
+
+def _run_on_set(argv: Sequence[str]) -> int:
+    command, arguments, call, options = parse_on_set(argv)
+
     from pipeline.cli import dataset_commands
     from pipeline.cli.console import Console
 
-    act: Callable[..., dict[str, Any]] = getattr(dataset_commands, verb)
-    found = act(flags, s3_options(flags), Console(_out(flags), flags.quiet))
-    if flags.json:
+    run: Callable[..., dict[str, object]] = getattr(dataset_commands, command)
+    found = run(arguments, options, Console(_out(call), call.quiet))
+    if call.json:
         _print_json(found)
     return 0
 
 
-def _out(flags: argparse.Namespace) -> TextIO:
+def _out(call: Printing) -> TextIO:
     # A handle of its own: while the job runs, stderr is set aside.
-    return os.fdopen(os.dup(2), "w", encoding="utf-8") if flags.json else sys.stdout
+    return os.fdopen(os.dup(2), "w", encoding="utf-8") if call.json else sys.stdout
 
 
-def _print_json(value: Any) -> None:
+def _print_json(value: object) -> None:
     json.dump(value, sys.stdout, indent=2, sort_keys=True, ensure_ascii=False)
     sys.stdout.write("\n")
 
@@ -202,8 +204,8 @@ def _fail(message: str, code: int, as_json: bool) -> int:
     return code
 
 
-def _calm() -> None:
-    """Keeps the libraries' own chatter off the console."""
+def _silence_libraries() -> None:
+    """Keeps the output of the libraries off the console."""
     # Beam and datasets log at import and from worker threads; what matters reaches the user as an
     # error of ours.
     logging.basicConfig(level=logging.CRITICAL)

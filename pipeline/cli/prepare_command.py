@@ -1,12 +1,15 @@
-"""The console story of a run, after the guide's: what is loaded, formatted, split and saved."""
+"""``prepare`` and ``submit`` on the console: what is loaded, formatted, split and saved.
+
+The headings are those of the script that this job replaces.
+"""
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli.console import Console, runner_output_aside
+from pipeline.cli.process_tuning import long_lived_imports
 from pipeline.dataset.destinations import dated_folders
 from pipeline.dataset.report import lines
 from pipeline.dataset.upload import Uploaded, claimed, kept, note, send
@@ -25,18 +28,18 @@ if TYPE_CHECKING:
 _RULE = "=" * 70
 
 _EVENTS = {
-    "reasoning-not-in-text": "the template leaves (some of) their reasoning out of the text; "
-    "--think keep puts all of it in",
-    "tools-not-in-text": "the template has no place for (some of) the tools that they offer",
-    "template-system-prompt": "the template added its own system prompt; give one with "
+    "reasoning-not-in-text": "have reasoning that the template leaves out of the text; "
+    "--think keep includes all of it",
+    "tools-not-in-text": "offer tools that the template cannot render",
+    "template-system-prompt": "got the template's own system prompt; set another one with "
     "--system-prompt",
-    "control-token-escaped": "control tokens in their content were escaped",
-    "control-token-kept": "control tokens in their content were kept (--control-tokens keep)",
+    "control-token-escaped": "contained control tokens, which were escaped",
+    "control-token-kept": "contain control tokens, which were kept (--control-tokens keep)",
 }
 
 
 def run_prepare(request: Request, console: Console) -> tuple[Prepared, Uploaded | None]:
-    """Plans and runs a request and sends its set, telling the story on ``console``."""
+    """Plans and runs a request, uploads its set, and prints each step on ``console``."""
     say = console.say
     plan, targets = _begin(request, console)
     on_s3 = is_s3(request.output)
@@ -56,24 +59,25 @@ def run_prepare(request: Request, console: Console) -> tuple[Prepared, Uploaded 
 
 
 def run_submit(request: Request, console: Console) -> Submitted:
-    """Plans a request and leaves it to a cluster, telling the story on ``console``."""
+    """Plans a request, submits it to a cluster, and prints each step on ``console``."""
     plan, _ = _begin(request, console)
     say = console.say
     with runner_output_aside():
-        from pipeline.launch.job import submit
+        with long_lived_imports():
+            from pipeline.launch.job import submit
 
         submitted = submit(plan, request, say)
     if submitted.job is None:
-        say(f"\n✓ Already complete: {submitted.path} holds this very plan ({plan.digest[:12]})")
+        say(f"\n✓ Already complete: {submitted.path} was made from this plan ({plan.digest[:12]})")
         return submitted
     say(f"\n✓ Submitted: {submitted.job}")
-    say(f"  The result will appear at {submitted.path}, and nothing before it is complete.")
-    say(f"  How far it is:  python -m pipeline status {submitted.path}")
+    say(f"  The result appears at {submitted.path} when it is complete.")
+    say(f"  Progress: python -m pipeline status {submitted.path}")
     return submitted
 
 
 def _begin(request: Request, console: Console) -> tuple[Plan, list[S3Store]]:
-    """Loads and looks: the plan, and where its folder is to be uploaded."""
+    """The plan, and the places where its folder can be uploaded."""
     say = console.say
     say(f"{_RULE}\nDATA PREPARATION PIPELINE\n{_RULE}")
     say("✓ Initialized DatasetProcessor")
@@ -88,7 +92,7 @@ def _begin(request: Request, console: Console) -> tuple[Plan, list[S3Store]]:
     for line in source_lines(plan):
         say(line)
     targets = _targets(request)
-    if targets:  # credentials, bucket and region, before the work rather than after
+    if targets:  # checks credentials, bucket and region before the work rather than after it
         next(targets[0].bucket.keys(targets[0].place.key("")), None)
 
     say("\n🔄 Formatting dataset for training...")
@@ -114,13 +118,9 @@ def _targets(request: Request) -> list[S3Store]:
 
 def _run(plan: Plan, request: Request, console: Console) -> Prepared:
     with runner_output_aside():
-        # Beam takes a second to import; most that can be wrong with a request was found before.
-        # What it makes is there to stay: the collector need not walk it again and again.
-        gc.disable()
-        from pipeline.launch.job import run
+        with long_lived_imports():  # Beam takes a second; a refused request does not wait for it
+            from pipeline.launch.job import run
 
-        gc.freeze()
-        gc.enable()
         return run(
             plan,
             request,
@@ -135,7 +135,7 @@ def _print_result(plan: Plan, request: Request, outcome: Prepared, console: Cons
     kept = counts["train"] + counts["validation"]
     output = outcome.path if is_s3(request.output) else str(Path(request.output))
     if outcome.already_complete:
-        say(f"\n✓ Already complete: {output} holds this very plan ({plan.digest[:12]})")
+        say(f"\n✓ Already complete: {output} was made from this plan ({plan.digest[:12]})")
     if outcome.resumed:
         say(f"✓ Resumed: {outcome.resumed:,} of {len(plan.units):,} shards were there already")
     say(f"✓ Formatted {kept:,} examples of {counts['read']:,} rows read")
@@ -147,10 +147,10 @@ def _print_result(plan: Plan, request: Request, outcome: Prepared, console: Cons
     if counts["duplicates"]:
         found = outcome.manifest["quality"]["duplicates"]
         kinds = f"exact {found['exact']:,}, near {found['near']:,}"
-        say(f"  Left out {counts['duplicates']:,} duplicate rows ({kinds})")
+        say(f"  Removed {counts['duplicates']:,} duplicate rows ({kinds})")
 
     for event, count in counts["events"].items():
-        say(f"  Note: {count:,} rows: {_describe_note(event, plan)}")
+        say(f"  Note: {count:,} {'row' if count == 1 else 'rows'} {_describe_note(event, plan)}")
 
     say(f"\n✂️  Creating train/validation split (val_size={request.val_size})...")
     say("✓ Split created:")
@@ -176,14 +176,14 @@ def _print_result(plan: Plan, request: Request, outcome: Prepared, console: Cons
 def _describe_note(event: str, plan: Plan) -> str:
     if not event.startswith(OVERLAP):
         return _EVENTS.get(event, event)
-    done = ", so they were left out"
+    done = ", so they were dropped"
     if plan.quality.contaminated == "report":
-        done = "; --contaminated drop leaves them out"
-    return f"hold a piece of the benchmark {event.removeprefix(OVERLAP)}{done}"
+        done = "; --contaminated drop removes them"
+    return f"contain text of the benchmark {event.removeprefix(OVERLAP)}{done}"
 
 
 def _print_quality(outcome: Prepared, place: str, console: Console) -> None:
-    """The five numbers that matter, and where all of it stands."""
+    """The five most important numbers, and the place of the report."""
     console.say("\n📊 Quality:")
     for line in lines(outcome.manifest, outcome.path):
         console.say(line)
@@ -192,7 +192,7 @@ def _print_quality(outcome: Prepared, place: str, console: Console) -> None:
 
 
 def _straight(outcome: Prepared) -> Uploaded:
-    """What the workers wrote to S3 themselves, as an upload."""
+    """The files that the workers wrote to S3 themselves, as an upload."""
     prefix = S3Uri.parse(outcome.path)
     paths = [file["path"] for file in outcome.manifest["files"]]
     keys = [prefix.key(name) for name in (*paths, MANIFEST, DATASET_DICT)]

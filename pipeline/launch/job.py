@@ -25,7 +25,7 @@ from pipeline.launch.runners import (
 )
 from pipeline.launch.worker_check import probe
 from pipeline.planning.plan import Plan, make_plan
-from pipeline.planning.plan_flags import of_plan
+from pipeline.planning.plan_flags import config_of
 from pipeline.request import Request
 from transforms.dataset.publish import PLAN_FILE, Contents
 from transforms.dataset.trainer_facts import training_facts
@@ -226,7 +226,7 @@ def _contents(plan: Plan, request: Request, runner: str) -> Contents:
         ),
         output_columns=plan.output_columns,
         training=training_facts(plan.chat, plan.output_columns),
-        config=of_plan(plan),
+        config=config_of(request, plan),
     )
 
 

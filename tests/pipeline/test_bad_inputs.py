@@ -183,52 +183,6 @@ class TestRequest:
             assert "Traceback" not in done.stderr
             assert not (tmp_path / "set").exists()
 
-    @pytest.mark.parametrize(
-        ("word", "near"),
-        [
-            ("--val-sise=0.2", "--val-size"),
-            ("--max_samples=3", "--max-samples"),
-            ("--skip-uploads", "--skip-upload"),
-            ("--field=a", "--fields"),
-            ("--direct_num_wrokers=2", "--direct_num_workers"),
-        ],
-    )
-    def test_2_a_typo_is_named_with_the_nearest_flag(
-        self, prepare: Prepare, good: Path, word: str, near: str
-    ) -> None:
-        ended = prepare("--dataset", good, word)
-        assert ended.code == 2
-        assert has(ended.err, word.split("=")[0], f"did you mean {near}?")
-
-    @pytest.mark.parametrize(
-        ("flag", "value", "says"),
-        [
-            ("--val-size", "nan", "between 0 and 1, found nan"),
-            ("--val-size", "inf", "between 0 and 1, found inf"),
-            ("--val-size", "-0.1", "between 0 and 1, found -0.1"),
-            ("--val-size", "10%", "invalid float"),
-            ("--max-samples", "0", "at least 1, found 0"),
-            ("--max-samples", "-5", "at least 1, found -5"),
-            ("--max-samples", "1.5", "invalid int"),
-            ("--max-reject-rate", "2", "between 0 and 1"),
-            ("--max-reject-rate", "nan", "between 0 and 1"),
-            ("--seed", "x", "invalid int"),
-            ("--shard-size", "0", "between 1MiB and 1GiB, found 0"),
-            ("--shard-size", "1", "between 1MiB and 1GiB, found 1"),
-            ("--shard-size", "-1MiB", "expected for example 64MiB"),
-            ("--shard-size", "100G", "between 1MiB and 1GiB"),
-            ("--shard-size", "9" * 400, "beyond all bounds"),
-            ("--shard-size", "64 apples", "expected for example 64MiB"),
-        ],
-    )
-    def test_3_wrong_type_or_range(
-        self, prepare: Prepare, good: Path, flag: str, value: str, says: str
-    ) -> None:
-        ended = prepare("--dataset", good, f"{flag}={value}")
-        assert ended.code == 2
-        assert has(ended.err, says)
-        assert flag == "--shard-size" or flag in ended.err
-
     @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]], ids=["plain", "overwrite"])
     def test_4_an_output_that_is_not_ours_is_left_alone(
         self, prepare: Prepare, good: Path, tmp_path: Path, overwrite: list[str]
@@ -290,19 +244,6 @@ class TestRequest:
         assert not offline
 
     @pytest.mark.parametrize(
-        "bucket", ["", "ab", "Upper-Case", "s3://bucket", "a/b", "a b", "ü-ber", "ab-", "a" * 64]
-    )
-    def test_6_a_bad_bucket_is_refused_before_any_work(
-        self, good: Path, tmp_path: Path, bucket: str, capfd: pytest.CaptureFixture[str],
-        prepare: Prepare,
-    ) -> None:  # fmt: skip
-        output = tmp_path / "set"
-        words = ["--dataset", str(good), "--output", str(output), "--s3-bucket", bucket]
-        assert main(words) == 2
-        assert has(capfd.readouterr().err, "--s3-bucket", repr(bucket), "3 to 63 lower-case")
-        assert not output.exists()
-
-    @pytest.mark.parametrize(
         "name",
         [
             "a b",
@@ -335,21 +276,6 @@ class TestRequest:
         ended = prepare("--dataset", tmp_path / "in" / name)
         assert ended.code == 2
         assert has(ended.err, name, "cannot be listed", "rename")
-
-    @pytest.mark.parametrize(
-        ("flag", "value"),
-        [("--dataset", "b\udcff.jsonl"), ("--system-prompt", "\udcff"), ("--output", "o\udcff")],
-    )
-    def test_6_arguments_that_are_no_text(
-        self, prepare: Prepare, good: Path, tmp_path: Path, flag: str, value: str
-    ) -> None:
-        words = {"--dataset": good, "--system-prompt": "x", flag: value}
-        output = words.pop("--output", None)
-        if output:
-            output = tmp_path / output
-        ended = prepare(*(word for pair in words.items() for word in pair), output=output)
-        assert ended.code == 2
-        assert has(ended.err, flag, "UTF-8")
 
     def test_6_a_file_name_that_is_no_text(self, prepare: Prepare, tmp_path: Path) -> None:
         put(tmp_path / "in" / b"b\xff.jsonl".decode("utf-8", "surrogateescape"), GOOD)

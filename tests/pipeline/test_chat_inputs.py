@@ -729,7 +729,7 @@ def test_a_system_prompt_that_nobody_gave_is_told(prepare: Prepare, tmp_path: Pa
     words = ("--dataset", source, "--template", "qwen2.5")
     ended = prepare(*words)
     assert ended.counts["events"] == {"template-system-prompt": 30}
-    assert has(ended.out, "Note: 30 rows: the template added its own system prompt")
+    assert has(ended.out, "Note: 30 rows got the template's own system prompt")
     assert sum("created by Alibaba Cloud" in text for text in ended.texts()) == 30
     assert prepare(*words, "--system-prompt", "Ha.").counts["events"] == {}
 
@@ -739,7 +739,7 @@ def test_reasoning_that_is_in_no_text_is_told(prepare: Prepare, tmp_path: Path) 
     words = ("--dataset", source, "--template", "llama3")
     ended = prepare(*words)
     assert ended.counts["events"] == {"reasoning-not-in-text": 60}
-    assert has(ended.out, "Note: 60 rows: the template leaves", "--think keep")
+    assert has(ended.out, "Note: 60 rows have reasoning that the template leaves", "--think keep")
     assert not any("Because" in text for text in ended.texts())
     kept = prepare(*words, "--think", "keep")
     assert kept.counts["events"] == {}
@@ -754,4 +754,4 @@ def test_a_set_is_whole_for_another_process(prepare: Prepare, tmp_path: Path) ->
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "✓ Whole" in done.stdout
+    assert "✓ Verified" in done.stdout

@@ -18,7 +18,7 @@ from made_sets import use_server
 from made_tokenizers import byte_bpe
 from s3_servers import S3Server
 
-from pipeline.cli.main import main, parse
+from pipeline.cli.main import main
 from pipeline.launch.job import run, submit
 from pipeline.planning.plan import make_plan
 from pipeline.request import Request
@@ -353,17 +353,3 @@ def test_nothing_loads_from_s3_after_a_gate_failed(
     assert "dataset_dict.json" in "".join(s3_server.keys(bucket, "sets/one/"))
     assert "stays as it is, but 30 of 200" in main_ends(8, address, *words, 0.1)
     assert "dataset_dict.json" in "".join(s3_server.keys(bucket, "sets/one/"))
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("--max-duplicates", "1.5"), "--max-duplicates must be between 0 and 1, found 1.5"),
-        (("--max-leakage", "nan"), "--max-leakage must be between 0 and 1, found nan"),
-        (("--max-truncated", "-0.1"), "--max-truncated must be between 0 and 1, found -0.1"),
-        (("--min-validation", "-1"), "--min-validation must not be negative, found -1"),
-    ],
-)
-def test_a_limit_that_is_none_is_refused(words: tuple[str, ...], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        parse(words)

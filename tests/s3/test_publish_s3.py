@@ -150,7 +150,7 @@ def test_the_same_request_again_is_already_complete_and_another_is_refused(
     assert main(words) == 0
     capsys.readouterr()
     assert main(words) == 0
-    assert f"Already complete: s3://{bucket}/sets/one holds this very plan" in (
+    assert f"Already complete: s3://{bucket}/sets/one was made from this plan" in (
         capsys.readouterr().out
     )
     assert main([*words, "--seed", "7"]) == 6

@@ -119,8 +119,8 @@ def listing_faults(text: str) -> list[str]:
 
 def parsers() -> Iterator[argparse.ArgumentParser]:
     """The parser of each command."""
-    yield from map(flags.preparing, flags.PREPARING)
-    yield from map(dataset_flags.moving, flags.MOVING)
+    yield from map(flags.prepare_parser, flags.PREPARE_COMMANDS)
+    yield from map(dataset_flags.dataset_parser, flags.DATASET_COMMANDS)
 
 
 @cache

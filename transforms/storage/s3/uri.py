@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from transforms.declaration import check_options, option, options_of
 from transforms.errors import UsageError
+
+_GROUP = "S3"
 
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PREFIX = re.compile(r"[A-Za-z0-9._=+@,()!*'/-]*")
@@ -70,42 +73,71 @@ def _shown(address: str) -> str:
     return repr(re.sub(r"//[^/]*@", "//…@", address))
 
 
+def _account(value: str) -> str:
+    return "" if re.fullmatch(r"\w{1,64}", value) else "must be an account number"
+
+
 @dataclass(frozen=True, slots=True)
 class S3Options:
-    """How S3 is reached and written to; None takes what the AWS environment says.
+    """How S3 is reached and written to; None leaves it to the AWS environment."""
 
-    Attributes:
-        endpoint_url: another store that speaks S3 (MinIO, R2, …).
-        region: the bucket's region.
-        profile: a profile of the AWS configuration files.
-        expected_owner: the account that must own the bucket, on every request.
-        sse: ``AES256`` or ``aws:kms``: encryption at rest.
-        sse_key: the KMS key for ``aws:kms``.
-        checksums: ``when_supported``, or ``when_required`` for stores that know no checksums.
-    """
-
-    endpoint_url: str | None = None
-    region: str | None = None
-    profile: str | None = None
-    expected_owner: str | None = None
-    sse: str | None = None
-    sse_key: str | None = None
-    checksums: str = "when_supported"
+    endpoint_url: str | None = option(
+        None,
+        "address of another store with the S3 API",
+        metavar="URL",
+        group=_GROUP,
+        default_text="AWS, or AWS_ENDPOINT_URL_S3",
+    )
+    region: str | None = option(
+        None,
+        "region of the bucket",
+        metavar="NAME",
+        group=_GROUP,
+        default_text="from the AWS environment",
+    )
+    profile: str | None = option(
+        None,
+        "profile of the AWS configuration files",
+        metavar="NAME",
+        group=_GROUP,
+        default_text="from the AWS environment",
+    )
+    expected_owner: str | None = option(
+        None,
+        "refuse a bucket that another account owns",
+        flag="--expected-bucket-owner",
+        metavar="ACCOUNT",
+        group=_GROUP,
+        default_text="any owner",
+        check=_account,
+    )
+    sse: str | None = option(
+        None,
+        "encryption at rest",
+        choices=("AES256", "aws:kms"),
+        group=_GROUP,
+        default_text="that of the bucket",
+    )
+    sse_key: str | None = option(
+        None,
+        "KMS key for --sse aws:kms",
+        flag="--sse-kms-key-id",
+        metavar="KEY",
+        group=_GROUP,
+        default_text="that of the bucket",
+    )
+    checksums: str = option(
+        "when_supported",
+        "when to compute checksums; when_required suits a store that does not support them",
+        flag="--request-checksum-calculation",
+        choices=("when_supported", "when_required"),
+        group=_GROUP,
+    )
 
     def __post_init__(self) -> None:
-        if self.expected_owner is not None and not re.fullmatch(r"\w{1,64}", self.expected_owner):
-            raise UsageError(
-                f"--expected-bucket-owner {self.expected_owner!r} is no account number"
-            )
-        if self.sse not in (None, "AES256", "aws:kms"):
-            raise UsageError(f"--sse must be AES256 or aws:kms, found {self.sse!r}")
+        check_options(self)
         if self.sse_key and self.sse != "aws:kms":
-            raise UsageError("--sse-kms-key-id goes with --sse aws:kms")
-        if self.checksums not in ("when_supported", "when_required"):
-            raise UsageError(
-                "--request-checksum-calculation must be when_supported or when_required, found "
-                f"{self.checksums!r}"
-            )
+            raise UsageError("--sse-kms-key-id needs --sse aws:kms")
         if self.endpoint_url and not re.match(r"https?://[^/@]+(/|$)", self.endpoint_url):
             raise UsageError(
                 f"--endpoint-url {_shown(self.endpoint_url)} is no address; expected "
@@ -114,15 +146,10 @@ class S3Options:
 
     def flags(self) -> list[str]:
         """The command line's flags that give these options."""
-        given = {
-            "--endpoint-url": self.endpoint_url,
-            "--region": self.region,
-            "--profile": self.profile,
-            "--expected-bucket-owner": self.expected_owner,
-            "--sse": self.sse,
-            "--sse-kms-key-id": self.sse_key,
-        }
-        flags = [word for flag, value in given.items() if value for word in (flag, value)]
-        if self.checksums != "when_supported":
-            flags += ["--request-checksum-calculation", self.checksums]
-        return flags
+        given = [(one, getattr(self, one.name)) for one in options_of(type(self))]
+        return [
+            word
+            for one, value in given
+            if value and value != one.default
+            for word in (one.flag, value)
+        ]

@@ -9,10 +9,10 @@ import pytest
 from command_runs import lines, put
 from made_tokenizers import byte_bpe
 
-from pipeline.cli.config_file import GATES
+from pipeline.cli.config_file import DECIDE_BYTES, GATES
 from pipeline.cli.main import main, parse
 from pipeline.planning.plan import make_plan
-from pipeline.planning.plan_flags import OF_A_SET, of_plan
+from pipeline.planning.plan_flags import config_of
 from transforms.errors import UsageError
 
 ROWS = [
@@ -67,10 +67,10 @@ def test_what_is_saved_gives_the_same_plan(
     kept = tmp_path / "run.toml"
     words = ("plan", "--dataset", str(source), *words)
     assert main([*words, "--save-config", str(kept)]) == 0
-    _, _, said = parse(words)
+    _, _, given = parse(words)
     _, _, read = parse(["plan", "--config-file", str(kept)])
-    assert read == said
-    assert make_plan(read).digest == make_plan(said).digest
+    assert read == given
+    assert make_plan(read).digest == make_plan(given).digest
     assert main(["plan", "--config-file", str(kept), "--save-config", str(tmp_path / "2")]) == 0
     assert (tmp_path / "2").read_bytes() == kept.read_bytes()
 
@@ -79,11 +79,11 @@ def test_what_is_saved_gives_the_same_plan(
 def test_the_manifest_s_config_gives_the_same_plan(
     source: Path, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    _, _, said = parse(["--dataset", str(source), *words])
-    plan = make_plan(said)
+    _, _, given = parse(["--dataset", str(source), *words])
+    plan = make_plan(given)
     manifest = tmp_path / "manifest.json"
-    config = of_plan(plan)
-    assert config.keys() <= set(OF_A_SET)
+    config = config_of(given, plan)
+    assert config.keys() <= DECIDE_BYTES
     manifest.write_text(json.dumps({"config": config}))
     _, _, read = parse(["--config-file", str(manifest)])
     assert make_plan(read).digest == plan.digest
@@ -145,7 +145,7 @@ def test_of_a_manifest_s_gates_only_the_limits_are_taken(tmp_path: Path) -> None
     assert parse(["--config-file", str(path)])[2] == parse(["--max-leakage", "1"])[2]
     gates[-1]["limit"] = "s3://bucket"
     path.write_text(json.dumps({"config": {}, "run": {"gates": gates}}))
-    with pytest.raises(UsageError, match="max-leakage must be float, found 's3://bucket'"):
+    with pytest.raises(UsageError, match="max-leakage must be a number, found 's3://bucket'"):
         parse(["--config-file", str(path)])
 
 
@@ -180,29 +180,29 @@ def test_lists_of_the_command_line_replace_those_of_the_file(source: Path, tmp_p
     ("text", "said"),
     [
         ("val_siz = 1", "unknown key 'val_siz'; did you mean val-size?"),
-        ("val-size = '1'", "val-size must be float, found '1'"),
-        ("seed = 1.5", "seed must be int, found 1.5"),
-        ("seed = true", "seed must be int, found True"),
-        ("tools = 'yes'", "tools must be bool, found 'yes'"),
-        ("role = 'a=user'", "role must be list, found 'a=user'"),
-        ("role = [1]", "role must be a list of str, found [1]"),
-        ("think = 'hard'", "--think must be one of auto, keep, strip, empty, found hard"),
-        ("max-duplicates = '1'", "max-duplicates must be float, found '1'"),
-        ("max-leakage = true", "max-leakage must be float, found True"),
-        ("max-truncated = [0.1]", "max-truncated must be float, found [0.1]"),
-        ("min-validation = 1.5", "min-validation must be int, found 1.5"),
-        ("max-tokens = '9'", "max-tokens must be int, found '9'"),
-        ("decontaminate = 'a'", "decontaminate must be list, found 'a'"),
-        ("balance = [1]", "balance must be a list of str, found [1]"),
-        ("dedup = 'some'", "--dedup must be one of exact, off, near, found some"),
+        ("val-size = '1'", "val-size must be a number, found '1'"),
+        ("seed = 1.5", "seed must be a whole number, found 1.5"),
+        ("seed = true", "seed must be a whole number, found True"),
+        ("tools = 'yes'", "tools must be true or false, found 'yes'"),
+        ("role = 'a=user'", "role must be a list of texts, found 'a=user'"),
+        ("role = [1]", "role must be a list of texts, found [1]"),
+        ("think = 'hard'", "--think must be one of auto, keep, strip, empty, found 'hard'"),
+        ("max-duplicates = '1'", "max-duplicates must be a number, found '1'"),
+        ("max-leakage = true", "max-leakage must be a number, found True"),
+        ("max-truncated = [0.1]", "max-truncated must be a number, found [0.1]"),
+        ("min-validation = 1.5", "min-validation must be a whole number, found 1.5"),
+        ("max-tokens = '9'", "max-tokens must be a whole number, found '9'"),
+        ("decontaminate = 'a'", "decontaminate must be a list of texts, found 'a'"),
+        ("balance = [1]", "balance must be a list of texts, found [1]"),
+        ("dedup = 'some'", "--dedup must be one of exact, off, near, found 'some'"),
         ("val-size = 1e400", "--val-size must be between 0 and 1, found inf"),
         (f"val-size = {10**400}", "val-size must be a number that a float can hold"),
         (f'{{"config": {{"val-size": {10**400}}}}}', "val-size must be a number that a float"),
         ("quiet = true", "unknown key 'quiet'"),
         ("config-file = 'x'", "unknown key 'config-file'"),
-        ("dataset =", "is no TOML, and no manifest"),
+        ("dataset =", "is neither TOML nor a manifest"),
         ('{"plan": {}}', "is JSON without a config"),
-        ("{", "is no TOML, and no manifest"),
+        ("{", "is neither TOML nor a manifest"),
     ],
 )
 def test_a_wrong_file_is_refused_with_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:

@@ -52,5 +52,5 @@ def test_of_a_stopped_run_its_threads_stay_unheard_although_they_go_on(
     assert capfd.readouterr().err == ""
 
 
-def test_the_first_pass_is_called_what_it_is_whatever_it_looks_for() -> None:
-    assert progress_line(9, [], 1.0, scanned=4) == "  first pass: 4/9 units"
+def test_before_a_unit_is_finished_the_line_shows_the_scan() -> None:
+    assert progress_line(9, [], 1.0, scanned=4) == "  scan: 4/9 units"
