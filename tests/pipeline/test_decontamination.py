@@ -70,7 +70,9 @@ class TestRuns:
         (line, *_) = (ended.output / "rejects").glob("*")
         said = json.loads(line.read_text().splitlines()[0])["excerpt"]
         assert said == f"{bench}: " + " ".join(PROMPT.split()[:13])
-        assert has(ended.out, "benchmark-overlap 2", f"of the benchmark {bench}, so they were dropped")
+        assert has(
+            ended.out, "benchmark-overlap 2", f"of the benchmark {bench}, so they were dropped"
+        )
 
         said = prepare("--dataset", source, *words, "--rejected", verb="preview").out
         assert has(said, "rows.jsonl row 4: benchmark-overlap", "rows.jsonl row 8: bench")
