@@ -27,6 +27,9 @@ setup(
         "jinja2>=3.1.6,<4",  # chat templates, in its sandbox; older ones have known escapes
         "packaging>=24,<27",  # does a worker's version fit; Beam needs it, too
         "pyyaml>=6,<7",  # reads the configurations on a data set's card
+        # reads a manifest as typed values and names the place of what is wrong; before version 1
+        # each minor version may change
+        "msgspec>=0.23,<0.24",
         "numpy>=2,<3",  # hashes of a batch as one array
         "pyarrow>=25,<26",  # the data; readers and the shard format are tested with one version
         "rensa>=0.5,<0.6",  # MinHash of near duplicates; its values decide rows, so one version

@@ -139,10 +139,11 @@ def commit(_: str, folder: Path) -> dict[str, float]:
     from transforms.dataset import publish as under_test
     from transforms.quality.gates import Gates
     from transforms.storage.local import LocalStore
+    from transforms.storage.manifest_parts import Run
 
     output = LocalStore(str(folder / "out"))
     contents = under_test.Contents(
-        "listing", "0" * 40, "0123", None, {"started": "2024-01-31T10:00:00+00:00"}, Gates(0.5), ""
+        "listing", "0" * 40, "0123", None, Run(started="2024-01-31T10:00:00+00:00"), Gates(0.5), ""
     )
     pieces = [[[f"part-{n:05d}.jsonl", 0, UNIT_BYTES, None]] for n in range(UNITS)]
     with (

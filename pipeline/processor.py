@@ -17,7 +17,7 @@ from collections import Counter
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -46,6 +46,7 @@ from transforms.records import DatasetFile, one_array
 from transforms.split import SPLITS, SplitRule
 from transforms.storage import names
 from transforms.storage.local import LocalStore
+from transforms.storage.manifest_parts import RejectedRows, RowCounts
 from transforms.storage.s3.uri import S3Options, S3Uri
 from transforms.text.normalization import normalise_keys
 
@@ -195,7 +196,7 @@ class DatasetProcessor:
         """
         local = Path(local_path)
         place = S3Uri.parse(f"s3://{self.s3_bucket}/{s3_prefix.strip('/')}", "s3_prefix")
-        digest = local_manifest(local)["plan_digest"]
+        digest = local_manifest(local).plan_digest
         folders = dated_folders(place, local.absolute().name, self._s3)
         with claimed(folders, digest, resume=False) as folder, kept(local, folder):
             done = send(local, folder, lambda count: None, lambda line: print(f"  {line}"))
@@ -248,23 +249,24 @@ def _save_split(folder: LocalStore, split: str, data: Dataset) -> list[DatasetFi
     return [file, *(put_file(folder, name, content) for name, content in small.items())]
 
 
-def _manifest(dataset_name: str, dataset: DatasetDict, files: list[DatasetFile]) -> dict[str, Any]:
+def _manifest(
+    dataset_name: str, dataset: DatasetDict, files: list[DatasetFile]
+) -> dict[str, object]:
     digests = [file.sha256 for file in files]
     rows = {split: len(dataset[split]) for split in SPLITS}
-    rejected = {"total": 0, "by_reason": {}}
     return {
         "format_version": names.FORMAT_VERSION,
         "dataset": dataset_name,
         "revision": "",
         "plan_digest": fingerprint("".join(digests), "steps"),
         "plan": None,
-        "counts": {
-            "read": sum(rows.values()),
-            **rows,
-            "rejected": rejected,
-            "duplicates": 0,
-            "events": {},
-        },
+        "counts": RowCounts(
+            read=sum(rows.values()),
+            train=rows["train"],
+            validation=rows["validation"],
+            rejected=RejectedRows(0),
+            duplicates=0,
+        ),
         "shape": asdict(_output_columns(dataset["train"])),
         "files": sorted(files, key=lambda file: file.path),
         "run": {"finished": datetime.now(timezone.utc).isoformat(timespec="seconds")},

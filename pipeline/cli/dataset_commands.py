@@ -40,12 +40,12 @@ def upload(given: Upload, options: S3Options, console: Console) -> Found:
         stores = dated_folders(place, local.absolute().name, options)
     elif not place.prefix:
         raise UsageError(f"{given.address} is a whole bucket; give a prefix in it")
-    size = sum(file["bytes"] for file in manifest["files"])
-    with claimed(stores, manifest["plan_digest"], given.resume) as store:
+    size = sum(file.bytes for file in manifest.files)
+    with claimed(stores, manifest.plan_digest, given.resume) as store:
         console.say(f"☁️  Uploading {local} to {store.path}...")
         with console.transfer(size) as on_bytes:
             done = send(local, store, on_bytes, lambda line: console.say(f"  {line}"))
-    metadata, noted = note(local.absolute().parent, done, manifest.get("dataset", ""))
+    metadata, noted = note(local.absolute().parent, done, manifest.dataset or "")
     for warning in done.warnings:
         console.say(f"  Warning: {warning}")
     console.say(f"✓ Upload complete! Total files: {len(done.keys)} ({done.sent} sent now)")
@@ -72,10 +72,10 @@ def download(given: Download, options: S3Options, console: Console) -> Found:
     console.say(f"📥 Downloading {place.uri} to {target}...")
     with console.transfer(None) as on_bytes:
         done = fetch(place.uri, target, options, on_bytes)
-    counts = done.manifest["counts"]
+    counts = done.manifest.counts
     console.say(
-        f"✓ Download complete and checked: {counts['train']:,} training and "
-        f"{counts['validation']:,} validation examples"
+        f"✓ Download complete and checked: {counts.train:,} training and "
+        f"{counts.validation:,} validation examples"
     )
     console.say(f"  Local Path: {done.path}")
     return done.to_json()
@@ -99,7 +99,7 @@ def report(given: Report, options: S3Options, console: Console) -> Found:
 
     made = make(given.address, options)
     path = write(made, given.output)
-    for line in lines(made.manifest, given.address):
+    for line in lines(made.manifest):
         console.say(line)
     console.say(f"✓ Report: {path}")
     if given.open and not open_page(path):

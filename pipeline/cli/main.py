@@ -171,7 +171,7 @@ def _prepare(call: Call, request: Request) -> None:
     outcome, uploaded = run_prepare(request, console)
     if call.json:
         more = {"s3_uri": uploaded.uri} if uploaded else {}
-        _print_json({**outcome.manifest, "path": outcome.path, **more})
+        _print_json({**outcome.manifest.to_json(), "path": outcome.path, **more})
 
 
 def _run_on_set(argv: Sequence[str]) -> int:

@@ -131,36 +131,36 @@ def _run(plan: Plan, request: Request, console: Console) -> Prepared:
 
 def _print_result(plan: Plan, request: Request, outcome: Prepared, console: Console) -> None:
     say = console.say
-    counts = outcome.manifest["counts"]
-    kept = counts["train"] + counts["validation"]
+    counts, kept = outcome.manifest.counts, outcome.manifest.counts.kept
     output = outcome.path if is_s3(request.output) else str(Path(request.output))
     if outcome.already_complete:
         say(f"\n✓ Already complete: {output} was made from this plan ({plan.digest[:12]})")
     if outcome.resumed:
         say(f"✓ Resumed: {outcome.resumed:,} of {len(plan.units):,} shards were there already")
-    say(f"✓ Formatted {kept:,} examples of {counts['read']:,} rows read")
-    rejected = counts["rejected"]
-    if rejected["total"]:
-        reasons = ", ".join(f"{code} {n:,}" for code, n in rejected["by_reason"].items())
-        say(f"  Rejected {rejected['total']:,} rows: {reasons} (see {output}/rejects)")
+    say(f"✓ Formatted {kept:,} examples of {counts.read:,} rows read")
+    rejected = counts.rejected
+    if rejected.total:
+        reasons = ", ".join(f"{code} {n:,}" for code, n in rejected.by_reason.items())
+        say(f"  Rejected {rejected.total:,} rows: {reasons} (see {output}/rejects)")
 
-    if counts["duplicates"]:
-        found = outcome.manifest["quality"]["duplicates"]
-        kinds = f"exact {found['exact']:,}, near {found['near']:,}"
-        say(f"  Removed {counts['duplicates']:,} duplicate rows ({kinds})")
+    quality = outcome.manifest.quality
+    if counts.duplicates and quality and quality.duplicates:
+        found = quality.duplicates
+        kinds = f"exact {found.exact:,}, near {found.near:,}"
+        say(f"  Removed {counts.duplicates:,} duplicate rows ({kinds})")
 
-    for event, count in counts["events"].items():
+    for event, count in counts.events.items():
         say(f"  Note: {count:,} {'row' if count == 1 else 'rows'} {_describe_note(event, plan)}")
 
     say(f"\n✂️  Creating train/validation split (val_size={request.val_size})...")
     say("✓ Split created:")
-    say(f"  - Training: {counts['train']:,} examples")
-    say(f"  - Validation: {counts['validation']:,} examples")
+    say(f"  - Training: {counts.train:,} examples")
+    say(f"  - Validation: {counts.validation:,} examples")
     if not kept:
         say("  Warning: every row was rejected; the data set is valid but empty")
 
-    files = outcome.manifest["files"]
-    size = sum(file["bytes"] for file in files)
+    files = outcome.manifest.files
+    size = sum(file.bytes for file in files)
     if is_s3(request.output):
         say(f"\n☁️  Saving dataset to {output}...")
         _, noted = note(_cache(request), _straight(outcome), request.dataset)
@@ -185,16 +185,16 @@ def _describe_note(event: str, plan: Plan) -> str:
 def _print_quality(outcome: Prepared, place: str, console: Console) -> None:
     """The five most important numbers, and the place of the report."""
     console.say("\n📊 Quality:")
-    for line in lines(outcome.manifest, outcome.path):
+    for line in lines(outcome.manifest):
         console.say(line)
-    if any(file["path"] == REPORT for file in outcome.manifest["files"]):
+    if any(file.path == REPORT for file in outcome.manifest.files):
         console.say(f"  Report: {place}/{REPORT}")
 
 
 def _straight(outcome: Prepared) -> Uploaded:
     """The files that the workers wrote to S3 themselves, as an upload."""
     prefix = S3Uri.parse(outcome.path)
-    paths = [file["path"] for file in outcome.manifest["files"]]
+    paths = [file.path for file in outcome.manifest.files]
     keys = [prefix.key(name) for name in (*paths, MANIFEST, DATASET_DICT)]
     return Uploaded(outcome.path, outcome.manifest, tuple(keys), len(keys))
 
@@ -204,11 +204,11 @@ def _upload(
 ) -> Uploaded:
     say = console.say
     local = Path(request.output)
-    size = sum(file["bytes"] for file in outcome.manifest["files"])
+    size = sum(file.bytes for file in outcome.manifest.files)
     say("\n☁️  Uploading dataset to S3...")
     with (
         kept(local, targets[0]),
-        claimed(targets, outcome.manifest["plan_digest"], resume=False) as store,
+        claimed(targets, outcome.manifest.plan_digest, resume=False) as store,
         kept(local, store),
     ):
         say(f"  Bucket: {store.path}")

@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 from transforms.errors import UsageError, VerificationFailed
 from transforms.split import SPLITS
-from transforms.storage.manifest import files as files_of
-from transforms.storage.manifest import parse
+from transforms.storage.manifest import read_manifest
 from transforms.storage.names import DATASET_DICT, MANIFEST
 from transforms.storage.s3.bucket import Bucket, Stored
 from transforms.storage.s3.lease import COMPLETE, state_of
@@ -24,6 +23,7 @@ from transforms.storage.s3.uri import S3Options, S3Uri
 from transforms.storage.store import CLAIM, STOPPED, SUBMITTED, WRITING
 
 _FROM_ENVIRONMENT = S3Options()
+_Parsed = TypeVar("_Parsed")
 _SOURCE_CHARS = 40
 _BEGUN = {
     WRITING: "being written",
@@ -76,22 +76,21 @@ def _look(bucket: Bucket, parent: S3Uri, name: str) -> ListedDataset | None:
         return None  # no address that this tool would write to
     last = bucket.head(place.key(DATASET_DICT))
     manifest, manifest_stored, damage = _read(
-        bucket, place.key(MANIFEST), lambda data: parse(data, place.uri)
+        bucket, place.key(MANIFEST), lambda data: read_manifest(data, place.uri)
     )
     claim, claim_stored, _ = _read(bucket, place.key(CLAIM), _claim)
     newest = max((s.modified for s in (last, manifest_stored, claim_stored) if s), default=None)
     if newest is None:
         return None
     complete = last is not None and manifest is not None
-    files = files_of(manifest, place.uri) if manifest else []
+    files = manifest.files if manifest else ()
     rows = sum(file.rows for file in files if file.path.partition("/")[0] in SPLITS)
-    run = (manifest or {}).get("run")
-    finished = _time(run.get("finished")) if isinstance(run, Mapping) else None
+    finished = _time(manifest.run.finished) if manifest and manifest.run else None
     return ListedDataset(
         name=name,
         uri=place.uri,
         when=finished or _time((claim or {}).get("started")) or newest,
-        dataset=str(manifest.get("dataset")) if manifest else None,
+        dataset=manifest.dataset if manifest else None,
         rows=rows if manifest else None,
         bytes=sum(file.bytes for file in files) if manifest else None,
         complete=complete,
@@ -100,8 +99,8 @@ def _look(bucket: Bucket, parent: S3Uri, name: str) -> ListedDataset | None:
 
 
 def _read(
-    bucket: Bucket, key: str, parsed: Callable[[bytes], dict[str, Any]]
-) -> tuple[dict[str, Any] | None, Stored | None, str]:
+    bucket: Bucket, key: str, parsed: Callable[[bytes], _Parsed]
+) -> tuple[_Parsed | None, Stored | None, str]:
     """A JSON file of a set, what the store knows of it, and what is wrong with it."""
     stored = None
     try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +22,6 @@ from transforms.chat.output_columns import user_prompt
 from transforms.errors import UsageError, VerificationFailed
 from transforms.records import DatasetFile
 from transforms.split import SPLITS, hash64
-from transforms.storage.manifest import files as files_of
 from transforms.storage.s3.uri import S3Options
 from transforms.text.normalization import normalise_keys
 
@@ -48,7 +46,7 @@ class Differences:
     added: int
     removed: int
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """What ``--json`` prints."""
         return asdict(self)
 
@@ -117,12 +115,12 @@ def _counts(values: np.ndarray) -> dict[int, int]:
 def _read(
     place: DatasetReader, on_bytes: Callable[[int], None] | None
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    manifest, _, problems = begin(place)
+    manifest, problems = begin(place)
     if problems:
         raise VerificationFailed(f"{place.path}: {problems[0]}; verify tells more")
     columns: tuple[str, ...] = ()
     parts = [np.empty(0, HASHES)]
-    for file in files_of(manifest, place.path):
+    for file in manifest.files:
         split = file.path.partition("/")[0]
         if split in SPLITS and file.path.endswith(".arrow"):
             columns, rows = _shard(place, file, split == SPLITS[1], on_bytes or (lambda size: None))

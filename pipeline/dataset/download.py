@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -30,8 +29,7 @@ from transforms.records import DatasetFile
 from transforms.split import SPLITS
 from transforms.storage.checksums import sync
 from transforms.storage.local import explained
-from transforms.storage.manifest import files as files_of
-from transforms.storage.manifest import parse
+from transforms.storage.manifest import Manifest, read_manifest
 from transforms.storage.names import DATASET_DICT, MANIFEST
 from transforms.storage.s3.bucket import Bucket
 from transforms.storage.s3.uri import S3Options, S3Uri
@@ -52,9 +50,9 @@ class Downloaded:
     fetched: int
     present: int
     bytes: int
-    manifest: dict[str, Any]
+    manifest: Manifest
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """What ``--json`` prints."""
         return {
             "path": str(self.path),
@@ -62,7 +60,7 @@ class Downloaded:
             "fetched": self.fetched,
             "present": self.present,
             "bytes": self.bytes,
-            "manifest": self.manifest,
+            "manifest": self.manifest.to_json(),
         }
 
 
@@ -90,7 +88,7 @@ def download(
         size = sum(file.bytes for file in missing)
         check_space(temporary, size)
         temporary.mkdir(exist_ok=True)
-        _write(temporary / MANIFEST, source.manifest_bytes)
+        _write(temporary / MANIFEST, source.manifest.document)
         fetch(
             source.bucket,
             [Wanted(place.key(f.path), f.path, f.bytes, f.sha256) for f in missing],
@@ -111,9 +109,12 @@ class _Source:
     uri: str
     bucket: Bucket
     dataset_dict: bytes
-    manifest_bytes: bytes
-    manifest: dict[str, Any]
-    files: list[DatasetFile]
+    manifest: Manifest
+
+    @property
+    def files(self) -> Sequence[DatasetFile]:
+        """The files that the manifest names."""
+        return self.manifest.files
 
     @classmethod
     def at(cls, place: S3Uri, options: S3Options) -> _Source:
@@ -134,9 +135,8 @@ class _Source:
                 f"{DATASET_DICT} of {place.uri} is not that of a set of this tool (found "
                 f"{found[DATASET_DICT][:100]!r}); publish the set again"
             )
-        manifest = parse(found[MANIFEST], place.uri)
-        files = files_of(manifest, place.uri)
-        return cls(place.uri, bucket, found[DATASET_DICT], found[MANIFEST], manifest, files)
+        manifest = read_manifest(found[MANIFEST], place.uri)
+        return cls(place.uri, bucket, found[DATASET_DICT], manifest)
 
 
 def _folder(target: Path) -> Path:
@@ -180,7 +180,7 @@ def _holds_anything(folder: Path) -> bool:
 
 def _check_same(folder: Path, source: _Source) -> None:
     """``OutputTaken`` unless the folder holds this very set, whole."""
-    own = {MANIFEST: source.manifest_bytes, DATASET_DICT: source.dataset_dict}
+    own = {MANIFEST: source.manifest.document, DATASET_DICT: source.dataset_dict}
     if any(_content(folder / name) != data for name, data in own.items()):
         raise OutputTaken(
             f"{folder} is there already and does not hold the set at {source.uri}; expected an "
@@ -194,11 +194,11 @@ def _check_same(folder: Path, source: _Source) -> None:
             )
 
 
-def _prepare(temporary: Path, source: _Source) -> list[DatasetFile]:
+def _prepare(temporary: Path, source: _Source) -> Sequence[DatasetFile]:
     """Leaves nothing in the folder but right files of this set; returns the missing ones."""
     if temporary.is_symlink():
         temporary.unlink()  # what it leads to is not ours
-    if _content(temporary / MANIFEST) != source.manifest_bytes:
+    if _content(temporary / MANIFEST) != source.manifest.document:
         if temporary.exists():
             shutil.rmtree(temporary)
         return source.files

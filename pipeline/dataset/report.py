@@ -9,19 +9,16 @@ import os
 import re
 import tempfile
 import webbrowser
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.dataset.reader import open_dataset
 from pipeline.dataset.verify import begin
 from transforms.errors import StorageError, UsageError, VerificationFailed
 from transforms.report.elements import plain
 from transforms.report.headline import Headline, headlines
-from transforms.report.manifest_view import ManifestView
 from transforms.report.page import BEGINNING, page
-from transforms.storage.manifest import files as files_of
+from transforms.storage.manifest import Manifest
 from transforms.storage.names import DATASET_DICT, MANIFEST
 from transforms.storage.s3.uri import S3Options, is_s3
 
@@ -37,7 +34,7 @@ class Made:
 
     name: str
     page: bytes
-    manifest: Mapping[str, Any]
+    manifest: Manifest
     figures: dict[str, str]
 
 
@@ -47,23 +44,23 @@ def make(address: str, options: S3Options) -> Made:
     Raises ``UsageError`` where there is none, ``VerificationFailed`` where it is damaged.
     """
     place = open_dataset(address, options)
-    manifest, _, problems = begin(place)
+    manifest, problems = begin(place)
     if problems:
         raise VerificationFailed(f"{place.path}: {problems[0]}; verify tells more")
     try:
-        made = page(manifest, files_of(manifest, place.path), place.chunks, place.path)
+        made = page(manifest, manifest.files, place.chunks, place.path)
     except VerificationFailed as error:
         if place.path in str(error):
             raise
         raise VerificationFailed(f"{place.path}: {error}; verify tells more") from error
-    figures = {one.name: plain(one.words) for one in headlines(ManifestView(manifest, place.path))}
+    figures = {one.name: plain(one.words) for one in headlines(manifest)}
     last = place.path.rpartition("/")[2] if is_s3(address) else Path(address).resolve().name
     return Made(_OTHERS.sub("-", last).strip(".-") or "set", made, manifest, figures)
 
 
-def lines(manifest: Mapping[str, Any], where: str) -> list[str]:
+def lines(manifest: Manifest) -> list[str]:
     """The five numbers that matter, as a table for the console."""
-    found = headlines(ManifestView(manifest, where))
+    found = headlines(manifest)
     wide = [max(len(part) for part in column) for column in zip(*map(_columns, found), strict=True)]
     rows = []
     for one in found:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from transforms.errors import UsageError
 from transforms.storage.local import LocalStore
+from transforms.storage.manifest_parts import RowCounts
 from transforms.storage.s3.store import S3Store
 from transforms.storage.s3.uri import S3Options, S3Uri, is_s3
 from transforms.storage.store import STOPPED, SUBMITTED, WRITING, DatasetStore
@@ -37,14 +39,14 @@ class Status:
     rows: int
     started: str | None = None
     job: str | None = None
-    counts: dict[str, Any] | None = None
+    counts: RowCounts | None = None
 
     def describe(self) -> str:
         """For the user: what it is, and what to do."""
         if self.counts:
             return (
-                f"✓ Complete: {self.counts['train']:,} training and "
-                f"{self.counts['validation']:,} validation examples at {self.address}"
+                f"✓ Complete: {self.counts.train:,} training and "
+                f"{self.counts.validation:,} validation examples at {self.address}"
             )
         total = "?" if self.units is None else f"{self.units:,}"
         line = f"{self.finished:,} of {total} units, {self.rows:,} rows, begun {self.started}"
@@ -57,9 +59,9 @@ class Status:
             )
         return f"Stopped: {line}\n  Go on with the same flags and --resume {self.address}"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """What ``--json`` prints."""
-        return asdict(self)
+        return {**asdict(self), "counts": msgspec.to_builtins(self.counts)}
 
 
 def look(address: str, options: S3Options) -> Status:
@@ -79,10 +81,10 @@ def look(address: str, options: S3Options) -> Status:
     # Asked last: a set that was put in place meanwhile is complete.
     manifest = folder.manifest()
     theirs = claim.get("plan_digest") if claim else None  # another plan's, where one is replaced
-    if manifest is not None and theirs in (None, manifest["plan_digest"]):
-        counts = manifest["counts"]
-        units = sum(file["path"].startswith("train/data-") for file in manifest["files"])
-        return Status(address, COMPLETE, units, units, counts["read"], counts=counts)
+    if manifest is not None and theirs in (None, manifest.plan_digest):
+        counts = manifest.counts
+        units = sum(file.path.startswith("train/data-") for file in manifest.files)
+        return Status(address, COMPLETE, units, units, counts.read, counts=counts)
     if claim is None:
         raise UsageError(
             f"{address} holds no data set, and none was begun there; give the output of prepare "

@@ -16,13 +16,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from transforms.errors import DataPrepError, OutputTaken, UsageError, VerificationFailed
 from transforms.records import DatasetFile
 from transforms.storage import names
-from transforms.storage.manifest import files as files_of
-from transforms.storage.manifest import parse
+from transforms.storage.manifest import Manifest, read_manifest
+from transforms.storage.manifest_parts import Run
 from transforms.storage.s3.store import S3Store
 
 _FILES_AT_ONCE = 4
@@ -41,30 +40,30 @@ class Uploaded:
     """
 
     uri: str
-    manifest: dict[str, Any]
+    manifest: Manifest
     keys: tuple[str, ...]
     sent: int
     warnings: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """What ``--json`` prints."""
         return {
             "s3_uri": self.uri,
             "files": list(self.keys),
             "sent": self.sent,
-            "counts": self.manifest["counts"],
+            "counts": self.manifest.to_json()["counts"],
             "warnings": list(self.warnings),
         }
 
 
-def local_manifest(local: Path) -> dict[str, Any]:
+def local_manifest(local: Path) -> Manifest:
     """The manifest of a complete local set; ``UsageError`` where there is none."""
     if not (local / names.DATASET_DICT).is_file() or not (local / names.MANIFEST).is_file():
         raise UsageError(
             f"{local} holds no complete set ({names.DATASET_DICT} and {names.MANIFEST} are "
             "expected there); prepare it first"
         )
-    return parse((local / names.MANIFEST).read_bytes(), str(local))
+    return read_manifest((local / names.MANIFEST).read_bytes(), str(local))
 
 
 @contextmanager
@@ -90,9 +89,9 @@ def send(local: Path, store: S3Store, on_bytes: Heard, told: ManifestView) -> Up
     a local file is not what its manifest says, ``OutputTaken`` where a set of other bytes is.
     """
     manifest = local_manifest(local)
-    steps = _in_order(local, files_of(manifest, str(local)))
+    steps = _in_order(local, manifest.files)
     present = store.manifest()
-    if present and present.get("files") != manifest["files"]:
+    if present and present.files != manifest.files:
         raise OutputTaken(
             f"{store.path} already holds a set of this plan whose bytes are others (made by other "
             "versions of this tool or its libraries), and a set in use is never changed; give "
@@ -200,12 +199,12 @@ def write_metadata(cache: Path, uploaded: Uploaded, dataset: str) -> Path:
         "s3_uri": uploaded.uri,
         "timestamp": stamp,
         "files": list(uploaded.keys),
-        "counts": manifest["counts"],
-        "bytes": sum(file["bytes"] for file in manifest["files"]),
-        "sha256": {file["path"]: file["sha256"] for file in manifest["files"]},
-        "revision": manifest.get("revision"),
-        "plan_digest": manifest["plan_digest"],
-        "versions": manifest.get("run", {}).get("versions", {}),
+        "counts": manifest.to_json()["counts"],
+        "bytes": sum(file.bytes for file in manifest.files),
+        "sha256": {file.path: file.sha256 for file in manifest.files},
+        "revision": manifest.revision,
+        "plan_digest": manifest.plan_digest,
+        "versions": (manifest.run or Run()).versions or {},
     }
     cache.mkdir(parents=True, exist_ok=True)
     for number in range(1, 1000):

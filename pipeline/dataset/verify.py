@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from threading import Event, Lock
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
 from pipeline.dataset.reader import DatasetReader, open_dataset
@@ -22,8 +23,8 @@ from transforms.errors import VerificationFailed
 from transforms.records import DatasetFile
 from transforms.split import SPLITS
 from transforms.storage.chunked_file import ChunkedFile
-from transforms.storage.manifest import files as files_of
-from transforms.storage.manifest import parse
+from transforms.storage.manifest import Manifest, read_manifest
+from transforms.storage.manifest_parts import RowCounts
 from transforms.storage.names import DATASET_DICT, MANIFEST, REJECTS_FOLDER
 from transforms.storage.s3.uri import S3Options
 
@@ -40,14 +41,14 @@ class Verified:
     """
 
     path: str
-    counts: Mapping[str, Any]
+    counts: RowCounts
     files: int
     bytes: int
     quick: bool
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """What ``--json`` prints."""
-        return asdict(self)
+        return {**asdict(self), "counts": msgspec.to_builtins(self.counts)}
 
 
 def verify(
@@ -62,9 +63,9 @@ def verify(
     ``VerificationFailed`` with what is wrong, once every file was checked.
     """
     at = open_dataset(place, options)
-    manifest, counts, problems = begin(at)
-    files = files_of(manifest, at.path)
-    problems += _sums(counts, files)
+    manifest, problems = begin(at)
+    files = manifest.files
+    problems += _sums(manifest.counts, files)
     for split in SPLITS:
         problems += _folder_of(at, split, files)
     problems += _Files(at, quick, on_bytes, _schema(manifest, at.path)).problems(files)
@@ -72,18 +73,16 @@ def verify(
         # state.json is read twice: for the names in it, and as one of the files
         raise VerificationFailed(_translated(at.path, list(dict.fromkeys(problems))))
     size = sum(file.bytes for file in files)
-    return Verified(at.path, manifest["counts"], len(files), size, quick)
+    return Verified(at.path, manifest.counts, len(files), size, quick)
 
 
-def _schema(manifest: Mapping[str, Any], path: str) -> pa.Schema:
-    """The schema of a set's shards; sets of before there were shapes have the default columns."""
-    told = manifest.get("shape")
-    if told is None:
+def _schema(manifest: Manifest, path: str) -> pa.Schema:
+    """The schema of a set's shards; sets from before there were shapes have the default columns."""
+    found = manifest.shape
+    if found is None:
         return OutputColumns().schema
     try:
-        return OutputColumns(
-            tuple(told["names"]), bool(told["reasoning"]), bool(told["tools"])
-        ).schema
+        return OutputColumns(found.names, found.reasoning, found.tools).schema
     except (KeyError, TypeError, AttributeError) as error:
         raise VerificationFailed(
             f"{path} has a {MANIFEST} whose shape cannot be read; fetch or make the set again"
@@ -107,8 +106,8 @@ def _translated(path: str, problems: Sequence[str]) -> str:
 # ---- the set as a whole
 
 
-def begin(at: DatasetReader) -> tuple[dict[str, Any], dict[str, int], list[str]]:
-    """The manifest, its counts, and what is wrong with the file that makes the set load."""
+def begin(at: DatasetReader) -> tuple[Manifest, list[str]]:
+    """The manifest, and what is wrong with the file that makes the set load."""
     last = _small(at, DATASET_DICT)
     if last is None:
         raise VerificationFailed(
@@ -121,13 +120,11 @@ def begin(at: DatasetReader) -> tuple[dict[str, Any], dict[str, int], list[str]]
             f"{at.path} holds no complete set of this tool: {MANIFEST}, which names its files, is "
             "missing; prepare or fetch the set again"
         )
-    manifest = parse(data, at.path)
-    counts = {name: manifest["counts"][name] for name in ("read", *SPLITS, "duplicates")}
-    counts["rejected"] = manifest["counts"]["rejected"]["total"]
+    manifest = read_manifest(data, at.path)
     named = _json(last)
     right = isinstance(named, dict) and named.get("splits") == list(SPLITS)
     problem = f"{DATASET_DICT} does not name the splits {' and '.join(SPLITS)}"
-    return manifest, counts, [] if right else [problem]
+    return manifest, [] if right else [problem]
 
 
 def _small(at: DatasetReader, name: str) -> bytes | None:
@@ -144,18 +141,19 @@ def _json(data: bytes) -> Any:
         return None
 
 
-def _sums(counts: Mapping[str, int], files: Sequence[DatasetFile]) -> list[str]:
+def _sums(counts: RowCounts, files: Sequence[DatasetFile]) -> list[str]:
     """What does not add up in the manifest itself."""
     problems = []
-    parts = {name: count for name, count in counts.items() if name != "read"}
-    if counts["read"] != sum(parts.values()):
-        told = " + ".join(f"{count:,} {name}" for name, count in parts.items())
-        problems.append(f"{MANIFEST} counts {counts['read']:,} rows read, but {told}")
+    rejected = counts.rejected.total
+    parts = {**counts.splits, "duplicates": counts.duplicates, "rejected": rejected}
+    if counts.read != sum(parts.values()):
+        found = " + ".join(f"{count:,} {name}" for name, count in parts.items())
+        problems.append(f"{MANIFEST} counts {counts.read:,} rows read, but {found}")
     for folder, name in (*zip(SPLITS, SPLITS, strict=True), (REJECTS_FOLDER, "rejected")):
         rows = sum(file.rows for file in files if file.path.startswith(f"{folder}/"))
-        if rows != counts[name]:
+        if rows != parts[name]:
             problems.append(
-                f"{MANIFEST} counts {counts[name]:,} rows {name}, but the files that it names in "
+                f"{MANIFEST} counts {parts[name]:,} rows {name}, but the files that it names in "
                 f"{folder}/ have {rows:,}"
             )
     return problems

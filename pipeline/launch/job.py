@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
-from typing import Any
 
 import apache_beam as beam
 
@@ -34,6 +33,8 @@ from transforms.formats.source_reader import BATCH_BYTES
 from transforms.quality.gates import check, judge, warnings
 from transforms.records import WorkUnit
 from transforms.steps.read import MAX_INLINE, StoredWorkUnits
+from transforms.storage.manifest import Manifest
+from transforms.storage.manifest_parts import Run
 from transforms.storage.s3.store import answers
 from transforms.storage.store import DatasetStore, Lease, read_records
 
@@ -47,7 +48,7 @@ class Prepared:
     """
 
     path: str
-    manifest: dict[str, Any]
+    manifest: Manifest
     already_complete: bool = False
     resumed: int = 0
     warnings: tuple[str, ...] = ()
@@ -70,7 +71,7 @@ Watch = Callable[[int, DatasetStore], AbstractContextManager[None]]
 """Shows the progress of so many units, which the folder reports, while its body runs."""
 
 
-def prepare(request: Request, batch_bytes: int = BATCH_BYTES) -> dict[str, Any]:
+def prepare(request: Request, batch_bytes: int = BATCH_BYTES) -> dict[str, object]:
     """Prepares the data set that ``request`` describes at its output; returns its manifest.
 
     Sends nothing elsewhere: for S3 give an ``s3://`` output, or call ``upload_to_s3`` afterwards.
@@ -80,7 +81,7 @@ def prepare(request: Request, batch_bytes: int = BATCH_BYTES) -> dict[str, Any]:
     there before.
     """
     plan = make_plan(request)
-    return run(plan, request, batch_bytes=batch_bytes).manifest
+    return run(plan, request, batch_bytes=batch_bytes).manifest.to_json()
 
 
 def run(
@@ -93,19 +94,20 @@ def run(
     """Runs a plan, unless its set is at the output already; ``say`` gets lines for the user."""
     with _begun(plan, request, batch_bytes, say) as job:
         store = job.store
-        if job.pipeline is None:
+        if job.present is not None:
             # Swept here too: the run that completed the set may have ended before it came to that.
             warned = (*job.warned, *store.sweep())
             return Prepared(store.path, job.present, True, warnings=warned)
         with watch(len(plan.units), store) if watch else nullcontext():
             execute(job.pipeline, Stalled(request.stall_timeout, lambda: _done(store)))
         manifest = store.manifest()
-        if manifest is None or manifest["plan_digest"] != plan.digest:
+        if manifest is None or manifest.plan_digest != plan.digest:
             raise VerificationFailed(
                 f"the runner reports success, but {store.path} does not hold the set of plan "
                 f"{plan.digest[:12]}; run again"
             )
-        warned = (*warnings(manifest["run"]["gates"]), *store.sweep())
+        verdicts = (manifest.run and manifest.run.gates) or ()
+        warned = (*warnings(verdicts), *store.sweep())
         return Prepared(store.path, manifest, resumed=job.resumed, warnings=warned)
 
 
@@ -128,7 +130,7 @@ class _Begun:
 
     store: DatasetStore
     hold: Lease
-    present: dict[str, Any]
+    present: Manifest | None = None
     pipeline: beam.Pipeline | None = None
     resumed: int = 0
     warned: tuple[str, ...] = ()
@@ -145,11 +147,10 @@ def _begun(plan: Plan, request: Request, batch_bytes: int, say: Say) -> Iterator
     with ExitStack() as held:
         store, hold = _claim(plan, request, held)
         present = store.manifest()
-        if present is not None and present.get("plan_digest") == plan.digest:
-            verdicts = judge(request.gates, present["counts"], present["quality"])
+        if present is not None and present.plan_digest == plan.digest:
+            verdicts = judge(request.gates, present.counts, present.quality)
             check(verdicts, kept=store.path)
-            warned = warnings([verdict.to_json() for verdict in verdicts])
-            yield _Begun(store, hold, present, warned=warned)
+            yield _Begun(store, hold, present, warned=warnings(verdicts))
             return
         store.check_free(plan.digest, request.overwrite)
         held.enter_context(connected(runner, options))
@@ -159,7 +160,7 @@ def _begun(plan: Plan, request: Request, batch_bytes: int, say: Say) -> Iterator
         finished = finished_units(store, len(plan.units)) if request.resume else ()
         pipeline = beam.Pipeline(runner=runner, options=options)
         _fill(pipeline, plan, request, store, finished, batch_bytes)
-        yield _Begun(store, hold, {}, pipeline, len(finished))
+        yield _Begun(store, hold, None, pipeline, len(finished))
 
 
 def _done(store: DatasetStore) -> int:
@@ -210,13 +211,13 @@ def _contents(plan: Plan, request: Request, runner: str) -> Contents:
         revision=plan.source.revision,
         plan_digest=plan.digest,
         plan=plan.to_json(),
-        run={
-            "started": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
-            "runner": runner,
-            "versions": {
+        run=Run(
+            started=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            runner=runner,
+            versions={
                 name: version(name) for name in ("reasonforge-data-prep", "apache-beam", "pyarrow")
             },
-        },
+        ),
         gates=request.gates,
         rules=plan.quality,
         summary=(

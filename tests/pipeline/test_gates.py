@@ -23,7 +23,14 @@ from pipeline.launch.job import run, submit
 from pipeline.planning.plan import make_plan
 from pipeline.request import Request
 from transforms.errors import GateFailed, UsageError
-from transforms.quality.gates import FEW_VALIDATION_ROWS, Gates, Verdict, check, judge
+from transforms.quality.gates import FEW_VALIDATION_ROWS, Gates, check, judge
+from transforms.storage.manifest_parts import (
+    Leakage,
+    Quality,
+    RejectedRows,
+    RowCounts,
+    Verdict,
+)
 
 __all__ = ["prepare_fixture"]
 
@@ -33,22 +40,21 @@ OPEN = Gates(max_reject_rate=1.0, min_validation=0)
 
 def counts_of(
     read: int = 0, train: int = 0, validation: int = 0, duplicates: int = 0, **codes: int
-) -> dict[str, Any]:
-    rejected = {"total": sum(codes.values()), "by_reason": codes}
-    return {
-        "read": read,
-        "train": train,
-        "validation": validation,
-        "duplicates": duplicates,
-        "rejected": rejected,
-    }
+) -> RowCounts:
+    return RowCounts(
+        read=read,
+        train=train,
+        validation=validation,
+        duplicates=duplicates,
+        rejected=RejectedRows(sum(codes.values()), codes),
+    )
 
 
-def quality_of(rows: int = 0, checked: int = 0, truncated: int = 0) -> dict[str, Any]:
-    return {"leakage": {"rows": rows, "checked": checked}, "truncated": truncated}
+def quality_of(rows: int = 0, checked: int = 0, truncated: int = 0) -> Quality:
+    return Quality(leakage=Leakage(rows=rows, checked=checked), truncated=truncated)
 
 
-def figures_of(gate: str, part: int, whole: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def figures_of(gate: str, part: int, whole: int) -> tuple[RowCounts, Quality]:
     """Counts and quality of a set of which a gate measures this share."""
     counts, quality = counts_of(), quality_of()
     if gate == "max_reject_rate":

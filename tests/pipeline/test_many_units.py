@@ -23,6 +23,7 @@ from transforms.dataset.shard_writer import ShardWriter
 from transforms.quality.gates import Gates
 from transforms.records import Shard
 from transforms.storage.local import LocalStore
+from transforms.storage.manifest_parts import Run
 from transforms.storage.names import shard_path
 from transforms.storage.s3.store import answers
 from transforms.storage.store import SPLITS_RECORD, UnitReports, write_records
@@ -61,7 +62,7 @@ def test_a_commit_holds_the_records_of_its_shards_once() -> None:
 def test_a_manifest_written_in_pieces_is_the_json_of_the_whole(tmp_path: Path) -> None:
     folder = LocalStore(str(tmp_path / "out"))
     plan = {"units": [[["größe.jsonl", 0, 9, None]]], "empty": [], "val_size": 0.1}
-    run = {"started": "2024-01-31T10:00:00+00:00"}
+    run = Run(started="2024-01-31T10:00:00+00:00")
     shards = [Shard(unit, "rejects", "", 0, 3, 0, "") for unit in range(9)]
     with folder.claimed():
         for unit in range(9):

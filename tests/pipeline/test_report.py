@@ -27,7 +27,7 @@ from transforms.errors import VerificationFailed
 from transforms.report import samples
 from transforms.report.elements import DISTANCE, NOTHING, SHARE, Figure, Table, number
 from transforms.report.headline import headlines
-from transforms.report.manifest_view import ManifestView
+from transforms.storage.manifest import read_manifest
 
 GSM8K = ("--dataset", "gsm8k/*.jsonl")
 PARTS = ("duplicates", "contamination", "truncated", "leakage", "lengths", "tokenizer", "balance")
@@ -219,8 +219,16 @@ class TestEscaping:
         )
         assert found.text.count(shown.replace("\x7f", "\u2421")) >= 10 + 12
 
-    def test_lone_surrogates_of_a_foreign_manifest_are_replaced(self) -> None:
-        assert "a?b" in made_page(made_manifest(dataset="a\ud800b"))
+    def test_lone_surrogates_of_foreign_rejects_are_replaced(self) -> None:
+        files = made_files(3)
+        told = {"file": "a", "row": 1, "code": "unknown-role", "excerpt": "a\ud800b"}
+        files.put("rejects/data-00000-of-00001.jsonl", f"{json.dumps(told)}\n".encode(), 1)
+        files.files.insert(0, files.files.pop())
+        assert "a?b" in made_page(files=files)
+
+    def test_lone_surrogates_of_a_foreign_manifest_are_refused(self) -> None:
+        with pytest.raises(VerificationFailed, match="^manifest.json of here is no JSON"):
+            made_page(made_manifest(dataset="a\ud800b"))
 
 
 KNOWN = {
@@ -409,7 +417,7 @@ class TestOfTheJob:
         again = prepare(done.output, "--output", page_file, verb="report")
         assert again.code == 0, again.err
         assert page_file.read_bytes() == own
-        for one in headlines(ManifestView(done.manifest, "here")):
+        for one in headlines(read_manifest((done.output / "manifest.json").read_bytes(), "here")):
             assert one.name in done.out
             assert one.name in again.out
             assert f"| {one.name} |" in (done.output / "README.md").read_text()
@@ -430,7 +438,7 @@ class TestOfTheJob:
             *({"question": f"Q{n}", "answer": "A"} for n in range(200)),
         )
         done = prepare("--dataset", source)
-        assert "Left out 2 duplicate rows (exact 2, near 0)" in done.out
+        assert "Removed 2 duplicate rows (exact 2, near 0)" in done.out
         html = (done.output / "report.html").read_text(encoding="utf-8")
         assert "&lt;script&gt;alert(1)" in html
         assert "script" not in Page(html).names()

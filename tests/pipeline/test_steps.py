@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -47,6 +48,7 @@ from transforms.errors import (
 )
 from transforms.formats.source_reader import Source
 from transforms.quality.gates import Gates
+from transforms.quality.row_stats import Measured
 from transforms.records import (
     PROMPT,
     PROMPT_KEY,
@@ -69,6 +71,7 @@ from transforms.steps.read import Read, WorkUnits
 from transforms.steps.render import REJECTED, Render
 from transforms.steps.write import Write, WriteRejects
 from transforms.storage.local import LocalStore
+from transforms.storage.manifest_parts import Leakage, Run, Tokenizer
 from transforms.text.normalization import normalise_keys
 
 
@@ -474,10 +477,13 @@ class TestWriteRejects:
         assert isinstance(error, VerificationFailed)
 
 
+TOKENIZER = Tokenizer(name="some/model", sha256="0" * 64)
+
+
 def found(pipeline: beam.Pipeline, shards: list[Shard]) -> tuple[Any, Any]:
     """What Commit is given: the shards, and what was measured."""
-    measured = pipeline | "RowStats" >> beam.Create([{"some": 1}, {"more": 2}])
-    return pipeline | "Shards" >> beam.Create(shards), measured  # any number of parts
+    parts = [Measured({}, (), TOKENIZER), Leakage(checked=2, rows=1)]
+    return pipeline | "Shards" >> beam.Create(shards), pipeline | "Parts" >> beam.Create(parts)
 
 
 class TestCommit:
@@ -486,7 +492,7 @@ class TestCommit:
         revision="abc",
         plan_digest="0123",
         plan={},
-        run={"started": "2024-01-31T10:00:00+00:00"},
+        run=Run(started="2024-01-31T10:00:00+00:00"),
         gates=Gates(max_reject_rate=0.0),
         summary="",
     )
@@ -503,10 +509,12 @@ class TestCommit:
         shards = self.shards_that_add_up(folder)
         commit = Commit(folder, 2, self.CONTENTS)
         (counts,) = run(lambda p: {"x": found(p, shards) | commit})["x"]
-        assert counts["read"] == 5
+        assert counts.read == 5
         manifest = json.loads(Path(folder.path, "manifest.json").read_bytes())
-        assert counts == manifest["counts"]
-        assert (manifest["quality"]["some"], manifest["quality"]["more"]) == (1, 2)
+        assert msgspec.to_builtins(counts) == manifest["counts"]
+        quality = manifest["quality"]
+        assert quality["tokenizer"] == msgspec.to_builtins(TOKENIZER)
+        assert (quality["leakage"]["checked"], quality["leakage"]["rows"]) == (2, 1)
         loaded = load_from_disk(folder.path)
         assert loaded["train"]["text"] == ["a", "c", "d"]
         assert loaded["validation"]["text"] == ["x", "b"]
@@ -515,7 +523,7 @@ class TestCommit:
         shards = self.shards_that_add_up(folder)
         commit = Commit(folder, 2, self.CONTENTS)
         (counts,) = run(lambda p: {"x": found(p, [*shards, *shards]) | commit})["x"]
-        assert counts["read"] == 5
+        assert counts.read == 5
 
     def test_rows_that_went_missing_fail_the_job(self, folder: LocalStore) -> None:
         shards = self.shards(folder)

@@ -21,7 +21,7 @@ from datasets import load_from_disk
 from made_sets import FILES, ROWS, UNITS, MadeSet, s3_set, use_server
 from means import REPOSITORY
 from s3_servers import Proxy, S3Server, Toxiproxy
-from s3_taps import LAST, Requests, contents, flip, reply, tap
+from s3_taps import LAST, Requests, contents, flip, here, reply, tap  # noqa: F401 (here is a fixture)
 
 from pipeline.dataset import transfers
 from pipeline.dataset.download import Downloaded, download
@@ -32,6 +32,7 @@ from transforms.errors import (
     UsageError,
     VerificationFailed,
 )
+from transforms.storage.manifest import Manifest, read_manifest
 from transforms.storage.s3 import bucket as s3_bucket
 from transforms.storage.s3 import client as s3_client
 from transforms.storage.s3.uri import S3Options
@@ -59,6 +60,10 @@ def a_set(template: MadeSet, s3_server: S3Server, bucket: str) -> MadeSet:
 def paths(a_set: MadeSet) -> list[str]:
     """Every file of a set."""
     return [file["path"] for file in a_set.manifest()["files"]] + [*LAST]
+
+
+def read(a_set: MadeSet) -> Manifest:
+    return read_manifest(a_set.read("manifest.json"), a_set.place)
 
 
 def size(a_set: MadeSet) -> int:
@@ -112,7 +117,7 @@ class TestDownload:
             name: UNITS * rows for name, rows in ROWS.items()
         }
         assert loaded["validation"][0]["text"].startswith("validation 0 ")
-        assert done == Downloaded(target, a_set.place, FILES, 0, size(a_set), a_set.manifest())
+        assert done == Downloaded(target, a_set.place, FILES, 0, size(a_set), read(a_set))
         assert not temporary(target).exists()
 
     def test_large_files_come_in_parts(
@@ -219,7 +224,7 @@ class TestTarget:
         done = download(a_set.place, target)
         assert requests.fetched() == []
         assert contents(target) == before
-        assert done == Downloaded(target, a_set.place, 0, FILES, 0, a_set.manifest())
+        assert done == Downloaded(target, a_set.place, 0, FILES, 0, read(a_set))
 
     @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
     def test_a_damaged_copy_is_named_and_left_alone(

@@ -28,6 +28,7 @@ from transforms.errors import DataPrepError, OutputTaken, VerificationFailed
 from transforms.quality.gates import Gates
 from transforms.records import Shard
 from transforms.storage.local import LocalStore
+from transforms.storage.manifest_parts import Run
 from transforms.storage.names import shard_path
 from transforms.storage.s3 import bucket as s3_bucket
 from transforms.storage.s3.lease import S3Lease
@@ -44,7 +45,7 @@ def contents(plan: str) -> Contents:
         revision="abc",
         plan_digest=plan,
         plan={"name": plan},
-        run={"started": "2024-01-31T10:00:00+00:00", "runner": "Test"},
+        run=Run(started="2024-01-31T10:00:00+00:00", runner="Test"),
         gates=Gates(max_reject_rate=0.5),
         summary="Made from `some/set`.",
     )

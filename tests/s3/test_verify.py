@@ -89,7 +89,7 @@ class TestGoodSets:
             "bytes": size,
             "quick": quick,
         }
-        assert found.counts["train"] == 5000
+        assert found.counts.train == 5000
         assert len(manifest["files"]) == FILES
         json.dumps(found.to_json())
 
@@ -380,7 +380,7 @@ class TestManifest:
             counts = {**manifest["counts"], **counts} if isinstance(counts, dict) else counts
         manifest["counts"] = counts
         made.put_manifest(manifest)
-        assert "does not count its rows" in refusal(made.place)
+        assert "is damaged or foreign: $.counts" in refusal(made.place)
 
     def test_counts_that_do_not_add_up(self, made: MadeSet) -> None:
         manifest = made.manifest()

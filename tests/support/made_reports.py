@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from html.parser import HTMLParser
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -14,6 +17,7 @@ from transforms.chat.output_columns import OutputColumns
 from transforms.quality.lengths import Counts, histogram, summary
 from transforms.records import DatasetFile
 from transforms.report.page import page
+from transforms.storage.manifest import read_manifest
 
 MARKS = {"user_marker": "<|im_start|>user\n", "assistant_marker": "<|im_start|>assistant\n"}
 
@@ -25,9 +29,9 @@ def _lengths(unit: str, middle: float, seed: int) -> dict[str, Any]:
     )
     return {
         "unit": unit,
-        "train": summary(train),
-        "validation": summary(validation),
-        "histogram": histogram(train, validation),
+        "train": msgspec.to_builtins(summary(train)),
+        "validation": msgspec.to_builtins(summary(validation)),
+        "histogram": msgspec.to_builtins(histogram(train, validation)),
     }
 
 
@@ -144,7 +148,7 @@ def made_manifest(**changes: Any) -> dict[str, Any]:
                 "config": None,
                 "split": "train",
                 "format": {"name": "json_lines"},
-                "files": [{"name": f"part-{n}.jsonl", "bytes": 7**n} for n in range(25)],
+                "files": [{"name": f"part-{n}.jsonl", "bytes": 7 ** min(n, 20)} for n in range(25)],
             },
             "columns": {"question": "string", "answer": "string"},
             "fields": {
@@ -217,7 +221,15 @@ def made_files(rows: int = 30, answer: str = "It is **4**.\n\n```python\n2 + 2\n
 
 def made_page(manifest: dict[str, Any] | None = None, files: MadeFiles | None = None) -> str:
     files = files or made_files()
-    return page(manifest or made_manifest(), files.files, files.chunks, "here").decode()
+    found = read_manifest(as_bytes(manifest or made_manifest(), files.files), "here")
+    return page(found, files.files, files.chunks, "here").decode()
+
+
+def as_bytes(manifest: dict[str, Any], files: list[DatasetFile] | None = None) -> bytes:
+    """The JSON of a manifest that lists these files."""
+    entries = [asdict(file) for file in files or ()]
+    text = json.dumps({"files": entries, **manifest})
+    return text.replace("Infinity", "1e999").encode()
 
 
 class Page(HTMLParser):

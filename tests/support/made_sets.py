@@ -18,6 +18,7 @@ from transforms.dataset.shard_writer import ShardWriter
 from transforms.quality.gates import Gates
 from transforms.records import Shard, Written
 from transforms.storage.local import LocalStore
+from transforms.storage.manifest_parts import Run
 from transforms.storage.names import shard_path
 from transforms.storage.s3 import client as s3_client
 from transforms.storage.s3.bucket import Bucket
@@ -30,7 +31,7 @@ CONTENTS = Contents(
     revision="abc",
     plan_digest="0123456789abcdef",
     plan={"seed": 42},
-    run={"started": "2024-01-31T10:00:00+00:00", "runner": "Test"},
+    run=Run(started="2024-01-31T10:00:00+00:00", runner="Test"),
     gates=Gates(max_reject_rate=0.5),
     summary="Made from `some/set`.",
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from transforms.errors import VerificationFailed
+from transforms.quality.row_stats import Measured
 from transforms.records import Shard
 from transforms.split import SPLITS
+from transforms.storage.manifest_parts import Leakage, RejectedRows, RowCounts
 from transforms.storage.names import REJECTS_FOLDER
 
 
@@ -38,7 +39,7 @@ def complete(shards: Iterable[Shard], units: int) -> list[Shard]:
     return [found[split][unit] for split in splits for unit in range(units)]
 
 
-def account(shards: Sequence[Shard]) -> dict[str, Any]:
+def account(shards: Sequence[Shard]) -> RowCounts:
     """The counts, from the shards' records; every row read must be somewhere.
 
     Raises ``VerificationFailed`` unless read = train + validation + rejected + duplicates, in each
@@ -73,44 +74,44 @@ def account(shards: Sequence[Shard]) -> dict[str, Any]:
             f"the rejects do not add up: {codes.total():,} were counted by reason and "
             f"{rows[REJECTS_FOLDER]:,} written; nothing was published, run again"
         )
-    return {
-        "read": sum(read.values()),
-        "train": rows["train"],
-        "validation": rows["validation"],
-        "rejected": {"total": codes.total(), "by_reason": dict(sorted(codes.items()))},
-        "duplicates": duplicates,
-        "events": dict(sorted(note_counts.items())),
-    }
-
-
-def agree(counts: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """``VerificationFailed`` unless what was measured is of the rows that are there."""
-    text = found.get("lengths", {}).get("text")
-    if text is not None:
-        for split in SPLITS:
-            row_stats, rows = text[split]["rows"], counts[split]
-            if row_stats != rows:
-                raise _wrong_counts(f"the lengths of {row_stats:,} {split} rows of {rows:,}")
-    leakage = found.get("leakage")
-    if leakage is not None:
-        leaked, looked, rows = leakage["rows"], leakage["checked"], counts["validation"]
-        if looked > rows:
-            raise _wrong_counts(f"{looked:,} validation rows of {rows:,} looked at")
-        if leaked > looked:
-            raise _wrong_counts(f"{leaked:,} leaks among the {looked:,} validation rows looked at")
-
-
-def _wrong_counts(what: str) -> VerificationFailed:
-    return VerificationFailed(
-        f"the figures do not add up: {what}; nothing was published, run again"
+    return RowCounts(
+        read=sum(read.values()),
+        train=rows["train"],
+        validation=rows["validation"],
+        rejected=RejectedRows(codes.total(), dict(sorted(codes.items()))),
+        duplicates=duplicates,
+        events=dict(sorted(note_counts.items())),
     )
 
 
-def reject_reasons(shards: Sequence[Shard], counts: Mapping[str, Any]) -> str:
+def agree(counts: RowCounts, measured: Measured | None, leakage: Leakage | None) -> None:
+    """``VerificationFailed`` unless the measured rows are the rows of the set."""
+    text = measured.lengths.get("text") if measured else None
+    if text is not None:
+        for split, rows in counts.splits.items():
+            found = text.splits[split].rows
+            if found != rows:
+                raise _wrong_counts(f"the lengths of {found:,} {split} rows of {rows:,}")
+    if leakage is not None:
+        if leakage.checked > counts.validation:
+            raise _wrong_counts(
+                f"{leakage.checked:,} validation rows of {counts.validation:,} were checked"
+            )
+        if leakage.rows > leakage.checked:
+            raise _wrong_counts(
+                f"{leakage.rows:,} leaks among the {leakage.checked:,} validation rows checked"
+            )
+
+
+def _wrong_counts(what: str) -> VerificationFailed:
+    return VerificationFailed(f"the counts do not add up: {what}; nothing was published, run again")
+
+
+def reject_reasons(shards: Sequence[Shard], counts: RowCounts) -> str:
     """The three most frequent reasons of rejects, each with the place of the first."""
     examples: dict[str, str] = {}
     for shard in shards:
         for code, place in shard.examples.items():
             examples.setdefault(code, place)
-    top = Counter(counts["rejected"]["by_reason"]).most_common(3)
+    top = Counter(counts.rejected.by_reason).most_common(3)
     return "; ".join(f"{code} {n:,} (first: {examples[code]})" for code, n in top)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from transforms.chat.output_columns import OutputColumns, describe
 from transforms.dataset.layout import DEFAULT_COLUMNS
 from transforms.report.provenance import load_snippet
 from transforms.split import SPLITS
+from transforms.storage.manifest_parts import Training
 from transforms.storage.names import REPORT
 
 
@@ -16,7 +16,7 @@ def card(
     facts: str,
     splits: Sequence[str] = SPLITS,
     output_columns: OutputColumns = DEFAULT_COLUMNS,
-    training: Mapping[str, Any] | None = None,
+    training: Training | None = None,
     figures: Sequence[tuple[str, str]] = (),
 ) -> bytes:
     """The card: front matter that names the files of ``splits``, the columns, ``facts`` as prose,
@@ -56,16 +56,16 @@ def _quality(figures: Sequence[tuple[str, str]]) -> str:
     return f"\n| quality | |\n|---|---|\n{rows}\n\n`{REPORT}` tells all of it, with examples.\n"
 
 
-def _training(facts: Mapping[str, Any]) -> str:
+def _training(facts: Training) -> str:
     """How trainers are told of the set; strings as Python writes them, so that line ends show."""
     rows = [
-        ("template", f"`{facts['template']}`, SHA-256 `{facts['template_sha256']}`"),
-        ("before the user's part", f"`{facts['user_marker']!r}`"),
-        ("before the assistant's part", f"`{facts['assistant_marker']!r}`"),
-        ("end of a text", f"`{facts['eos_token']!r}`"),
+        ("template", f"`{facts.template}`, SHA-256 `{facts.template_sha256}`"),
+        ("before the user's part", f"`{facts.user_marker!r}`"),
+        ("before the assistant's part", f"`{facts.assistant_marker!r}`"),
+        ("end of a text", f"`{facts.eos_token!r}`"),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     snippets = "\n\n".join(
-        f"**{name}**\n\n```\n{snippet}\n```" for name, snippet in facts["snippets"].items()
+        f"**{name}**\n\n```\n{snippet}\n```" for name, snippet in (facts.snippets or {}).items()
     )
     return f"\n## Training\n\n| | |\n|---|---|\n{table}\n\n{snippets}\n"

@@ -17,31 +17,21 @@ memory map).  Nothing but shards and the two JSON files may lie in a split's fol
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from transforms.chat.output_columns import OutputColumns
 from transforms.records import DatasetFile, Shard
 from transforms.split import SPLITS
+from transforms.storage.manifest import json_text
 
 DEFAULT_COLUMNS = OutputColumns()
 COLUMNS = DEFAULT_COLUMNS.columns
 SCHEMA = DEFAULT_COLUMNS.schema
 
 
-def to_json(value: Any) -> bytes:
-    """JSON as ``save_to_disk`` writes it (two spaces, sorted keys): equal values, equal bytes."""
+def to_json(value: object) -> bytes:
+    """JSON as ``save_to_disk`` writes it: two spaces, sorted keys."""
     return "".join(json_text(value)).encode()
-
-
-def json_text(value: Any) -> Iterator[str]:
-    """The same in small pieces.  Files of the set may stand in it, which become their entries."""
-    encoder = json.JSONEncoder(indent=2, sort_keys=True, ensure_ascii=False, default=_entry)
-    return encoder.iterencode(value)
-
-
-def _entry(file: Shard | DatasetFile) -> dict[str, Any]:
-    return {"path": file.path, "bytes": file.bytes, "sha256": file.sha256, "rows": file.rows}
 
 
 def split_files(
@@ -51,7 +41,7 @@ def split_files(
     output_columns: OutputColumns = DEFAULT_COLUMNS,
 ) -> dict[str, bytes]:
     """``state.json`` and ``dataset_info.json`` of a split of ``files``."""
-    state: dict[str, Any] = {
+    state: dict[str, object] = {
         "_data_files": [{"filename": file.path.rsplit("/", 1)[-1]} for file in files],
         "_fingerprint": fingerprint,
         "_format_columns": None,

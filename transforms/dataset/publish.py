@@ -12,11 +12,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from types import MappingProxyType
-from typing import Any
+
+import msgspec
 
 from transforms.chat.output_columns import OutputColumns
 from transforms.dataset import layout
@@ -25,14 +25,23 @@ from transforms.dataset.card import card
 from transforms.dataset.shard_writer import HashingFile
 from transforms.options import QualityRules
 from transforms.quality.gates import Gates, check, judge
+from transforms.quality.row_stats import Measured
 from transforms.quality.summary import quality_summary
 from transforms.records import DatasetFile, Shard, Written
 from transforms.report.elements import plain
 from transforms.report.headline import short
-from transforms.report.manifest_view import ManifestView
 from transforms.report.page import page
 from transforms.split import SPLITS
 from transforms.storage import names
+from transforms.storage.manifest import ManifestFacts, manifest_json
+from transforms.storage.manifest_parts import (
+    Leakage,
+    PlanFacts,
+    RowCounts,
+    Run,
+    SetShape,
+    Training,
+)
 from transforms.storage.store import DatasetStore, required_work
 
 PLAN_FILE = "plan.json"
@@ -41,25 +50,29 @@ PLAN_FILE = "plan.json"
 
 @dataclass(frozen=True)
 class Contents:
-    """What the manifest says of the set before it is counted.
+    """What the manifest says of the set before its rows are counted.
 
-    ``plan`` is the plan as JSON, or None where it lies at ``PLAN_FILE``; ``run`` is what may
-    differ between two runs of it (runner, versions, ``started`` as an ISO 8601 time).
-    ``gates`` are checked before anything is published; ``rules`` say what quality was looked for.
-    ``training`` is what the card tells of trainers, ``config`` the flags that decided the bytes.
+    Attributes:
+        plan: the plan as JSON; None where it is the work file ``PLAN_FILE``.
+        run: what may differ between two runs of the plan.
+        gates: limits that are checked before anything is published.
+        summary: a sentence for the card.
+        rules: which quality is measured.
+        training: what the card says to trainers.
+        config: the flags that decided the bytes.
     """
 
     dataset: str
     revision: str
     plan_digest: str
-    plan: Mapping[str, Any] | None
-    run: Mapping[str, Any]
+    plan: object
+    run: Run
     gates: Gates
     summary: str
     rules: QualityRules = QualityRules()
     output_columns: OutputColumns = OutputColumns()
-    training: Mapping[str, Any] = field(default_factory=dict)
-    config: Mapping[str, Any] = field(default_factory=dict)
+    training: Training | None = None
+    config: dict[str, object] | None = None
 
 
 def commit(
@@ -67,23 +80,31 @@ def commit(
     units: int,
     contents: Contents,
     shards: Iterable[Shard],
-    found: Mapping[str, Any] = MappingProxyType({}),
-) -> dict[str, Any]:
+    measured: Measured | None = None,
+    leakage: Leakage | None = None,
+) -> RowCounts:
     """Checks the shards, writes the rest of the folder, puts it in place; returns the counts.
 
-    ``found`` are the parts of the manifest's ``quality`` that were measured.  Raises
-    ``VerificationFailed`` where a shard is missing, or the rows or what was measured of them do not
-    add up, ``GateFailed`` where the set is not of the quality asked for.  The folder is then not
-    put in place.
+    Args:
+        store: where the shards are.
+        units: the number of work units.
+        contents: what the manifest says of the set.
+        shards: the records of all files that the units wrote.
+        measured: what was measured of all rows; None where nothing was.
+        leakage: the rows of validation that leak; None where they were not searched.
+
+    Raises:
+        VerificationFailed: a shard is missing, or counts do not add up; the set does not appear.
+        GateFailed: the set misses a gate; it does not appear.
     """
     ordered = complete(shards, units)
     counts = account(ordered)
-    agree(counts, found)
-    quality = quality_summary(contents.rules, counts, ordered, found)
+    agree(counts, measured, leakage)
+    quality = quality_summary(contents.rules, counts, ordered, measured, leakage)
     verdicts = judge(contents.gates, counts, quality, reject_reasons(ordered, counts))
     check(verdicts)
     present = store.manifest()
-    if present and present["plan_digest"] == contents.plan_digest:
+    if present and present.plan_digest == contents.plan_digest:
         return counts  # an earlier attempt got this far, but its runner did not hear of it
     del present  # it may be another set's, as large as this one's
     store.confirm(ordered)
@@ -95,33 +116,33 @@ def commit(
             split, own, fingerprint(contents.plan_digest, split), contents.output_columns
         ).items():
             files.append(put_file(store, path, data))
-    manifest = {
-        "format_version": names.FORMAT_VERSION,
-        "dataset": contents.dataset,
-        "revision": contents.revision,
-        "plan_digest": contents.plan_digest,
-        "plan": _plan(store, contents),
-        "counts": counts,
-        "quality": quality,
-        "config": contents.config,
-        "shape": asdict(contents.output_columns),
-        "training": contents.training,
-    }
-    files.append(put_file(store, names.CARD, _card(contents, manifest, store.path)))
-    files.sort(key=lambda file: file.path)
-    report = page(manifest, files, store.chunks, store.path)
-    files.append(put_file(store, names.REPORT, report))
-
+    plan = _plan(store, contents)
     now = datetime.now(timezone.utc)
-    seconds = (now - datetime.fromisoformat(contents.run["started"])).total_seconds()
-    manifest["files"] = sorted(files, key=lambda file: file.path)
-    manifest["run"] = {
-        **contents.run,
-        "gates": [verdict.to_json() for verdict in verdicts],
-        "finished": now.isoformat(timespec="seconds"),
-        "seconds": round(seconds, 3),
-    }
-    _publish_json(store, names.MANIFEST, manifest)
+    started = datetime.fromisoformat(str(contents.run.started))
+    facts = ManifestFacts(
+        dataset=contents.dataset,
+        revision=contents.revision,
+        plan_digest=contents.plan_digest,
+        plan=msgspec.convert(plan, PlanFacts),
+        counts=counts,
+        files=(),
+        quality=quality,
+        config=contents.config,
+        shape=SetShape(**asdict(contents.output_columns)),
+        training=contents.training,
+        run=msgspec.structs.replace(
+            contents.run,
+            gates=verdicts,
+            finished=now.isoformat(timespec="seconds"),
+            seconds=round((now - started).total_seconds(), 3),
+        ),
+    )
+    files.append(put_file(store, names.CARD, _card(contents, facts)))
+    files.sort(key=lambda file: file.path)
+    report = page(facts, files, store.chunks, store.path)
+    files.append(put_file(store, names.REPORT, report))
+    files.sort(key=lambda file: file.path)
+    _publish_text(store, names.MANIFEST, manifest_json(facts, plan, files))
     store.put(names.DATASET_DICT, layout.dataset_dict())
     store.finish(contents.plan_digest)
     return counts
@@ -132,10 +153,11 @@ def fingerprint(plan_digest: str, split: str) -> str:
     return hashlib.blake2b(f"{plan_digest}/{split}".encode(), digest_size=8).hexdigest()
 
 
-def _plan(store: DatasetStore, contents: Contents) -> Any:
+def _plan(store: DatasetStore, contents: Contents) -> object:
     if contents.plan is not None:
         return contents.plan
-    return json.loads(required_work(store, PLAN_FILE))
+    found: object = json.loads(required_work(store, PLAN_FILE))
+    return found
 
 
 def put_file(store: DatasetStore, path: str, data: bytes) -> DatasetFile:
@@ -144,25 +166,24 @@ def put_file(store: DatasetStore, path: str, data: bytes) -> DatasetFile:
     return DatasetFile(path, len(data), hashlib.sha256(data).hexdigest(), 0)
 
 
-def _publish_json(store: DatasetStore, path: str, value: Any) -> None:
-    """Writes a large file of the set, by way of a temporary one."""
+def _publish_text(store: DatasetStore, path: str, pieces: Iterator[str]) -> None:
+    """Writes a large file of the set piece by piece, through a temporary file."""
     temporary = store.scratch_file()
     file = HashingFile(temporary)
     try:
         with io.TextIOWrapper(io.BufferedWriter(file), encoding="utf-8") as text:
-            text.writelines(layout.json_text(value))
+            text.writelines(pieces)
     except BaseException:
         file.abandon(temporary)
         raise
     store.publish(temporary, path, Written(0, file.size, file.hexdigest()))
 
 
-def _card(contents: Contents, manifest: Mapping[str, Any], where: str) -> bytes:
-    counts = manifest["counts"]
-    figures = [(name, plain(words)) for name, words in short(ManifestView(manifest, where))]
-    filled = [split for split in SPLITS if counts[split]]
+def _card(contents: Contents, facts: ManifestFacts) -> bytes:
+    figures = [(name, plain(words)) for name, words in short(facts)]
+    filled = [split for split, rows in facts.counts.splits.items() if rows]
     return card(
-        _facts(contents, counts),
+        _summary(contents.summary, facts.counts),
         filled or SPLITS,
         contents.output_columns,
         contents.training,
@@ -170,11 +191,11 @@ def _card(contents: Contents, manifest: Mapping[str, Any], where: str) -> bytes:
     )
 
 
-def _facts(contents: Contents, counts: Mapping[str, Any]) -> str:
-    reasons = ", ".join(f"{n:,} {code}" for code, n in counts["rejected"]["by_reason"].items())
+def _summary(made_from: str, counts: RowCounts) -> str:
+    reasons = ", ".join(f"{n:,} {code}" for code, n in counts.rejected.by_reason.items())
     rejected = f" Rejected: {reasons}." if reasons else ""
     return (
-        f"{contents.summary}\n\n{counts['read']:,} rows were read: {counts['train']:,} are in "
-        f"`train`, {counts['validation']:,} in `validation`.{rejected} `manifest.json` holds the "
+        f"{made_from}\n\n{counts.read:,} rows were read: {counts.train:,} are in "
+        f"`train`, {counts.validation:,} in `validation`.{rejected} `manifest.json` holds the "
         "plan, the counts and every file's SHA-256."
     )

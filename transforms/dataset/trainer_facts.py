@@ -7,32 +7,32 @@ not know: it can be copied.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from transforms.chat.output_columns import OutputColumns
 from transforms.chat.template import ChatFormat
+from transforms.storage.manifest_parts import Training
 
 _LOAD = 'from datasets import load_from_disk\n\ndata = load_from_disk("FOLDER")\n'
 
 
-def training_facts(chat: ChatFormat, output_columns: OutputColumns) -> dict[str, Any]:
+def training_facts(chat: ChatFormat, output_columns: OutputColumns) -> Training:
     """Names and strings for trainers, with a snippet for each of some."""
     template = chat.template
-    return {
-        "template": template.name,
-        "template_sha256": template.sha256,
-        "user_marker": template.user_marker,
-        "assistant_marker": template.assistant_marker,
-        "eos_token": template.eos,
-        "bos_in_text": bool(chat.start),
-        "snippets": {
+    return Training(
+        template=template.name,
+        template_sha256=template.sha256,
+        user_marker=template.user_marker,
+        assistant_marker=template.assistant_marker,
+        eos_token=template.eos,
+        bos_in_text=bool(chat.start),
+        snippets={
             "TRL": _trl(chat, output_columns),
             "axolotl": _axolotl(output_columns),
             "LLaMA-Factory": _llama_factory(output_columns),
             "Unsloth": _unsloth(chat, output_columns),
             "the guide's trainer": "python train.py --dataset-path FOLDER",
         },
-    }
+    )
 
 
 def _trl(chat: ChatFormat, output_columns: OutputColumns) -> str:
@@ -63,7 +63,7 @@ def _axolotl(output_columns: OutputColumns) -> str:
 
 
 def _llama_factory(output_columns: OutputColumns) -> str:
-    entry: dict[str, Any] = {"hf_hub_url": "FOLDER", "split": "train"}
+    entry: dict[str, object] = {"hf_hub_url": "FOLDER", "split": "train"}
     if "text" in output_columns.names:
         entry["columns"] = {"prompt": "text"}
         stage = "stage: pt"

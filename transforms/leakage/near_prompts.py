@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from transforms.leakage.prompts import Prompts
 from transforms.options import SHINGLE_WORDS, SIMILAR
+from transforms.storage.manifest_parts import Leakage, LeakExample
 from transforms.text.hash_index import Known, Sieve
 from transforms.text.hashing import each_once
 from transforms.text.ngrams import Hashed, distinct, ngrams, word_array
@@ -247,23 +247,23 @@ def merge_seen(first: Seen, others: Iterable[Seen]) -> Seen:
     return first
 
 
-def leakage(seen: Seen) -> dict[str, Any]:
-    """The manifest's figures: of rows that were looked at, those that leak, the nearest first."""
+def leakage(seen: Seen) -> Leakage:
+    """The manifest's part: of the rows that were checked those that leak, the nearest first."""
     leaked = {prompt: leak for prompt, leak in seen.leaks.items() if prompt in seen.rows}
     nearest = sorted(
         leaked.items(), key=lambda item: (-item[1].similarity, seen.rows[item[0]][1], item[0])
     )
-    return {
-        "checked": sum(count for count, _ in seen.rows.values()),
-        "rows": sum(seen.rows[prompt][0] for prompt in leaked),
-        "exact": sum(seen.rows[prompt][0] for prompt, leak in leaked.items() if leak.exact),
-        "threshold": SIMILAR,
-        "examples": [
-            {
-                "similarity": round(leak.similarity, 4),
-                "validation": seen.rows[prompt][1],
-                "train": leak.train,
-            }
+    return Leakage(
+        checked=sum(count for count, _ in seen.rows.values()),
+        rows=sum(seen.rows[prompt][0] for prompt in leaked),
+        exact=sum(seen.rows[prompt][0] for prompt, leak in leaked.items() if leak.exact),
+        threshold=SIMILAR,
+        examples=tuple(
+            LeakExample(
+                similarity=round(leak.similarity, 4),
+                validation=seen.rows[prompt][1],
+                train=leak.train,
+            )
             for prompt, leak in nearest[:_MOST_EXAMPLES]
-        ],
-    }
+        ),
+    )

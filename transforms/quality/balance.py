@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 
 from transforms.quality.lengths import Counts
+from transforms.storage.manifest_parts import Balance, BalanceValue
 
 FEW_ROWS = 30
 """Fewer rows in a split tell nothing."""
@@ -54,7 +54,7 @@ def merge_values(parts: Iterable[Values]) -> Values:
     return merged
 
 
-def of_lengths(what: str, train: Counts, validation: Counts) -> dict[str, Any]:
+def of_lengths(what: str, train: Counts, validation: Counts) -> Balance:
     """The manifest's entry on lengths."""
     n, m = train.rows, validation.rows
     distance = limit = None
@@ -63,14 +63,13 @@ def of_lengths(what: str, train: Counts, validation: Counts) -> dict[str, Any]:
         gap = _cumulated(train, values) * m - _cumulated(validation, values) * n
         distance = int(np.abs(gap).max()) / (n * m)
         limit = 1.63 * math.sqrt((n + m) / (n * m))
-    return {
-        "what": what,
-        "measure": "Kolmogorov-Smirnov",
-        "distance": distance,
-        "limit": limit,
-        "verdict": _verdict(min(n, m), distance, limit),
-        "values": [],
-    }
+    return Balance(
+        what=what,
+        measure="Kolmogorov-Smirnov",
+        distance=distance,
+        limit=limit,
+        verdict=_verdict(min(n, m), distance, limit),
+    )
 
 
 def _cumulated(found: Counts, values: np.ndarray) -> np.ndarray:
@@ -79,7 +78,7 @@ def _cumulated(found: Counts, values: np.ndarray) -> np.ndarray:
     return rows
 
 
-def of_values(what: str, rows: tuple[int, int], found: Values) -> dict[str, Any]:
+def of_values(what: str, rows: tuple[int, int], found: Values) -> Balance:
     """The manifest's entry on categories; ``rows`` are those of (train, validation)."""
     n, m = rows
     distance = limit = None
@@ -90,17 +89,17 @@ def of_values(what: str, rows: tuple[int, int], found: Values) -> dict[str, Any]
         spread = math.fsum(math.sqrt(share * (1 - share)) for share in shares)
         limit = math.sqrt(1 / n + 1 / m) * (spread / 2 + math.sqrt(math.log(100) / 2))
     most = sorted((found or {}).items(), key=lambda item: (-sum(item[1]), _ordered(item[0])))
-    return {
-        "what": what,
-        "measure": "total variation",
-        "distance": distance,
-        "limit": limit,
-        "verdict": _verdict(min(n, m), distance, limit),
-        "values": [
-            {"value": NOT_THERE if value is None else value, "train": a, "validation": b}
+    return Balance(
+        what=what,
+        measure="total variation",
+        distance=distance,
+        limit=limit,
+        verdict=_verdict(min(n, m), distance, limit),
+        values=tuple(
+            BalanceValue(NOT_THERE if value is None else value, a, b)
             for value, (a, b) in most[:_SHOWN]
-        ],
-    }
+        ),
+    )
 
 
 def _ordered(value: str | None) -> tuple[bool, str]:

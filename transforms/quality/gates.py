@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from transforms.errors import GateFailed
+from transforms.storage.manifest_parts import Leakage, Quality, RowCounts, Verdict
 
 FEW_VALIDATION_ROWS = 100
 """Fewer than that are told as a warning: a loss over them says little."""
@@ -31,57 +31,44 @@ class Gates:
     few_validation: int = FEW_VALIDATION_ROWS
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What one gate says: ``found`` against ``limit``; ``sentence`` tells a user what to do.
-
-    ``result`` is passed, failed or warning; ``sentence`` is "" where it passed.
-    """
-
-    gate: str
-    limit: float | None
-    found: float
-    result: str
-    sentence: str
-
-    def to_json(self) -> dict[str, Any]:
-        """As the manifest holds it."""
-        return asdict(self)
-
-
 def judge(
-    gates: Gates, counts: Mapping[str, Any], quality: Mapping[str, Any], reasons: str = ""
-) -> list[Verdict]:
-    """Every gate's verdict on a set, from the manifest's ``counts`` and ``quality``.
+    gates: Gates, counts: RowCounts, quality: Quality | None, reasons: str = ""
+) -> tuple[Verdict, ...]:
+    """Every gate's verdict on a set.
 
-    ``reasons`` are those of the rejects, most frequent first; "" where only ``counts`` are known.
+    Args:
+        gates: the limits.
+        counts: the rows of the set.
+        quality: what was measured; None, or a part that is None, is nothing.
+        reasons: the reasons of the rejects, most frequent first; "" where only ``counts`` are
+            known.
     """
-    kept = counts["train"] + counts["validation"]
-    rejected = counts["rejected"]
-    reasons = reasons or ", ".join(f"{n:,} {code}" for code, n in rejected["by_reason"].items())
-    return [
+    quality = quality or Quality()
+    rejected = counts.rejected
+    reasons = reasons or ", ".join(f"{n:,} {code}" for code, n in rejected.by_reason.items())
+    return (
         _share(
             "--max-reject-rate",
             gates.max_reject_rate,
-            (rejected["total"], counts["read"], "rows were rejected"),
+            (rejected.total, counts.read, "rows were rejected"),
             f"The most frequent reasons: {reasons}. Look at them with `preview --rejected`; mend "
             "the rows, choose other columns with --fields, or raise --max-reject-rate",
         ),
         _share(
             "--max-duplicates",
             gates.max_duplicates,
-            (counts["duplicates"], counts["read"], "rows are duplicates"),
+            (counts.duplicates, counts.read, "rows are duplicates"),
             "Look for what repeats in the source, or raise --max-duplicates",
         ),
-        _leakage(gates.max_leakage, counts, quality["leakage"]),
+        _leakage(gates.max_leakage, counts, quality.leakage or Leakage(checked=0)),
         _share(
             "--max-truncated",
             gates.max_truncated,
-            (quality["truncated"], kept, "rows were cut to --max-tokens"),
+            (quality.truncated or 0, counts.kept, "rows were cut to --max-tokens"),
             "Raise --max-tokens or --max-truncated, or leave such rows out with --too-long reject",
         ),
-        _validation(gates, counts["validation"]),
-    ]
+        _validation(gates, counts.validation),
+    )
 
 
 def _share(gate: str, limit: float | None, of: tuple[int, int, str], remedy: str) -> Verdict:
@@ -97,9 +84,9 @@ def _share(gate: str, limit: float | None, of: tuple[int, int, str], remedy: str
     return Verdict(gate, limit, found, FAILED, sentence)
 
 
-def _leakage(limit: float | None, counts: Mapping[str, Any], leakage: Mapping[str, Any]) -> Verdict:
-    gate, rows = "--max-leakage", counts["validation"]
-    if limit is not None and counts["train"] and rows and not leakage["checked"]:
+def _leakage(limit: float | None, counts: RowCounts, leakage: Leakage) -> Verdict:
+    gate, rows = "--max-leakage", counts.validation
+    if limit is not None and counts.train and rows and not leakage.checked:
         sentence = (
             f"leakage could not be measured: none of {rows:,} validation rows was looked at, so "
             f"that nobody knows if {gate} is kept. Raise --val-size, or leave {gate} out"
@@ -108,7 +95,7 @@ def _leakage(limit: float | None, counts: Mapping[str, Any], leakage: Mapping[st
     return _share(
         gate,
         limit,
-        (leakage["rows"], leakage["checked"], "validation rows have a near copy in training"),
+        (leakage.rows, leakage.checked, "validation rows have a near copy in training"),
         "--dedup near takes the copies out; or keep rows that belong together in one split with "
         "--split-key COLUMN, or raise --max-leakage",
     )
@@ -151,6 +138,6 @@ def check(verdicts: Sequence[Verdict], kept: str | None = None) -> None:
         raise GateFailed(f"{which} {'. Also: '.join(failed)}")
 
 
-def warnings(verdicts: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The sentences of the warnings among verdicts, as the manifest holds them."""
-    return tuple(verdict["sentence"] for verdict in verdicts if verdict["result"] == WARNING)
+def warnings(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+    """The sentences of the warnings among verdicts."""
+    return tuple(verdict.sentence for verdict in verdicts if verdict.result == WARNING)

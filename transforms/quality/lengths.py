@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+
+from transforms.storage.manifest_parts import Histogram, SplitLengths
 
 EXACT_BITS = 16
 PERCENT = (1, 5, 25, 50, 75, 95, 99)
@@ -95,21 +96,21 @@ def merge(parts: Iterable[Counts]) -> Counts:
     )
 
 
-def summary(found: Counts) -> dict[str, Any]:
-    """As the manifest tells one split's lengths."""
+def summary(found: Counts) -> SplitLengths:
+    """The lengths of one split for the manifest."""
     some = found.rows > 0
-    return {
-        "rows": found.rows,
-        "min": found.least if some else None,
-        "max": found.most if some else None,
-        "total": found.total,
-        "quantiles": {
+    return SplitLengths(
+        rows=found.rows,
+        min=found.least if some else None,
+        max=found.most if some else None,
+        total=found.total,
+        quantiles={
             str(percent / 100): found.quantile(percent) if some else None for percent in PERCENT
         },
-    }
+    )
 
 
-def histogram(train: Counts, validation: Counts) -> dict[str, list[int]]:
+def histogram(train: Counts, validation: Counts) -> Histogram:
     """Rows of each split by length, in bins that both share.
 
     Bin ``i`` holds lengths from ``edges[i]`` up to, without it, ``edges[i + 1]``.  At most 40 bins
@@ -118,13 +119,13 @@ def histogram(train: Counts, validation: Counts) -> dict[str, list[int]]:
     """
     both = merge((train, validation))
     if not both.rows:
-        return {"edges": [0, 1], "train": [0], "validation": [0]}
+        return Histogram(edges=(0, 1), train=(0,), validation=(0,))
     edges = _edges(int(both.values[0]), both.quantile(99), both.most)
-    return {
-        "edges": edges,
-        "train": _binned(train, edges),
-        "validation": _binned(validation, edges),
-    }
+    return Histogram(
+        edges=tuple(edges),
+        train=_binned(train, edges),
+        validation=_binned(validation, edges),
+    )
 
 
 def _edges(least: int, usual: int, most: int) -> list[int]:
@@ -134,7 +135,7 @@ def _edges(least: int, usual: int, most: int) -> list[int]:
     return edges if most < edges[-1] else [*edges, most + 1]
 
 
-def _binned(found: Counts, edges: Sequence[int]) -> list[int]:
+def _binned(found: Counts, edges: Sequence[int]) -> tuple[int, ...]:
     before = np.concatenate(([0], np.cumsum(found.counts)))
     rows = np.diff(before[np.searchsorted(found.values, edges)])
-    return [int(count) for count in rows]
+    return tuple(int(count) for count in rows)

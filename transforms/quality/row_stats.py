@@ -11,11 +11,11 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import UNSET
 
 from transforms.options import QualityRules
 from transforms.quality.balance import (
@@ -27,6 +27,7 @@ from transforms.quality.balance import (
 )
 from transforms.quality.lengths import ABOVE, NONE, Counts, histogram, merge, summary
 from transforms.records import TOKENS, balance_column
+from transforms.storage.manifest_parts import Balance, Lengths, Tokenizer
 
 _FILES = "source file"
 _TEXTS = ("text", "instruction", "response", "prompt", "completion")
@@ -161,28 +162,35 @@ def from_text(text: str) -> RowStats:
     return from_bytes(base64.b85decode(text))
 
 
-def parts_of_quality(found: RowStats, rules: QualityRules) -> dict[str, Any]:
-    """The manifest's ``lengths``, ``balance`` and ``tokenizer``."""
+@dataclass(frozen=True)
+class Measured:
+    """The parts of the manifest's quality that follow from the counts of all rows."""
+
+    lengths: dict[str, Lengths]
+    balance: tuple[Balance, ...]
+    tokenizer: Tokenizer | None
+
+
+def measured(found: RowStats, rules: QualityRules) -> Measured:
+    """The parts for the manifest, from the counts of all rows."""
     text = found.lengths.get("text", (NONE, NONE))
     balance = [of_lengths("text length", *text)]
     rows = text[0].rows, text[1].rows
     for name in (_FILES, *(f"column {name}" for name in rules.balance)):
         balance.append(of_values(name, rows, found.values.get(name, {})))
     tokens = rules.tokens
-    return {
-        "lengths": {
-            name: _length_summary(name, *found.lengths[name]) for name in _ordered(found.lengths)
-        },
-        "balance": balance,
-        "tokenizer": None
+    return Measured(
+        lengths={name: _lengths_of(name, *found.lengths[name]) for name in _ordered(found.lengths)},
+        balance=tuple(balance),
+        tokenizer=None
         if tokens is None
-        else {
-            "name": tokens.tokenizer,
-            "sha256": tokens.sha256,
-            "max_tokens": tokens.max_tokens,
-            "too_long": tokens.too_long,
-        },
-    }
+        else Tokenizer(
+            name=tokens.tokenizer,
+            sha256=tokens.sha256,
+            max_tokens=tokens.max_tokens,
+            too_long=tokens.too_long,
+        ),
+    )
 
 
 def _ordered(names: Iterable[str]) -> list[str]:
@@ -190,16 +198,17 @@ def _ordered(names: Iterable[str]) -> list[str]:
     return [name for name in (*_TEXTS, "tokens") if name in found]
 
 
-def _length_summary(name: str, train: Counts, validation: Counts) -> dict[str, Any]:
+def _lengths_of(name: str, train: Counts, validation: Counts) -> Lengths:
+    tokens = name == "tokens"
     splits = {"train": train, "validation": validation}
-    lengths_summary = {
-        "unit": "tokens" if name == "tokens" else "characters",
-        **{split: summary(counts) for split, counts in splits.items()},
-        "histogram": histogram(train, validation),
+    above = {
+        split: {str(length): counts.above(length) for length in ABOVE}
+        for split, counts in splits.items()
     }
-    if name == "tokens":
-        lengths_summary["above"] = {
-            split: {str(length): counts.above(length) for length in ABOVE}
-            for split, counts in splits.items()
-        }
-    return lengths_summary
+    return Lengths(
+        unit=name if tokens else "characters",
+        train=summary(train),
+        validation=summary(validation),
+        histogram=histogram(train, validation),
+        above=above if tokens else UNSET,
+    )

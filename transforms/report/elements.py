@@ -21,6 +21,11 @@ class Figure:
     kind: str = COUNT
 
 
+def at(*keys: str | int) -> str:
+    """A place in the manifest as a JSON pointer (RFC 6901): ``/quality/leakage/rows``."""
+    return "".join(f"/{str(key).replace('~', '~0').replace('/', '~1')}" for key in keys)
+
+
 Words = tuple["str | Figure", ...]
 """A sentence, or a cell of a table: text and numbers."""
 

@@ -14,11 +14,20 @@ Contamination and balance matter to those who ask for them, and stand below.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from transforms.quality.gates import FEW_VALIDATION_ROWS
-from transforms.report.elements import NOT_MEASURED, Figure, Words, share
-from transforms.report.manifest_view import ManifestView
+from transforms.report.elements import NOT_MEASURED, Figure, Words, at, share
+from transforms.storage.manifest import ManifestFacts
+from transforms.storage.manifest_parts import (
+    Contamination,
+    Duplicates,
+    Leakage,
+    Lengths,
+    Quality,
+    RowCounts,
+)
 
 LONG_TOKENS = 2048
 _MANY, _SOME = 0.05, 0.01
@@ -37,82 +46,79 @@ class Headline:
     look: str = ""
 
 
-def headlines(manifest: ManifestView) -> tuple[Headline, ...]:
+def headlines(manifest: ManifestFacts) -> tuple[Headline, ...]:
     """All five, from ``counts`` and ``quality``."""
-    counts, quality = manifest.part("counts"), manifest.part("quality")
+    counts, quality = manifest.counts, manifest.quality or Quality()
     return (
         _kept(counts),
-        _duplicates(counts, quality.part("duplicates")),
-        leakage(quality.part("leakage")),
-        _length(quality.part("lengths")),
+        _duplicates(counts, quality.duplicates),
+        leakage(quality.leakage),
+        _length(quality.lengths or {}),
         _validation(counts),
     )
 
 
-def short(manifest: ManifestView) -> list[tuple[str, Words]]:
+def short(manifest: ManifestFacts) -> list[tuple[str, Words]]:
     """(name, what is told) for the card: the five in a line each, and the contamination."""
     rows = [(one.name, _line(one)) for one in headlines(manifest)]
-    return [*rows, ("contamination", contamination(manifest.part("quality", "contamination")))]
+    quality = manifest.quality or Quality()
+    return [*rows, ("contamination", contamination(quality.contamination))]
 
 
 def _line(one: Headline) -> Words:
     return (*one.words, " (", *one.note, ")") if one.note else one.words
 
 
-def kept_rows(counts: ManifestView) -> int:
-    """The rows of both splits."""
-    return int(sum(counts.part(split).count().value for split in ("train", "validation")))
-
-
-def _kept(counts: ManifestView) -> Headline:
-    read, rejected = counts.part("read").count(), counts.part("rejected", "total").count()
-    many = rejected.value > _MANY * read.value
+def _kept(counts: RowCounts) -> Headline:
+    rejected = Figure(counts.rejected.total, at("counts", "rejected", "total"))
+    duplicates = Figure(counts.duplicates, at("counts", "duplicates"))
+    many = counts.rejected.total > _MANY * counts.read
     return Headline(
         "rows kept",
-        (Figure(kept_rows(counts)), " of ", read),
-        (rejected, " rejected, ", counts.part("duplicates").count(), " left out as duplicates"),
+        (Figure(counts.kept), " of ", Figure(counts.read, at("counts", "read"))),
+        (rejected, " rejected, ", duplicates, " left out as duplicates"),
         "many rows were rejected" if many else "",
     )
 
 
-def _duplicates(counts: ManifestView, found: ManifestView) -> Headline:
+def _duplicates(counts: RowCounts, found: Duplicates | None) -> Headline:
     if not found:
         return Headline("duplicates", (NOT_MEASURED,), ())
-    if found.part("mode").text() == "off":
+    if found.mode == "off":
         return Headline("duplicates", (NOT_MEASURED,), ("they stay: --dedup off",))
-    left_out, read = counts.part("duplicates").count(), counts.part("read").count()
-    exact, near = found.part("exact").count(), found.part("near").count()
-    part = share(int(left_out.value), int(read.value))
+    exact = Figure(found.exact, at("quality", "duplicates", "exact"))
+    near = Figure(found.near, at("quality", "duplicates", "near"))
+    part = share(counts.duplicates, counts.read)
     return Headline(
         "duplicates",
-        (left_out,),
+        (Figure(counts.duplicates, at("counts", "duplicates")),),
         ("exact ", exact, ", near ", near, "; ", part, " of the rows read"),
         "the source repeats itself" if part.value > _MANY else "",
     )
 
 
-def leakage(found: ManifestView) -> Headline:
+def leakage(found: Leakage | None) -> Headline:
     """The validation rows that training nearly holds."""
-    checked = found.part("checked").count() if found else Figure(0)
-    if not checked.value:
+    if not found or not found.checked:
         return Headline("leakage", (NOT_MEASURED,), ())
-    rows = found.part("rows").count()
-    much = rows.value > _SOME * checked.value
+    rows = Figure(found.rows, at("quality", "leakage", "rows"))
+    much = found.rows > _SOME * found.checked
     return Headline(
         "leakage",
-        (rows, " of ", checked),
+        (rows, " of ", Figure(found.checked, at("quality", "leakage", "checked"))),
         ("validation rows with a near copy in training",),
         "the validation loss will look better than it is" if much else "",
     )
 
 
-def _length(lengths: ManifestView) -> Headline:
-    kind = next((kind for kind in ("tokens", "text") if lengths.part(kind)), None)
-    own = lengths.part(kind) if kind else lengths
-    p95 = own.part("train", "quantiles", "0.95") if kind else None
-    if not p95:
+def _length(lengths: Mapping[str, Lengths]) -> Headline:
+    kind = next((kind for kind in ("tokens", "text") if kind in lengths), "")
+    own = lengths.get(kind)
+    p95 = (own.train.quantiles or {}).get("0.95") if own else None
+    if own is None or p95 is None:
         return Headline("length", (NOT_MEASURED,), ())
-    words: Words = (p95.count(), " ", own.part("unit").text())
+    place = at("quality", "lengths", kind, "train", "quantiles", "0.95")
+    words: Words = (Figure(p95, place), " ", own.unit)
     most: Words = ("95% of the training texts are no longer",)
     if kind == "text":
         return Headline("length", words, (*most, "; --tokenizer counts tokens"))
@@ -126,33 +132,31 @@ def _length(lengths: ManifestView) -> Headline:
     )
 
 
-def long_rows(tokens: ManifestView) -> tuple[int, int]:
+def long_rows(tokens: Lengths) -> tuple[int, int]:
     """The texts of both splits with more than ``LONG_TOKENS`` tokens, and all texts."""
-    found = (
-        (tokens.part("above", split, str(LONG_TOKENS)), tokens.part(split, "rows"))
-        for split in ("train", "validation")
+    above = tokens.above or {}
+    known = [split for split in tokens.splits if str(LONG_TOKENS) in above.get(split, {})]
+    return (
+        sum(above[split][str(LONG_TOKENS)] for split in known),
+        sum(tokens.splits[split].rows for split in known),
     )
-    pairs = [(above.count().value, rows.count().value) for above, rows in found if above]
-    return int(sum(above for above, _ in pairs)), int(sum(rows for _, rows in pairs))
 
 
-def _validation(counts: ManifestView) -> Headline:
-    rows, kept = counts.part("validation").count(), kept_rows(counts)
+def _validation(counts: RowCounts) -> Headline:
     return Headline(
         "validation rows",
-        (rows,),
-        (share(int(rows.value), kept), " of the rows kept"),
-        "a loss over so few rows says little" if rows.value < FEW_VALIDATION_ROWS else "",
+        (Figure(counts.validation, at("counts", "validation")),),
+        (share(counts.validation, counts.kept), " of the rows kept"),
+        "a loss over so few rows says little" if counts.validation < FEW_VALIDATION_ROWS else "",
     )
 
 
-def contamination(found: ManifestView) -> Words:
+def contamination(benchmarks: Sequence[Contamination] | None) -> Words:
     """The rows that hold pieces of benchmarks, in one sentence."""
-    if not found:
+    if benchmarks is None:
         return (NOT_MEASURED,)
-    benchmarks = found.entries()
     if not benchmarks:
         return ("no benchmark was looked for; --decontaminate does",)
-    rows = sum(one.part("rows").count().value for one in benchmarks)
+    rows = sum(one.rows for one in benchmarks)
     names = "1 benchmark" if len(benchmarks) == 1 else f"{len(benchmarks):,} benchmarks"
     return (Figure(rows), f" rows hold a piece of {names}")

@@ -6,19 +6,17 @@ script, and its policy forbids any, as it forbids to load anything.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+import jinja2
 
 from transforms.chat.segments import Markers
 from transforms.report import length_section, provenance, row_sections
 from transforms.report.elements import Figure, number, plain
 from transforms.report.headline import headlines
-from transforms.report.manifest_view import ManifestView
 from transforms.report.samples import MOST_CHARS, Chunks, Files, read_rejects, read_samples
+from transforms.storage.manifest import ManifestFacts
+from transforms.storage.manifest_parts import PlanFacts, Quality, Template, Training
 
 BEGINNING = b'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<meta name="generator" '
 """Every report begins like that."""
@@ -27,56 +25,53 @@ _MOST_TOKENS = 1000
 _CONTROLS = {c: 0x2400 + c for c in range(32) if chr(c) not in "\t\n"} | {0x7F: 0x2421}
 
 
-def page(manifest: Mapping[str, Any], files: Files, chunks: Chunks, where: str) -> bytes:
+def page(manifest: ManifestFacts, files: Files, chunks: Chunks, where: str) -> bytes:
     """The report on a set as HTML in UTF-8; equal sets have equal reports.
 
     ``files`` are those of the manifest, in its order; ``chunks`` reads one.  Raises
     ``VerificationFailed``, naming the set at ``where``, if it is not what it should be.
     """
-    # Through JSON, as a manifest that was read has other types than one that is being made.
-    told = ManifestView(json.loads(json.dumps(provenance.known(manifest))), where)
-    reasons = [name for name, _ in told.part("counts", "rejected", "by_reason").items()]
-    rejects = read_rejects(files, chunks, reasons)
+    counts, quality = manifest.counts, manifest.quality or Quality()
+    rejects = read_rejects(files, chunks, sorted(counts.rejected.by_reason))
     return (
         _template()
         .render(
-            name=told.part("dataset").text() if told.part("dataset") else "",
-            headlines=headlines(told),
+            name=manifest.dataset or "",
+            headlines=headlines(manifest),
             before=(
-                row_sections.read(told, rejects),
-                provenance.source(told),
-                row_sections.splits(told, files),
-                length_section.lengths(told),
-                row_sections.duplicates(told),
-                row_sections.leaks(told),
-                row_sections.overlap(told),
-                row_sections.balance(told),
+                row_sections.read(counts, rejects),
+                provenance.source(manifest),
+                row_sections.splits(manifest, files),
+                length_section.lengths(quality),
+                row_sections.duplicates(counts, quality),
+                row_sections.leaks(manifest),
+                row_sections.overlap(quality),
+                row_sections.balance(quality),
             ),
-            samples=read_samples(files, chunks, _marks(told), where),
-            after=(provenance.provenance(told), provenance.loading(told)),
+            samples=read_samples(files, chunks, _marks(manifest), where),
+            after=(provenance.provenance(manifest), provenance.loading(manifest)),
             most_chars=MOST_CHARS,
         )
         .encode("utf-8", "replace")
     )
 
 
-def _marks(told: ManifestView) -> Markers:
-    training, template = told.part("training"), told.part("plan", "template")
-    user, assistant = training.part("user_marker"), training.part("assistant_marker")
-    tokens = template.part("control_tokens").entries(_MOST_TOKENS)
+def _marks(manifest: ManifestFacts) -> Markers:
+    training = manifest.training or Training()
+    template = (manifest.plan or PlanFacts()).template or Template()
     return Markers(
-        user.text() if user else "",
-        assistant.text() if assistant else "",
-        tuple(token.text() for token in tokens),
+        training.user_marker or "",
+        training.assistant_marker or "",
+        (template.control_tokens or ())[:_MOST_TOKENS],
     )
 
 
 @cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("transforms.report", ""),
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("transforms.report", ""),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

@@ -2,120 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from transforms.report.elements import Example, Figure, Section, Table, Words
-from transforms.report.manifest_view import ManifestView
+from transforms.report.elements import Example, Figure, Section, Table, Words, at
+from transforms.storage.manifest import ManifestFacts
+from transforms.storage.manifest_parts import Fields, PlanFacts, Source, Template, Training
 from transforms.storage.names import MANIFEST
 
 _MOST_FILES = 20
 _MOST_COLUMNS = 50
 _MOST_KEYS = 20
-_OF_A_MAPPING = (
-    *("instruction", "response", "turns", "role_key", "text_key"),
-    *("reasoning", "system", "history", "tools"),
-)
 
 
-def known(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a manifest stands on the page; what grows with the set or differs by run does not."""
-    names = (
-        *("format_version", "dataset", "revision", "plan_digest", "counts"),
-        *("quality", "shape", "training", "config"),
-    )
-    told = {name: manifest.get(name) for name in names}
-    plan = manifest.get("plan")
-    if isinstance(plan, Mapping):
-        kept = {name: value for name, value in plan.items() if name != "units"}
-        source = plan.get("source")
-        if isinstance(source, Mapping) and isinstance(source.get("files"), list):
-            files = source["files"][:_MOST_FILES]
-            more = len(source["files"]) - len(files)
-            kept["source"] = {**source, "files": files, "other_files": more}
-        told["plan"] = kept
-    return told
-
-
-def source(manifest: ManifestView) -> Section:
+def source(manifest: ManifestFacts) -> Section:
     """Which files of which data set, and which of their columns became what, and why."""
-    plan = manifest.part("plan")
-    own, fields = plan.part("source"), plan.part("fields")
+    plan = manifest.plan or PlanFacts()
+    own = plan.source or Source()
     rows: list[tuple[Words, ...]] = [
-        (("data set",), (_text(manifest.part("dataset")),)),
-        (("revision",), (_text(manifest.part("revision")),)),
+        (("data set",), (manifest.dataset or "not known",)),
+        (("revision",), (manifest.revision or "not known",)),
     ]
-    for name in ("kind", "config", "split"):
-        if own.part(name):
-            rows.append(((name,), (own.part(name).text(),)))
-    if own.part("format"):
-        rows.append((("format",), (own.part("format", "name").text().replace("_", " "),)))
-    if plan.part("max_samples"):
-        rows.append((("only the first rows",), (plan.part("max_samples").count(),)))
+    for name, value in (("kind", own.kind), ("config", own.config), ("split", own.split)):
+        if value is not None:
+            rows.append(((name,), (value,)))
+    if own.format:
+        rows.append((("format",), (own.format.name.replace("_", " "),)))
+    if plan.max_samples is not None:
+        first = Figure(plan.max_samples, at("plan", "max_samples"))
+        rows.append((("only the first rows",), (first,)))
     tables = [Table("Source", ("what", "which"), tuple(rows))]
-    files = tuple(
-        ((one.part("name").text(),), (one.part("bytes").count(),))
-        for one in own.part("files").entries(_MOST_FILES)
+    files = own.files or ()
+    shown = tuple(
+        ((file.name,), (Figure(file.bytes, at("plan", "source", "files", n, "bytes")),))
+        for n, file in enumerate(files[:_MOST_FILES])
     )
-    if files:
-        tables.append(Table("Files read", ("file", "bytes"), files))
+    if shown:
+        tables.append(Table("Files read", ("file", "bytes"), shown))
     words: list[Words] = []
-    if own.part("other_files") and (more := own.part("other_files").count().value):
-        words.append((Figure(more), " further files were read."))
-    if fields:
-        rule = fields.part("rule").text()
-        words.append((f"The columns were chosen by this rule: {rule}.",))
-        tables.append(Table("Columns chosen", ("for", "column"), _mapping(fields)))
+    if len(files) > len(shown):
+        words.append((Figure(len(files) - len(shown)), " further files were read."))
+    if plan.fields:
+        words.append((f"The columns were chosen by this rule: {plan.fields.rule}.",))
+        tables.append(Table("Columns chosen", ("for", "column"), _mapping(plan.fields)))
     else:
         words.append(("Which columns were chosen, and why, is not known.",))
-    if plan.part("columns"):
-        types = tuple(((name,), (one.text(),)) for name, one in plan.part("columns").items())
+    if plan.columns is not None:
+        types = tuple(((name,), (plan.columns[name],)) for name in sorted(plan.columns))
         tables.append(Table("Columns read", ("column", "type"), types[:_MOST_COLUMNS]))
     return Section("source", "Source and columns", tuple(words), tuple(tables))
 
 
-def _mapping(fields: ManifestView) -> tuple[tuple[Words, ...], ...]:
-    rows: list[tuple[Words, ...]] = []
-    for name in _OF_A_MAPPING:
-        one = fields.part(name)
-        if one and one.value != []:
-            names = one.texts() if isinstance(one.value, list) else [one.text()]
-            rows.append(((name.replace("_", " "),), (" + ".join(names),)))
-    return tuple(rows)
+def _mapping(fields: Fields) -> tuple[tuple[Words, ...], ...]:
+    columns = (
+        ("instruction", fields.instruction),
+        ("response", fields.response),
+        ("turns", fields.turns),
+        ("role key", fields.role_key),
+        ("text key", fields.text_key),
+        ("reasoning", fields.reasoning),
+        ("system", fields.system),
+        ("history", fields.history),
+        ("tools", fields.tools),
+    )
+    return tuple(
+        ((label,), (names if isinstance(names, str) else " + ".join(names),))
+        for label, names in columns
+        if names
+    )
 
 
-def provenance(manifest: ManifestView) -> Section:
+def provenance(manifest: ManifestFacts) -> Section:
     """What one needs to make the very set again, and to know that it is the one."""
-    plan, template = manifest.part("plan"), manifest.part("plan", "template")
+    plan, quality = manifest.plan or PlanFacts(), manifest.quality
+    template, training = plan.template or Template(), manifest.training or Training()
+    version = Figure(manifest.format_version, at("format_version"))
     rows: list[tuple[Words, ...]] = [
-        (("plan digest",), (manifest.part("plan_digest").text(),)),
-        (("format version of the manifest",), (manifest.part("format_version").count(),)),
+        (("plan digest",), (manifest.plan_digest,)),
+        (("format version of the manifest",), (version,)),
     ]
-    for label, found in (
-        ("version of the quality figures", manifest.part("quality", "version")),
-        ("version of the text rules", template.part("version")),
-        ("version of the split rule", plan.part("split", "version")),
+    for label, number, place in (
+        (
+            "version of the quality figures",
+            quality.version if quality else None,
+            at("quality", "version"),
+        ),
+        ("version of the text rules", template.version, at("plan", "template", "version")),
+        (
+            "version of the split rule",
+            plan.split.version if plan.split else None,
+            at("plan", "split", "version"),
+        ),
     ):
-        if found:
-            rows.append(((label,), (found.count(),)))
-    training = manifest.part("training")
-    for label, found in (
-        ("template", training.part("template")),
-        ("template, SHA-256", training.part("template_sha256")),
-        ("system prompt for rows without one", template.part("system_prompt")),
-        ("reasoning", template.part("think")),
-        ("control tokens in rows", template.part("control_token_policy")),
-        ("before the user's part", training.part("user_marker")),
-        ("before the assistant's part", training.part("assistant_marker")),
-        ("end of a text", training.part("eos_token")),
+        if number is not None:
+            rows.append(((label,), (Figure(number, place),)))
+    for label, value in (
+        ("template", training.template),
+        ("template, SHA-256", training.template_sha256),
+        ("system prompt for rows without one", template.system_prompt),
+        ("reasoning", template.think),
+        ("control tokens in rows", template.control_token_policy),
+        ("before the user's part", training.user_marker),
+        ("before the assistant's part", training.assistant_marker),
+        ("end of a text", training.eos_token),
     ):
-        if found:
-            value = found.text()
+        if value is not None:
             # As Python writes it, so that line ends and blanks are seen.
-            shown = repr(value) if label.startswith(("before", "end")) else value
-            rows.append(((label,), (shown,)))
+            text = repr(value) if label.startswith(("before", "end")) else value
+            rows.append(((label,), (text,)))
     words: tuple[Words, ...] = ()
-    if manifest.part("config"):
+    if manifest.config is not None:
         again = f"prepare --config-file {MANIFEST} makes the same bytes again from the same source."
         words = ((again,),)
     return Section(
@@ -123,21 +116,18 @@ def provenance(manifest: ManifestView) -> Section:
     )
 
 
-def loading(manifest: ManifestView) -> Section:
+def loading(manifest: ManifestFacts) -> Section:
     """The card's snippets; FOLDER is the place of the set."""
-    columns = manifest.part("shape", "names")
-    first = "messages" if columns and columns.texts() == ["messages"] else "text"
-    if columns and columns.texts() == ["prompt-completion"]:
+    columns = list(manifest.shape.names) if manifest.shape else []
+    first = "messages" if columns == ["messages"] else "text"
+    if columns == ["prompt-completion"]:
         first = "prompt"
+    snippets = (manifest.training and manifest.training.snippets) or {}
     examples = [Example("Python", (("", load_snippet(first)),))]
-    for name, one in list(manifest.part("training", "snippets").items())[:_MOST_KEYS]:
-        examples.append(Example(name, (("", one.text()),)))
+    for name in sorted(snippets)[:_MOST_KEYS]:
+        examples.append(Example(name, (("", snippets[name]),)))
     words: Words = ("FOLDER stands for the set's folder, or its s3:// address.",)
     return Section("loading", "How to load it", (words,), examples=tuple(examples))
-
-
-def _text(found: ManifestView) -> str:
-    return found.text() if found and found.value != "" else "not known"
 
 
 def load_snippet(column: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from transforms.leakage.contamination import OVERLAP
 from transforms.records import DatasetFile, Shard
 from transforms.report.elements import (
+    DISTANCE,
     NOT_MEASURED,
     NOTHING,
     SHARE,
@@ -15,12 +16,14 @@ from transforms.report.elements import (
     Section,
     Table,
     Words,
+    at,
     plain,
     share,
 )
-from transforms.report.headline import contamination, kept_rows, leakage
-from transforms.report.manifest_view import ManifestView
+from transforms.report.headline import contamination, leakage
 from transforms.split import SPLITS
+from transforms.storage.manifest import ManifestFacts
+from transforms.storage.manifest_parts import Leakage, Quality, RowCounts, SplitBy
 from transforms.storage.names import REJECTS_FOLDER
 
 _MOST_ROWS = 50
@@ -30,23 +33,22 @@ Rejects = Mapping[str, Sequence[tuple[str, str]]]
 """(place, excerpt) of some rejected rows, by their reason."""
 
 
-def read(manifest: ManifestView, rejects: Rejects) -> Section:
+def read(counts: RowCounts, rejects: Rejects) -> Section:
     """What became of every row."""
-    counts = manifest.part("counts")
-    whole = counts.part("read").count()
+    whole = Figure(counts.read, at("counts", "read"))
     found = (
         ("read", whole),
-        ("kept", Figure(kept_rows(counts))),
-        ("rejected", counts.part("rejected", "total").count()),
-        ("left out as duplicates", counts.part("duplicates").count()),
+        ("kept", Figure(counts.kept)),
+        ("rejected", Figure(counts.rejected.total, at("counts", "rejected", "total"))),
+        ("left out as duplicates", Figure(counts.duplicates, at("counts", "duplicates"))),
     )
     rows = tuple(((name,), (n,), (_of(n, whole),)) for name, n in found)
     tables = [Table("Every row read", ("rows", "number", "share"), rows)]
-    reasons = _most(counts.part("rejected", "by_reason"))
+    reasons = _most(counts.rejected.by_reason, at("counts", "rejected", "by_reason"))
     if reasons:
         told = tuple(((name,), (n,), (_of(n, whole),)) for name, n in reasons)
         tables.append(Table("Rejected, by reason", ("reason", "rows", "share of all"), told))
-    note_counts = _most(counts.part("events"))
+    note_counts = _most(counts.events, at("counts", "events"))
     noted = tuple(((name,), (n,)) for name, n in note_counts if not name.startswith(OVERLAP))
     if noted:
         tables.append(Table("Kept, but to be known", ("what", "rows"), noted))
@@ -61,111 +63,115 @@ def read(manifest: ManifestView, rejects: Rejects) -> Section:
     return Section("read", "What was read", tuple(words), tuple(tables), examples=examples)
 
 
-def splits(manifest: ManifestView, files: Iterable[DatasetFile | Shard]) -> Section:
+def splits(manifest: ManifestFacts, files: Iterable[DatasetFile | Shard]) -> Section:
     """How many rows, shards and bytes each split has."""
-    counts, rule = manifest.part("counts"), manifest.part("plan", "split")
-    kept = Figure(kept_rows(counts))
+    counts, rule = manifest.counts, _split_rule(manifest)
+    kept = Figure(counts.kept)
     shards = [file for file in files if file.path.endswith(".arrow")]
     rows = []
-    for split in SPLITS:
+    for split, count in counts.splits.items():
         own = [file for file in shards if file.path.startswith(f"{split}/")]
-        n = counts.part(split).count()
+        n = Figure(count, at("counts", split))
         size = Figure(sum(file.bytes for file in own))
         rows.append(((split,), (n,), (_of(n, kept),), (Figure(len(own)),), (size,)))
     words: Words = ("How the rows were split is not known.",)
     if rule:
-        key = rule.part("key").text() if rule.part("key") else "the normalised instruction"
+        key = "the normalised instruction" if rule.key is None else rule.key
         words = (
             f"A row is in validation by a hash of {key} and the seed ",
-            rule.part("seed").count(),
+            Figure(rule.seed, at("plan", "split", "seed")),
             "; the expected share is ",
-            rule.part("val_size").number(SHARE),
+            Figure(rule.val_size, at("plan", "split", "val_size"), SHARE),
             ". Rows with equal keys are never in both splits.",
         )
     head = ("split", "rows", "share", "shards", "bytes")
     return Section("splits", "The two splits", (words,), (Table("Splits", head, tuple(rows)),))
 
 
-def duplicates(manifest: ManifestView) -> Section:
+def _split_rule(manifest: ManifestFacts) -> SplitBy | None:
+    return manifest.plan.split if manifest.plan else None
+
+
+def duplicates(counts: RowCounts, quality: Quality) -> Section:
     """What was left out, and where it stood."""
-    found = manifest.part("quality", "duplicates")
+    found, place = quality.duplicates, at("quality", "duplicates")
     if not found:
         return Section("duplicates", "Duplicates", ((f"Duplicates were {NOT_MEASURED}.",),))
-    mode = found.part("mode").text()
-    if mode == "off":
+    if found.mode == "off":
         why = "Duplicates were not looked for (--dedup off): what repeats is in the set."
         return Section("duplicates", "Duplicates", ((why,),))
     words: Words = (
-        found.part("exact").count(),
+        Figure(found.exact, f"{place}/exact"),
         " rows are exact copies of an earlier one (instruction and response)",
     )
-    if mode == "near":
-        alike = found.part("threshold").number()
-        nearly = found.part("near").count()
+    if found.mode == "near":
+        alike = Figure(found.threshold or 0.0, f"{place}/threshold", DISTANCE)
+        nearly = Figure(found.near, f"{place}/near")
         words = (*words, ", ", nearly, " nearly so (", alike, " of their word 3-grams or more)")
     else:
         words = (*words, "; near copies were not looked for (--dedup near does)")
-    rows = tuple(((name,), (n,)) for name, n in _most(found.part("by_file"))[:_MOST_FILES])
-    more = found.part("other_files").count() if found.part("other_files") else Figure(0)
+    most = _most(found.by_file or {}, f"{place}/by_file")[:_MOST_FILES]
+    rows = tuple(((name,), (n,)) for name, n in most)
+    more = Figure(found.other_files or 0, f"{place}/other_files")
     tables = (Table("Duplicates left out, by file", ("file", "rows"), rows),) if rows else ()
     note: Words = ("Further files that have some: ", more, ".")
-    some = manifest.part("counts", "duplicates").count().value
-    rest = ". These are not in the set; the first one in source order is." if some else "."
+    rest = ". These are not in the set; the first one in source order is."
+    rest = rest if counts.duplicates else "."
     lines = ((*words, rest),)
     return Section("duplicates", "Duplicates", (*lines, note) if more.value else lines, tables)
 
 
-def leaks(manifest: ManifestView) -> Section:
+def leaks(manifest: ManifestFacts) -> Section:
     """Validation rows that training nearly holds, with examples."""
-    found = manifest.part("quality", "leakage")
-    if plain(leakage(found).words) == NOT_MEASURED:
+    found, place = manifest.quality and manifest.quality.leakage, at("quality", "leakage")
+    if not found or plain(leakage(found).words) == NOT_MEASURED:
         why = f"Near copies of validation rows in training were {NOT_MEASURED}."
         return Section("leakage", "Leakage", ((why,),))
-    exact = found.part("exact").count()
+    exact = Figure(found.exact, f"{place}/exact")
     words: Words = (
         "Of ",
-        manifest.part("counts", "validation").count(),
+        Figure(manifest.counts.validation, at("counts", "validation")),
         " validation rows ",
-        found.part("checked").count(),
+        Figure(found.checked, f"{place}/checked"),
         " were looked at. ",
-        found.part("rows").count(),
+        Figure(found.rows, f"{place}/rows"),
         " of these have a near copy among the training prompts",
     )
-    if found.part("threshold"):
-        words = (*words, " (", found.part("threshold").number(), " of their word 3-grams or more)")
-    words = (*words, "; exact copies: ", exact, *_why_copies(manifest, not exact.value), ".")
+    if found.threshold is not None:
+        alike = Figure(found.threshold, f"{place}/threshold", DISTANCE)
+        words = (*words, " (", alike, " of their word 3-grams or more)")
+    words = (*words, "; exact copies: ", exact, *_why_copies(found, _split_rule(manifest)), ".")
     examples = []
-    for number, one in enumerate(found.part("examples").entries(_MOST_FILES), 1):
-        alike = plain((one.part("similarity").number(),))
-        texts = tuple((split, one.part(split).text()) for split in reversed(SPLITS))
-        examples.append(Example(f"Pair {number}: similarity {alike}", texts))
+    for number, one in enumerate((found.examples or ())[:_MOST_FILES], 1):
+        similarity = plain((Figure(one.similarity, kind=DISTANCE),))
+        texts = (("validation", one.validation), ("train", one.train))
+        examples.append(Example(f"Pair {number}: similarity {similarity}", texts))
     return Section("leakage", "Leakage", (words,), examples=tuple(examples))
 
 
-def _why_copies(manifest: ManifestView, none: bool) -> Words:
+def _why_copies(found: Leakage, rule: SplitBy | None) -> Words:
     """What the split has to do with exact copies, so far as the manifest tells it."""
-    by_prompt = manifest.part("quality", "leakage", "by_prompt").value
-    if by_prompt is True:
-        return (", as rows with equal prompts are kept in one split",) if none else ()
-    if by_prompt is not False:
+    if found.by_prompt is True:
+        return () if found.exact else (", as rows with equal prompts are kept in one split",)
+    if found.by_prompt is not False:
         return ()
-    key = manifest.part("plan", "split", "key")
-    how = f"split by the column {key.text()}" if key else "split before prompts are escaped"
+    key = rule.key if rule else None
+    how = f"split by the column {key}" if key is not None else "split before prompts are escaped"
     return (f"; rows are {how}, so that equal prompts may stand in both splits",)
 
 
-def overlap(manifest: ManifestView) -> Section:
+def overlap(quality: Quality) -> Section:
     """Rows that hold pieces of benchmarks."""
-    found = manifest.part("quality", "contamination")
+    found = quality.contamination
     rows = tuple(
         (
-            (one.part("benchmark").text(),),
-            (one.part("prompts").count(),),
-            (one.part("too_short").count(),),
-            (one.part("rows").count(),),
-            ("left out" if one.part("action").text() == "drop" else "kept and counted",),
+            (one.benchmark,),
+            (Figure(one.prompts, at("quality", "contamination", n, "prompts")),),
+            (Figure(one.too_short, at("quality", "contamination", n, "too_short")),),
+            (Figure(one.rows, at("quality", "contamination", n, "rows")),),
+            ("left out" if one.action == "drop" else "kept and counted",),
         )
-        for one in found.entries(_MOST_ROWS)
+        for n, one in enumerate((found or ())[:_MOST_ROWS])
     )
     head = (
         "benchmark",
@@ -180,30 +186,28 @@ def overlap(manifest: ManifestView) -> Section:
     return Section("contamination", "Contamination", (words,), tables)
 
 
-def balance(manifest: ManifestView) -> Section:
+def balance(quality: Quality) -> Section:
     """Is validation like training?"""
-    found = manifest.part("quality", "balance")
-    if not found.entries(_MOST_ROWS):
+    if not quality.balance:
         return Section("balance", "Balance", ((f"The splits' balance was {NOT_MEASURED}.",),))
     rows, tables = [], []
-    for one in found.entries(_MOST_ROWS):
-        what = one.part("what").text()
+    for n, one in enumerate(quality.balance[:_MOST_ROWS]):
+        place = at("quality", "balance", n)
         numbers = tuple(
-            (one.part(name).number(),) if one.part(name) else NOTHING
-            for name in ("distance", "limit")
+            NOTHING if value is None else (Figure(value, f"{place}/{name}", DISTANCE),)
+            for name, value in (("distance", one.distance), ("limit", one.limit))
         )
-        verdict, measure = one.part("verdict").text(), one.part("measure").text()
-        rows.append(((what,), (verdict,), *numbers, (measure,)))
+        rows.append(((one.what,), (one.verdict,), *numbers, (one.measure,)))
         values = tuple(
             (
-                (value.part("value").text(),),
-                (value.part("train").count(),),
-                (value.part("validation").count(),),
+                (value.value,),
+                (Figure(value.train, f"{place}/values/{m}/train"),),
+                (Figure(value.validation, f"{place}/values/{m}/validation"),),
             )
-            for value in one.part("values").entries(_MOST_FILES)
+            for m, value in enumerate(one.values[:_MOST_FILES])
         )
         if values:
-            tables.append(Table(f"Rows by {what}", ("value", *SPLITS), values))
+            tables.append(Table(f"Rows by {one.what}", ("value", *SPLITS), values))
     words: Words = (
         "Validation should look like training. A distance is from 0 (alike) to 1; beyond its "
         "limit chance alone does not explain it.",
@@ -217,7 +221,7 @@ def _of(part: Figure, whole: Figure) -> Figure:
     return share(int(part.value), int(whole.value))
 
 
-def _most(found: ManifestView) -> list[tuple[str, Figure]]:
-    """The counts of an object, the largest first."""
-    counts = [(name, one.count()) for name, one in found.items()]
+def _most(found: Mapping[str, int], place: str) -> list[tuple[str, Figure]]:
+    """The counts of an object at a place, the largest first."""
+    counts = [(name, Figure(value, place + at(name))) for name, value in found.items()]
     return sorted(counts, key=lambda item: (-item[1].value, item[0]))[:_MOST_ROWS]

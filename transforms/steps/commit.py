@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 
 from transforms.dataset.publish import Contents, commit
+from transforms.quality.row_stats import Measured
 from transforms.records import Shard
+from transforms.storage.manifest_parts import Leakage, RowCounts
 from transforms.storage.store import DatasetStore
 
 
 @dataclass
 class Commit(beam.PTransform):
-    """(``Shard``, ``dict``, …) ``-> dict``: the counts, once, after the folder is in place.
+    """(``Shard``, ``Measured``, ``Leakage``) ``-> RowCounts``: once, when the folder is in place.
 
-    All inputs but the first are parts of the manifest's ``quality``, each with keys of its own.
     The result is not the manifest: Beam would encode all of it, to learn its size.
     """
 
@@ -25,7 +26,7 @@ class Commit(beam.PTransform):
     units: int
     contents: Contents
 
-    def expand(self, inputs: tuple[beam.PCollection[Any], ...]) -> beam.PCollection[dict[str, Any]]:
+    def expand(self, inputs: tuple[beam.PCollection[Any], ...]) -> beam.PCollection[RowCounts]:
         return (
             inputs
             | beam.Flatten()
@@ -34,14 +35,15 @@ class Commit(beam.PTransform):
             | "Publish" >> beam.MapTuple(self._publish)
         )
 
-    def _publish(self, _: int, inputs: Iterable[Shard | dict[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-
-        def shards() -> Iterator[Shard]:
-            for one in inputs:
-                if isinstance(one, Shard):
-                    yield one
-                else:
-                    found.update(one)
-
-        return commit(self.store, self.units, self.contents, shards(), found)
+    def _publish(self, _: int, inputs: Iterable[Shard | Measured | Leakage]) -> RowCounts:
+        shards: list[Shard] = []
+        measured: Measured | None = None
+        leakage: Leakage | None = None
+        for one in inputs:
+            if isinstance(one, Measured):
+                measured = one
+            elif isinstance(one, Leakage):
+                leakage = one
+            else:
+                shards.append(one)
+        return commit(self.store, self.units, self.contents, shards, measured, leakage)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
 
 import apache_beam as beam
+import msgspec
 import numpy as np
 import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
@@ -20,13 +20,14 @@ from transforms.leakage.near_prompts import Finder, Seen, leakage, merge_seen
 from transforms.leakage.prompts import BYTES_AT_ONCE, NONE, PROMPTS_FILE, Prompts
 from transforms.records import PROMPT, PROMPT_KEY, VALIDATION, Batch, one_array
 from transforms.split import SplitRule, hash64
+from transforms.storage.manifest_parts import Leakage
 from transforms.storage.store import DatasetStore, required_work
 from transforms.text.normalization import normalise_keys
 
 
 @dataclass
 class FindLeaks(beam.PTransform):
-    """``(Batch, …) -> dict``: the manifest's ``leakage``, once, of all the batches.
+    """``(Batch, …) -> Leakage``: once, of all the batches.
 
     The tables are those that Render made.  ``Scan`` has stored the prompts to look for: it ends
     before the first batch is read (for rows of an earlier run, that run's did).  Without
@@ -39,9 +40,7 @@ class FindLeaks(beam.PTransform):
     split: SplitRule
     enabled: bool = True
 
-    def expand(
-        self, batches: tuple[beam.PCollection[Batch], ...]
-    ) -> beam.PCollection[dict[str, Any]]:
+    def expand(self, batches: tuple[beam.PCollection[Batch], ...]) -> beam.PCollection[Leakage]:
         look = beam.ParDo(
             _LookFn(self.store, self.template, self.split, self.enabled)
         ).with_output_types(Seen)
@@ -52,7 +51,7 @@ class FindLeaks(beam.PTransform):
             | beam.Flatten()
             | "OneKey" >> beam.WithKeys(0)
             | "Together" >> beam.CombinePerKey(_MergeFn())
-            | "Leakage" >> beam.Map(_part, self.split.key is None).with_output_types(dict[str, Any])
+            | "Leakage" >> beam.Map(_part, self.split.key is None).with_output_types(Leakage)
         )
 
 
@@ -135,13 +134,13 @@ class _MergeFn(beam.CombineFn):
         return accumulator
 
 
-def _part(keyed: tuple[int, Seen], by_prompt: bool) -> dict[str, Any]:
+def _part(keyed: tuple[int, Seen], by_prompt: bool) -> Leakage:
     found = leakage(keyed[1])
-    if by_prompt and found["exact"]:
-        example = found["examples"][0]["validation"]
+    if by_prompt and found.exact:
+        example = found.examples[0].validation if found.examples else ""
         raise VerificationFailed(
-            f"{found['exact']:,} validation rows have the very prompt of a training row, such as "
+            f"{found.exact:,} validation rows have the very prompt of a training row, such as "
             f"{example!r}, though equal prompts belong in one split; nothing was published. This "
             "is a fault of this tool: report it, please"
         )
-    return {"leakage": {**found, "by_prompt": by_prompt}}
+    return msgspec.structs.replace(found, by_prompt=by_prompt)

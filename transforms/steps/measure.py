@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import apache_beam as beam
 from apache_beam import coders
 
 from transforms.options import QualityRules
 from transforms.quality.row_stats import (
+    Measured,
     RowStats,
     from_bytes,
     from_text,
+    measured,
     merge_stats,
-    parts_of_quality,
     to_bytes,
 )
 from transforms.records import Shard
@@ -23,14 +23,14 @@ from transforms.records import Shard
 
 @dataclass
 class Measure(beam.PTransform):
-    """``Shard -> dict``: one with the keys ``lengths``, ``balance`` and ``tokenizer``.
+    """``Shard -> Measured``: one, of all rows.
 
     Only integers that add up are combined, so it does not matter how a runner groups the shards.
     """
 
     rules: QualityRules
 
-    def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[dict[str, Any]]:
+    def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[Measured]:
         return (
             shards
             | "Counted" >> beam.FlatMap(_counted).with_output_types(tuple[int, str])
@@ -76,8 +76,8 @@ class _MeasureFn(beam.CombineFn):
     def merge_accumulators(self, accumulators: Iterable[RowStats]) -> RowStats:
         return merge_stats(accumulators)
 
-    def extract_output(self, accumulator: RowStats) -> dict[str, Any]:
-        return parts_of_quality(accumulator, self._rules)
+    def extract_output(self, accumulator: RowStats) -> Measured:
+        return measured(accumulator, self._rules)
 
     def get_accumulator_coder(self) -> coders.Coder:
         return _RowStatsCoder()

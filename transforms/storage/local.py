@@ -36,6 +36,7 @@ from transforms.errors import (
 )
 from transforms.records import DatasetFile, Shard, Written
 from transforms.storage.checksums import hash_file, sync
+from transforms.storage.manifest import Manifest, read_manifest
 from transforms.storage.names import DATASET_DICT, MANIFEST
 from transforms.storage.store import (
     CHUNK_BYTES,
@@ -76,16 +77,14 @@ class LocalStore:
 
     # ---- the launcher's side
 
-    def manifest(self) -> dict[str, Any] | None:
-        """The manifest of the finished set at the target; None where there is none."""
+    def manifest(self) -> Manifest | None:
+        """The manifest of the finished set at the target; None where there is none to read."""
         if not (Path(self.path) / DATASET_DICT).is_file():
             return None
         try:
-            found = json.loads((Path(self.path) / MANIFEST).read_bytes())
-        except (FileNotFoundError, ValueError):
+            return read_manifest((Path(self.path) / MANIFEST).read_bytes(), self.path)
+        except (FileNotFoundError, VerificationFailed):
             return None
-        ours = isinstance(found, dict) and isinstance(found.get("plan_digest"), str)
-        return found if ours else None
 
     def check_free(self, plan_digest: str, overwrite: bool) -> None:
         """``OutputTaken`` where the target holds anything but nothing, with what to do about it."""
@@ -99,7 +98,7 @@ class LocalStore:
                 "--overwrite; give another --output"
             )
         if not overwrite:
-            made = f" of plan {manifest['plan_digest'][:12]}" if manifest else ""
+            made = f" of plan {manifest.plan_digest[:12]}" if manifest else ""
             raise OutputTaken(
                 f"{self.path} already holds a data set{made}, but this request's plan is "
                 f"{plan_digest[:12]}; add --overwrite to replace it, or give another --output"
@@ -179,9 +178,9 @@ class LocalStore:
                 )
             hold.note(WRITING)
             return
-        made = self.manifest() or {}
+        made = self.manifest()
         # A commit that dies behind its rename leaves the claim of a job that is done.
-        is_done = made.get("plan_digest") == begun.get("plan_digest")
+        is_done = made is not None and made.plan_digest == begun.get("plan_digest")
         if begun.get("state") == SUBMITTED and not (resume or is_done):
             raise taken_by_a_job(self.path, begun)
         self._clear()
@@ -287,7 +286,7 @@ class LocalStore:
         with explained(self.path):
             if not self.staging.exists():
                 manifest = self.manifest()
-                if manifest is None or manifest["plan_digest"] != plan_digest:
+                if manifest is None or manifest.plan_digest != plan_digest:
                     raise StorageError(f"the staging folder {self.staging} is gone; run again")
                 return
             target, replaced = Path(self.path), self._beside("replaced")

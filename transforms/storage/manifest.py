@@ -1,85 +1,211 @@
-"""Reading ``manifest.json``, also one that came from elsewhere: nothing in it is trusted as a path.
+"""``manifest.json`` as one frozen value: the only reader, and the writer of its JSON.
 
-``commit`` writes it.  It names every file of a set but itself and ``dataset_dict.json``.
+It names every file of a set but itself and ``dataset_dict.json``.  A manifest may come from
+elsewhere, so nothing in it is trusted: sizes and nesting are limited, every part has its type, and
+a name becomes a path only where it is a plain file of a set.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from msgspec import UNSET, Struct
 
 from transforms.errors import VerificationFailed
-from transforms.records import DatasetFile
+from transforms.records import DatasetFile, Shard
+from transforms.storage.manifest_parts import (
+    PlanFacts,
+    Quality,
+    RowCounts,
+    Run,
+    SetShape,
+    Training,
+)
 from transforms.storage.names import DATASET_DICT, FORMAT_VERSION, MANIFEST
 
+MOST_BYTES = 2**30
+"""A larger file is refused unread: a set of 100,000 work units has a manifest of some 65 MB."""
+
+_TOOL = "reasonforge-data-prep"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_AGAIN = "prepare or fetch the set again"
 
 
-def parse(data: bytes, where: str) -> dict[str, Any]:
-    """The manifest in ``data``; ``VerificationFailed``, naming ``where``, if it is none of ours."""
-    try:
-        manifest = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise VerificationFailed(f"{MANIFEST} of {where} is no JSON ({error})") from error
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("plan_digest"), str):
-        raise VerificationFailed(f"{MANIFEST} of {where} is not a manifest of this tool")
-    if manifest.get("format_version") != FORMAT_VERSION:
-        raise VerificationFailed(
-            f"{MANIFEST} of {where} has format version {manifest.get('format_version')!r}, "
-            f"expected {FORMAT_VERSION}: use the version of this tool that made the set"
-        )
-    files(manifest, where)
-    if not _are_counts(manifest.get("counts")):
-        raise VerificationFailed(
-            f"{MANIFEST} of {where} does not count its rows ({str(manifest.get('counts'))[:200]}); "
-            "the manifest is damaged or foreign: prepare or fetch the set again"
-        )
-    return manifest
+class ManifestFacts(Struct, frozen=True, kw_only=True):
+    """What a manifest says of a set; a part that an older set lacks is None."""
+
+    format_version: int = FORMAT_VERSION
+    plan_digest: str
+    counts: RowCounts
+    files: tuple[DatasetFile, ...]
+    dataset: str | None = None
+    revision: str | None = None
+    plan: PlanFacts | None = None
+    quality: Quality | None = None
+    config: dict[str, object] | None = None
+    shape: SetShape | None = None
+    training: Training | None = None
+    run: Run | None = None
 
 
-def files(manifest: Mapping[str, Any], where: str) -> list[DatasetFile]:
-    """The files that a manifest names; ``VerificationFailed`` for names that are not the layout's.
+class Manifest(ManifestFacts, frozen=True, kw_only=True):
+    """A manifest that was read; ``document`` is its JSON, with keys that no part names."""
 
-    A name is at most one folder and a plain file name, so that it stays inside of any folder.
+    document: bytes
+
+    def to_json(self) -> dict[str, object]:
+        """The whole document, for users and for ``--json``."""
+        found: dict[str, object] = msgspec.json.decode(self.document)
+        return found
+
+
+def read_manifest(data: bytes, where: str) -> Manifest:
+    """The manifest in ``data``, which is that of the set at ``where``.
+
+    Raises:
+        VerificationFailed: ``data`` is not a manifest, or one of a newer format, or a part is not
+            what it must be.  The message names the part by its JSON path.
     """
-    found = []
-    entries = manifest.get("files")
-    for entry in entries if isinstance(entries, list) else [None]:
-        if not isinstance(entry, dict) or not _is_file(entry):
-            raise VerificationFailed(
-                f"{MANIFEST} of {where} lists a file that no set holds: {str(entry)[:200]}; the "
-                "manifest is damaged or foreign, and nothing of it was used"
-            )
-        found.append(DatasetFile(entry["path"], entry["bytes"], entry["sha256"], entry["rows"]))
-    names = {file.path for file in found}
-    if len(names) != len(found):
-        raise VerificationFailed(f"{MANIFEST} of {where} lists a file twice")
+    check_size(len(data), where)
+    _check_format(data, where)
+    try:
+        facts = msgspec.json.decode(data, type=ManifestFacts)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _unreadable(error, where) from error
+    for number, file in enumerate(facts.files):
+        _check_file(file, f"$.files[{number}]", where)
+    _check_names([file.path for file in facts.files], where)
+    return Manifest(**msgspec.structs.asdict(facts), document=data)
+
+
+def check_size(size: int, where: str) -> None:
+    """``VerificationFailed`` where a manifest is too large to be one."""
+    if size > MOST_BYTES:
+        raise VerificationFailed(
+            f"{MANIFEST} of {where} has {size:,} bytes, expected at most {MOST_BYTES:,}: it is "
+            f"damaged or foreign; {_AGAIN}"
+        )
+
+
+class _Header(Struct):
+    plan_digest: str
+    format_version: object = None
+    run: object = None
+
+
+def _check_format(data: bytes, where: str) -> None:
+    try:
+        header = msgspec.json.decode(data, type=_Header)
+    except msgspec.ValidationError as error:
+        problem = json_problem(error)
+        raise VerificationFailed(
+            f"{MANIFEST} of {where} is not a manifest of this tool: {problem}; {_AGAIN}"
+        ) from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise VerificationFailed(f"{MANIFEST} of {where} is no JSON ({error}); {_AGAIN}") from error
+    found = header.format_version
+    if type(found) is int and found > FORMAT_VERSION:
+        run = header.run if isinstance(header.run, dict) else {}
+        versions = run.get("versions")
+        tool = versions.get(_TOOL) if isinstance(versions, dict) else None
+        needed = f"{_TOOL} {tool} or newer" if isinstance(tool, str) else f"a newer {_TOOL}"
+        raise VerificationFailed(
+            f"{MANIFEST} of {where} has format version {found}, and this version of the tool reads "
+            f"versions up to {FORMAT_VERSION}: install {needed}"
+        )
+    if found != FORMAT_VERSION:
+        raise VerificationFailed(
+            f"{MANIFEST} of {where} has format version {found!r}, expected {FORMAT_VERSION}: it is "
+            f"damaged or foreign; {_AGAIN}"
+        )
+
+
+def json_problem(error: Exception) -> str:
+    """What msgspec found wrong, as ``$.counts.train: expected int, found str``."""
+    if isinstance(error, RecursionError):
+        return "$: the values are nested too deeply"
+    what, _, path = str(error).partition(" - at ")
+    what = what.replace("`", "").replace(", got ", ", found ")
+    return f"{path.strip('`') or '$'}: {what[:1].lower()}{what[1:]}"
+
+
+def _unreadable(error: Exception, where: str) -> VerificationFailed:
+    return VerificationFailed(
+        f"{MANIFEST} of {where} is damaged or foreign: {json_problem(error)}; {_AGAIN}"
+    )
+
+
+# ---- the files that it names
+
+
+def _check_file(file: DatasetFile, path: str, where: str) -> None:
+    """A name is at most one folder and a plain file name, so that it stays inside of any folder."""
+    found: tuple[str, object] | None = None
+    if _NAME.fullmatch(file.path) is None or file.path in (MANIFEST, DATASET_DICT):
+        found = "path", file.path
+    elif _SHA256.fullmatch(file.sha256) is None:
+        found = "sha256", file.sha256
+    elif file.bytes < 0:
+        found = "bytes", file.bytes
+    elif file.rows < 0:
+        found = "rows", file.rows
+    if found:
+        raise VerificationFailed(
+            f"{MANIFEST} of {where} lists a file that no set holds: {path}.{found[0]} is "
+            f"{repr(found[1])[:200]}; the manifest is damaged or foreign, and nothing of it was "
+            f"used; {_AGAIN}"
+        )
+
+
+def _check_names(paths: Sequence[str], where: str) -> None:
+    names = set(paths)
+    if len(names) != len(paths):
+        (twice, _), *_ = Counter(paths).most_common(1)
+        raise VerificationFailed(
+            f"{MANIFEST} of {where} lists a file twice: {twice} in $.files; it is damaged or "
+            f"foreign; {_AGAIN}"
+        )
     both = names & {name.partition("/")[0] for name in names if "/" in name}
     if both:
         raise VerificationFailed(
-            f"{MANIFEST} of {where} lists {both.pop()} as a file and as a folder; the manifest is "
-            "damaged or foreign, and nothing of it was used"
+            f"{MANIFEST} of {where} lists {min(both)} as a file and as a folder in $.files; it is "
+            f"damaged or foreign, and nothing of it was used; {_AGAIN}"
         )
-    return found
 
 
-def _are_counts(counts: object) -> bool:
-    if not isinstance(counts, dict) or not isinstance(counts.get("rejected"), dict):
-        return False
-    numbers = [counts.get(name) for name in ("read", "train", "validation", "duplicates")]
-    return all(type(n) is int and n >= 0 for n in (*numbers, counts["rejected"].get("total")))
+# ---- writing
 
 
-def _is_file(entry: Mapping[str, Any]) -> bool:
-    path, digest = entry.get("path"), entry.get("sha256")
-    return (
-        isinstance(path, str)
-        and _NAME.fullmatch(path) is not None
-        and path not in (MANIFEST, DATASET_DICT)
-        and isinstance(digest, str)
-        and _SHA256.fullmatch(digest) is not None
-        and all(type(entry.get(n)) is int and entry[n] >= 0 for n in ("bytes", "rows"))
-    )
+def manifest_json(
+    facts: ManifestFacts, plan: object, files: Sequence[Shard | DatasetFile]
+) -> Iterator[str]:
+    """The JSON of a manifest in small pieces, with the whole ``plan`` and these ``files``."""
+    return json_text({**_fields(facts), "plan": plan, "files": files})
+
+
+def json_text(value: object) -> Iterator[str]:
+    """JSON as ``save_to_disk`` writes it (two spaces, sorted keys), in small pieces.
+
+    Equal values give equal bytes.  Files and parts of a manifest are written as their objects.
+    """
+    encoder = json.JSONEncoder(indent=2, sort_keys=True, ensure_ascii=False, default=_fields)
+    return encoder.iterencode(value)
+
+
+def _fields(value: object) -> dict[str, object]:
+    if isinstance(value, Shard | DatasetFile):
+        return {
+            "path": value.path,
+            "bytes": value.bytes,
+            "sha256": value.sha256,
+            "rows": value.rows,
+        }
+    if isinstance(value, Struct):
+        fields = msgspec.structs.asdict(value)
+        return {name: each for name, each in fields.items() if each is not UNSET}
+    raise TypeError(f"{type(value).__name__} is not a part of a manifest")

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from transforms.errors import OutputTaken, StorageError
 from transforms.records import DatasetFile, Shard, Written
+from transforms.storage.manifest import Manifest
 
 CLAIM = "_RUN.json"
 """Who writes here: run, plan digest, state.  On S3 it stays, as nothing there is ever deleted."""
@@ -63,8 +64,8 @@ class DatasetStore(Protocol):
 
     # ---- the launcher's side
 
-    def manifest(self) -> dict[str, Any] | None:
-        """The manifest of the finished set that is here; None where there is none."""
+    def manifest(self) -> Manifest | None:
+        """The manifest of the finished set that is here; None where there is none to read."""
 
     def check_free(self, plan_digest: str, overwrite: bool) -> None:
         """``OutputTaken`` where something else is here, with what to do about it."""

@@ -10,7 +10,6 @@ written when the store has confirmed it.  A second attempt sends the same bytes 
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import uuid
@@ -24,6 +23,7 @@ from typing import Any, TypeVar
 
 from transforms.errors import AccessDenied, DataPrepError, OutputTaken, VerificationFailed
 from transforms.records import DatasetFile, Shard, Written
+from transforms.storage.manifest import Manifest, read_manifest
 from transforms.storage.names import DATASET_DICT, MANIFEST
 from transforms.storage.s3 import lease as s3_claim
 from transforms.storage.s3.bucket import Bucket
@@ -63,18 +63,16 @@ class S3Store:
 
     # ---- the launcher's side
 
-    def manifest(self) -> dict[str, Any] | None:
-        """The manifest of the finished set that is here; None where there is none."""
+    def manifest(self) -> Manifest | None:
+        """The manifest of the finished set that is here; None where there is none to read."""
         # Not a HEAD, whose reply does not tell a missing object from a missing bucket.
         if self.bucket.get(self.place.key(DATASET_DICT)) is None:
             return None
         found = self.bucket.get(self.place.key(MANIFEST))
         try:
-            manifest = json.loads(found[0]) if found else None
-        except ValueError:
+            return read_manifest(found[0], self.path) if found else None
+        except VerificationFailed:
             return None
-        ours = isinstance(manifest, dict) and isinstance(manifest.get("plan_digest"), str)
-        return manifest if ours else None
 
     def check_free(self, plan_digest: str, overwrite: bool) -> None:
         """``OutputTaken`` where a finished set is here: it is never replaced, for it is in use."""

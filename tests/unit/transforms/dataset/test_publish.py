@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 from datasets import load_from_disk
@@ -18,8 +19,17 @@ from transforms.dataset.publish import Contents, commit, fingerprint
 from transforms.dataset.shard_writer import ShardWriter
 from transforms.errors import GateFailed, VerificationFailed
 from transforms.quality.gates import Gates
+from transforms.quality.row_stats import Measured
 from transforms.records import Shard
 from transforms.storage.local import LocalStore
+from transforms.storage.manifest_parts import (
+    Leakage,
+    Lengths,
+    RejectedRows,
+    RowCounts,
+    Run,
+    SplitLengths,
+)
 from transforms.storage.names import shard_path
 
 CONTENTS = Contents(
@@ -27,10 +37,12 @@ CONTENTS = Contents(
     revision="abc",
     plan_digest="0123456789abcdef",
     plan={"seed": 42},
-    run={"started": "2024-01-31T10:00:00+00:00", "runner": "Test"},
+    run=Run(started="2024-01-31T10:00:00+00:00", runner="Test"),
     gates=Gates(max_reject_rate=0.5),
     summary="Made from `some/set`.",
 )
+
+COUNTS = RowCounts(read=8, train=6, validation=2, rejected=RejectedRows(0), duplicates=0)
 
 
 def record(unit: int, split: str, rows: int, read: int, **more: Any) -> Shard:
@@ -97,7 +109,7 @@ class TestAccount:
             *unit(1, 5, 0),
             *unit(2, 0, 2, broken_json=1, empty_response=1),
         ]
-        assert account(shards) == {
+        assert msgspec.to_builtins(account(shards)) == {
             "read": 15,
             "train": 8,
             "validation": 3,
@@ -169,11 +181,11 @@ def written(folder: LocalStore, units: int = 2) -> list[Shard]:
     return shards
 
 
-def manifest_of(folder: LocalStore) -> dict[str, Any]:
+def manifest_of(folder: LocalStore) -> Any:
     """What the finished set says of itself."""
     manifest = folder.manifest()
     assert manifest is not None
-    return manifest
+    return manifest.to_json()
 
 
 def contents(folder: LocalStore) -> dict[str, bytes]:
@@ -223,7 +235,7 @@ class TestCommit:
             "shape",
             "training",
         ]
-        assert manifest["counts"] == counts
+        assert manifest["counts"] == msgspec.to_builtins(counts)
         assert manifest["counts"] == {
             "read": 10,
             "train": 6,
@@ -371,8 +383,8 @@ class TestCommit:
             (5, 2, 2, 0, "the lengths of 5 train rows of 6"),
             (7, 2, 2, 0, "the lengths of 7 train rows of 6"),
             (6, 3, 2, 0, "the lengths of 3 validation rows of 2"),
-            (6, 2, 3, 0, "3 validation rows of 2 looked at"),
-            (6, 2, 1, 2, "2 leaks among the 1 validation rows looked at"),
+            (6, 2, 3, 0, "3 validation rows of 2 were checked"),
+            (6, 2, 1, 2, "2 leaks among the 1 validation rows checked"),
             (6, 2, 2, 2, ""),
             (6, 2, 0, 0, ""),
         ],
@@ -386,21 +398,25 @@ class TestCommit:
         leaks: int,
         said: str,
     ) -> None:
-        counts = {"train": 6, "validation": 2}
-        lengths = {"text": {"train": {"rows": train}, "validation": {"rows": validation}}}
-        leakage = {"checked": checked, "of": 2, "rows": leaks, "exact": 0}
+        lengths = Lengths(
+            unit="characters",
+            train=SplitLengths(rows=train),
+            validation=SplitLengths(rows=validation),
+        )
+        measured = Measured({"text": lengths}, (), None)
+        leakage = Leakage(checked=checked, rows=leaks)
         if not said:
-            agree(counts, {"lengths": lengths, "leakage": leakage})
+            agree(COUNTS, measured, leakage)
             return
         with folder.claimed():
             shards = written(folder)
             with pytest.raises(VerificationFailed, match=f"add up: {said}; nothing was published"):
-                commit(folder, 2, CONTENTS, shards, {"lengths": lengths, "leakage": leakage})
+                commit(folder, 2, CONTENTS, shards, measured, leakage)
         assert not Path(folder.path).exists()
 
-    @pytest.mark.parametrize("found", [{}, {"lengths": {}}, {"balance": []}])
-    def test_what_was_not_measured_need_not_agree(self, found: dict[str, Any]) -> None:
-        agree({"train": 6, "validation": 2}, found)
+    @pytest.mark.parametrize("found", [None, Measured({}, (), None)])
+    def test_what_was_not_measured_need_not_agree(self, found: Measured | None) -> None:
+        agree(COUNTS, found, None)
 
     def test_the_card_tells_the_counts(self, folder: LocalStore) -> None:
         with folder.claimed():

@@ -62,10 +62,10 @@ class TestFinder:
     ) -> None:
         found = look(validation, training)
         nearest = [max((alike(v, t) for t in training), default=0.0) for v in validation]
-        assert found["checked"] == len(validation)
-        assert found["rows"] == sum(value >= 0.8 for value in nearest)
-        assert found["exact"] == sum(v in training for v in validation)
-        told = {e["validation"]: e["similarity"] for e in found["examples"]}
+        assert found.checked == len(validation)
+        assert found.rows == sum(value >= 0.8 for value in nearest)
+        assert found.exact == sum(v in training for v in validation)
+        told = {e.validation: e.similarity for e in found.examples or ()}
         assert told == {
             v: pytest.approx(value, abs=1e-4)
             for v, value in zip(validation, nearest, strict=True)
@@ -82,23 +82,23 @@ class TestFinder:
         validation, training = made[:100], [*made[100:], *changed]
         expected = [v for v in validation if max(jaccard(v, t) for t in training) >= 0.8]
         assert len(expected) >= 30
-        assert look(validation, training)["rows"] == len(expected)
+        assert look(validation, training).rows == len(expected)
 
     def test_a_long_prompt_that_holds_a_short_one_is_not_near_it(self) -> None:
         short = "how many apples are in this basket of yours my friend tell me"
         long = f"{short} and how many pears are there in the other one that stands beside the door"
-        assert look([short], [long])["rows"] == look([long], [short])["rows"] == 0
+        assert look([short], [long]).rows == look([long], [short]).rows == 0
 
     def test_a_row_that_repeats_itself_is_taken_for_what_it_says(self) -> None:
-        assert look(["a b c d e f g h i j k l"], ["a b c d e f g h i j k l " * 30])["rows"] == 1
+        assert look(["a b c d e f g h i j k l"], ["a b c d e f g h i j k l " * 30]).rows == 1
 
     @pytest.mark.parametrize("size", [4, 8, 12, 16, 40, 400])
     def test_as_many_words_that_no_prompt_has_as_there_may_be(self, size: int) -> None:
         prompt = [f"w{n}" for n in range(size + 2)]
         longer = [*prompt, *(f"x{n}" for n in range(size // 4))]
         assert jaccard(" ".join(prompt), " ".join(longer)) == 0.8
-        assert look([" ".join(prompt)], [" ".join(longer)])["rows"] == 1
-        assert look([" ".join(prompt)], [" ".join([*longer, "y"])])["rows"] == 0
+        assert look([" ".join(prompt)], [" ".join(longer)]).rows == 1
+        assert look([" ".join(prompt)], [" ".join([*longer, "y"])]).rows == 0
 
     def test_most_rows_are_passed_over(self) -> None:
         order = random.Random(2)
@@ -111,42 +111,42 @@ class TestFinder:
         prompt = " ".join(f"w{n}" for n in range(42))
         longer = prompt + " x y z" * 30
         assert jaccard(prompt, longer) >= 0.8
-        assert look([prompt], [longer])["rows"] == 1
+        assert look([prompt], [longer]).rows == 1
 
     def test_a_prompt_that_stands_often_counts_each_time(self) -> None:
         found = look(["a b c d"] * 3, ["A b, c d!"])
-        assert (found["checked"], found["rows"], found["exact"]) == (3, 3, 0)
+        assert (found.checked, found.rows, found.exact) == (3, 3, 0)
 
     def test_equal_but_for_white_space_is_exact(self) -> None:
         found = look(["a b c d"], ["a  b\nc d "])
-        assert (found["rows"], found["exact"]) == (1, 1)
+        assert (found.rows, found.exact) == (1, 1)
 
     def test_validation_rows_that_nobody_looks_for_are_not_counted(self) -> None:
         rows = ["a b c d", "e f g h"]
         finder = Finder(known(["a b c d"]))
         found = finder.look(array(rows), keys_of(rows), np.array([True, True]))
-        assert leakage(found)["checked"] == 1
+        assert leakage(found).checked == 1
 
     def test_a_prompt_that_was_rejected_later_is_no_leak(self) -> None:
         rows = ["a b c d"]
         found = Finder(known(rows)).look(array(rows), keys_of(rows), np.array([False]))
-        assert leakage(found)["rows"] == 0
+        assert leakage(found).rows == 0
 
     def test_copies_of_boilerplate_are_all_found(self) -> None:
         same = " ".join(f"w{n}" for n in range(100))
         validation = [f"{same} {n} {n * 7} {n * 11} {n * 13}" for n in range(300)]
-        assert look(validation, validation)["exact"] == 300
+        assert look(validation, validation).exact == 300
         training = [f"{same} {n} {n * 17} {n * 19} {n * 23}" for n in range(300)]
-        assert look(validation, training)["rows"] == 300
+        assert look(validation, training).rows == 300
 
     def test_prompts_without_words_may_be_copies(self) -> None:
         found = look(["??", "😀😀!", "a b c"], ["??", "😀😀!", "a b c"])
-        assert (found["rows"], found["exact"]) == (3, 3)
+        assert (found.rows, found.exact) == (3, 3)
 
     def test_without_anything_to_look_for(self) -> None:
         rows = ["a", ""]
         found = leakage(Finder(NONE).look(array(rows), keys_of(rows), np.array([True, False])))
-        assert (found["checked"], found["rows"], found["examples"]) == (0, 0, [])
+        assert (found.checked, found.rows, found.examples) == (0, 0, ())
 
 
 class TestPrompts:

@@ -20,6 +20,7 @@ from transforms.quality.balance import (
     of_values,
 )
 from transforms.quality.lengths import NONE, Counts
+from transforms.storage.manifest_parts import BalanceValue
 
 LENGTHS = st.lists(st.integers(0, 50), min_size=1, max_size=80)
 CATEGORIES = st.dictionaries(
@@ -39,9 +40,9 @@ def test_the_distance_of_lengths_is_that_of_their_cumulated_shares(
 ) -> None:
     told = of_lengths("text length", Counts.of(np.array(train)), Counts.of(np.array(validation)))
     shares = [[np.mean(np.array(part) <= x) for x in range(51)] for part in (train, validation)]
-    assert told["distance"] == pytest.approx(np.abs(np.subtract(*shares)).max())
+    assert told.distance == pytest.approx(np.abs(np.subtract(*shares)).max())
     few = min(len(train), len(validation)) < 30
-    assert (told["verdict"] == "too few rows") is few
+    assert (told.verdict == "too few rows") is few
 
 
 @given(CATEGORIES)
@@ -51,10 +52,10 @@ def test_the_distance_of_categories_is_the_share_that_would_have_to_change(
     rows = tuple(sum(pair[split] for pair in found.values()) for split in range(2))
     told = of_values("column x", (rows[0], rows[1]), found)
     if not all(rows):
-        assert told["distance"] is told["limit"] is None
+        assert told.distance is told.limit is None
         return
     expected = sum(abs(a / rows[0] - b / rows[1]) for a, b in found.values()) / 2
-    assert told["distance"] == pytest.approx(expected)
+    assert told.distance == pytest.approx(expected)
     again = of_values("column x", (rows[0], rows[1]), dict(reversed(found.items())))
     assert told == again
 
@@ -70,35 +71,35 @@ def test_splits_of_one_distribution_are_alike(sizes: tuple[int, int], kinds: int
             "x", sizes, values(*(part.astype(str).tolist() for part in (train, validation)))
         )
         lengths = of_lengths("x", Counts.of(train), Counts.of(validation))
-        differs += (found["verdict"] == "differs") + (lengths["verdict"] == "differs")
+        differs += (found.verdict == "differs") + (lengths.verdict == "differs")
     assert differs <= 3  # of 100, at the 1 % level
 
 
 def test_splits_that_differ_are_told() -> None:
     train, validation = ["a"] * 500 + ["b"] * 500, ["a"] * 90 + ["b"] * 10
     told = of_values("column x", (1000, 100), values([*train], [*validation]))
-    assert told["distance"] == pytest.approx(0.4)
-    assert told["limit"] < 0.4 and told["verdict"] == "differs"
+    assert told.distance == pytest.approx(0.4)
+    assert told.limit < 0.4 and told.verdict == "differs"
     longer = of_lengths("x", Counts.of(np.arange(1000)), Counts.of(np.arange(500, 600)))
-    assert longer["distance"] == pytest.approx(0.5) and longer["verdict"] == "differs"
-    assert longer["limit"] == pytest.approx(1.63 * np.sqrt(1100 / 100_000))
+    assert longer.distance == pytest.approx(0.5) and longer.verdict == "differs"
+    assert longer.limit == pytest.approx(1.63 * np.sqrt(1100 / 100_000))
 
 
 def test_few_rows_tell_nothing() -> None:
     for rows in (29, 0):
         found = values(["a"] * 100, ["b"] * rows)
-        assert of_values("x", (100, rows), found)["verdict"] == "too few rows"
+        assert of_values("x", (100, rows), found).verdict == "too few rows"
         few = Counts.of(np.zeros(rows, np.int64))
-        assert of_lengths("x", Counts.of(np.arange(100)), few)["verdict"] == "too few rows"
-    assert of_values("x", (0, 0), {})["verdict"] == "too few rows"
-    assert of_lengths("x", NONE, NONE)["distance"] is None
+        assert of_lengths("x", Counts.of(np.arange(100)), few).verdict == "too few rows"
+    assert of_values("x", (0, 0), {}).verdict == "too few rows"
+    assert of_lengths("x", NONE, NONE).distance is None
 
 
 def test_null_is_a_value_and_the_most_frequent_are_shown() -> None:
     rows = [None] * 40 + [f"v{n:02}" for n in range(25)] * 2
     told = of_values("column x", (90, 40), values(rows, [None] * 40))
-    assert told["values"][0] == {"value": NOT_THERE, "train": 40, "validation": 40}
-    assert [entry["value"] for entry in told["values"][1:]] == [f"v{n:02}" for n in range(19)]
+    assert told.values[0] == BalanceValue(NOT_THERE, 40, 40)
+    assert [entry.value for entry in told.values[1:]] == [f"v{n:02}" for n in range(19)]
     # "" and null are two values, in one order whatever came first.
     tied: list[Values] = [{"": (1, 1), None: (1, 1)}, {None: (1, 1), "": (1, 1)}]
     assert of_values("x", (2, 2), tied[0]) == of_values("x", (2, 2), tied[1])
@@ -119,6 +120,6 @@ def test_too_many_values_are_so_in_every_order(ends: list[int]) -> None:
 
 def test_too_many_values_have_no_distance() -> None:
     told = of_values("column x", (5000, 500), None)
-    assert told["verdict"] == "too many values" and told["values"] == []
-    assert told["distance"] is told["limit"] is None
-    assert of_values("column x", (5000, 5), None)["verdict"] == "too few rows"
+    assert told.verdict == "too many values" and told.values == ()
+    assert told.distance is told.limit is None
+    assert of_values("column x", (5000, 5), None).verdict == "too few rows"

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.quality.lengths import NONE, PERCENT, Counts, histogram, merge, summary
+from transforms.storage.manifest_parts import Histogram
 
 SMALL = st.lists(st.integers(0, 2**16 - 1), max_size=60)
 ANY = st.lists(st.integers(0, 2**31), max_size=60)
@@ -34,9 +35,9 @@ def nearest_rank(lengths: list[int], percent: int) -> int:
 def test_all_figures_are_those_of_the_lengths_themselves(lengths: list[int]) -> None:
     found = counts(lengths)
     told = summary(found)
-    assert (told["rows"], told["min"], told["max"]) == (len(lengths), min(lengths), max(lengths))
-    assert told["total"] == sum(lengths)
-    assert told["quantiles"] == {str(p / 100): nearest_rank(lengths, p) for p in PERCENT}
+    assert (told.rows, told.min, told.max) == (len(lengths), min(lengths), max(lengths))
+    assert told.total == sum(lengths)
+    assert told.quantiles == {str(p / 100): nearest_rank(lengths, p) for p in PERCENT}
     for limit in (0, 1, 1024, *lengths[:3]):
         assert found.above(limit) == sum(length > limit for length in lengths)
     numpy = np.percentile(lengths, PERCENT, method="inverted_cdf")
@@ -89,18 +90,18 @@ def test_a_million_lengths_of_all_sizes_keep_their_ranks() -> None:
 
 def test_of_no_rows_nothing_is_told() -> None:
     told = summary(NONE)
-    assert (told["rows"], told["total"], told["min"], told["max"]) == (0, 0, None, None)
-    assert set(told["quantiles"].values()) == {None}
-    assert histogram(NONE, NONE) == {"edges": [0, 1], "train": [0], "validation": [0]}
+    assert (told.rows, told.total, told.min, told.max) == (0, 0, None, None)
+    assert set((told.quantiles or {}).values()) == {None}
+    assert histogram(NONE, NONE) == Histogram(edges=(0, 1), train=(0,), validation=(0,))
 
 
 @given(ANY, ANY)
 def test_a_histogram_holds_every_row_once(train: list[int], validation: list[int]) -> None:
     made = histogram(counts(train), counts(validation))
-    edges = made["edges"]
-    assert edges == sorted(set(edges)) and len(edges) <= 42
-    assert (sum(made["train"]), sum(made["validation"])) == (len(train), len(validation))
-    assert len(made["train"]) == len(made["validation"]) == len(edges) - 1
+    edges = made.edges
+    assert list(edges) == sorted(set(edges)) and len(edges) <= 42
+    assert (sum(made.train), sum(made.validation)) == (len(train), len(validation))
+    assert len(made.train) == len(made.validation) == len(edges) - 1
     widths = {after - before for before, after in pairwise(edges[:-1])}
     assert len(widths) <= 1
     assert all(length < edges[-1] for length in (*train, *validation))
@@ -108,14 +109,14 @@ def test_a_histogram_holds_every_row_once(train: list[int], validation: list[int
 
 def test_the_bins_are_those_of_both_splits() -> None:
     made = histogram(counts([*range(1000), 10**6]), counts([1500, 1500]))
-    width = made["edges"][1] - made["edges"][0]
+    width = made.edges[1] - made.edges[0]
     assert width == 50
-    assert made["edges"][:3] == [0, 50, 100] and made["edges"][-1] == 10**6 + 1
-    assert made["train"][:2] == [50, 50] and made["train"][-1] == 1
-    assert sum(made["validation"]) == 2
+    assert made.edges[:3] == (0, 50, 100) and made.edges[-1] == 10**6 + 1
+    assert made.train[:2] == (50, 50) and made.train[-1] == 1
+    assert sum(made.validation) == 2
 
 
 @pytest.mark.parametrize("lengths", [[0], [5] * 9, [2**31], [2**20, 2**20 + 1]])
 def test_a_single_value_has_a_histogram(lengths: list[int]) -> None:
     made = histogram(counts(lengths), NONE)
-    assert sum(made["train"]) == len(lengths)
+    assert sum(made.train) == len(lengths)

@@ -14,10 +14,12 @@ import pytest
 from transforms.errors import AccessDenied, OutputTaken, StorageError
 from transforms.records import Shard, Written
 from transforms.storage.local import LocalStore
+from transforms.storage.manifest import read_manifest
 from transforms.storage.store import SPLITS_RECORD, note_scanned, write_records
 
 HOLD = """
 import sys
+from transforms.storage.manifest import read_manifest
 from transforms.storage.local import LocalStore
 with LocalStore(sys.argv[1]).claimed():
     print("held", flush=True)
@@ -30,6 +32,13 @@ def folder(tmp_path: Path) -> LocalStore:
     return LocalStore(str(tmp_path / "cache" / "out"))
 
 
+def manifest_of(digest: str) -> bytes:
+    """The least that a manifest says."""
+    counts = {"read": 0, "train": 0, "validation": 0, "duplicates": 0, "rejected": {"total": 0}}
+    found = {"format_version": 1, "plan_digest": digest, "counts": counts, "files": []}
+    return json.dumps(found).encode()
+
+
 def make(folder: LocalStore, digest: str = "plan-one", text: bytes = b"one") -> None:
     """A finished set, as a run leaves it."""
     with folder.claimed():
@@ -39,7 +48,7 @@ def make(folder: LocalStore, digest: str = "plan-one", text: bytes = b"one") -> 
 
 def fill(folder: LocalStore, digest: str, text: bytes) -> None:
     folder.put("train/data", text)
-    folder.put("manifest.json", json.dumps({"plan_digest": digest}).encode())
+    folder.put("manifest.json", manifest_of(digest))
     folder.put("dataset_dict.json", b"{}")
 
 
@@ -214,7 +223,7 @@ class TestOverwrite:
         Path(folder.path).rename(Path(folder.path).with_name(".out.replaced"))
         with folder.claimed():
             assert data(folder) == b"one"
-            assert folder.manifest() == {"plan_digest": "plan-one"}
+            assert folder.manifest() == read_manifest(manifest_of("plan-one"), folder.path)
         assert beside(folder) == ["out"]
 
     def test_a_stop_between_the_renames_loses_neither_set(
@@ -300,7 +309,7 @@ class TestCheckFree:
 class TestManifest:
     def test_of_a_finished_set(self, folder: LocalStore) -> None:
         make(folder)
-        assert folder.manifest() == {"plan_digest": "plan-one"}
+        assert folder.manifest() == read_manifest(manifest_of("plan-one"), folder.path)
 
     def test_there_is_none_without_a_set(self, folder: LocalStore) -> None:
         assert folder.manifest() is None
