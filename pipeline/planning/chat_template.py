@@ -1,8 +1,8 @@
-"""Which chat template a request names, and what is found out about one that is not built in.
+"""The chat template that a request names; one that is not built in is tried first.
 
-A Jinja file, a tokenizer's folder, or ``hub:NAME`` (of which only the tokenizer's JSON is read, at
-a pinned commit).  A foreign template is tried on harmless turns first: what it cannot render, runs
-for ever or takes all memory ends the plan, not the job.
+It is the name of a built-in template, a Jinja file, a tokenizer's folder, or ``hub:MODEL`` (of
+which only the tokenizer's JSON is read, at a pinned commit).  A foreign template renders harmless
+turns first, so that one which fails, loops or takes all memory ends the plan, not the job.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pipeline.request import Request
 from transforms.chat import control_tokens
@@ -32,9 +31,10 @@ Read = Callable[[str], bytes | None]
 
 
 def chat_format(request: Request, mapping: FieldMapping) -> ChatFormat:
-    """The request's template with how it is used.
+    """The request's template and the options of its use.
 
-    Raises ``UsageError`` for a template that is not there or cannot be used.
+    Raises:
+        UsageError: there is no such template, or it cannot be used.
     """
     template = _template(request)
     prompt = request.system_prompt
@@ -53,7 +53,7 @@ def chat_format(request: Request, mapping: FieldMapping) -> ChatFormat:
     tokens = chat.template.control_tokens
     if prompt is not None and control_tokens.count(prompt, tokens):
         raise UsageError(
-            "--system-prompt must not hold control tokens such as "
+            "--system-prompt must not contain control tokens such as "
             f"{control_tokens.excerpt(prompt, tokens).split(' in ')[0]}"
         )
     return chat
@@ -70,7 +70,7 @@ def _template(request: Request) -> ChatTemplate:
         if path.is_dir():
             return replace(_of_tokenizer(name, lambda file: _bytes(path / file)), name=_last(path))
         if path.is_file():
-            if not path.name.isprintable() or "`" in path.name:  # it stands on the set's card
+            if not path.name.isprintable() or "`" in path.name:  # the set's card shows it
                 raise UsageError(f"--template {name!r}: give the file a plainer name")
             if path.stat().st_size > _MAX_JINJA_BYTES:
                 raise UsageError(
@@ -83,13 +83,13 @@ def _template(request: Request) -> ChatTemplate:
     except OSError as error:
         raise UsageError(f"--template {name:.200} cannot be read: {error.strerror}") from error
     raise UsageError(
-        f"--template {name} is none of {', '.join(NAMES)}, and no file or folder; expected one of "
-        "them, a Jinja file, a tokenizer's folder, or hub:NAME"
+        f"--template {name} is none of {', '.join(NAMES)}, and not a file or folder; expected one "
+        "of them, a Jinja file, a tokenizer's folder, or hub:MODEL"
     )
 
 
 def _last(path: Path) -> str:
-    """A folder's own name: a plan holds no machine's paths."""
+    """A folder's own name, since a plan has no paths of a machine."""
     return path.resolve().name
 
 
@@ -102,7 +102,7 @@ def _text(data: bytes, name: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"--template {name} is no UTF-8 text; expected a Jinja template"
+            f"--template {name} is not UTF-8 text; expected a Jinja template"
         ) from error
 
 
@@ -133,26 +133,26 @@ def _of_tokenizer(name: str, read: Read) -> ChatTemplate:
     return ChatTemplate(name, jinja, bos=bos, eos=eos, control_tokens=tuple(known), foreign=True)
 
 
-def _tokens(entries: Any) -> list[str]:
-    """The tokens of a list, or of an object that has them by number."""
+def _tokens(entries: object) -> list[str]:
+    """The tokens of a list, or of an object with tokens by number."""
     if isinstance(entries, Mapping):
         entries = list(entries.values())
     return [_token(entry) for entry in entries] if isinstance(entries, list) else []
 
 
-def _token(entry: Any) -> str:
-    """A token as configurations write it: text, or an object with its content."""
+def _token(entry: object) -> str:
+    """A token of a configuration: text, or an object with the key ``content``."""
     value = entry.get("content") if isinstance(entry, Mapping) else entry
     return value if isinstance(value, str) else ""
 
 
-def _json(data: bytes | None, name: str, file: str) -> dict[str, Any]:
+def _json(data: bytes | None, name: str, file: str) -> dict[str, object]:
     if data is None:
         return {}
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"{file} of {name} is no JSON ({error}); fetch it again") from error
+        raise BadInput(f"{file} of {name} is not JSON ({error}); fetch it again") from error
     return value if isinstance(value, dict) else {}
 
 
@@ -161,26 +161,28 @@ _SYSTEM, _BOS, _EOS = "Sysy", "Bobo", "Eoeo"
 
 
 def _tried(chat: ChatFormat) -> ChatFormat:
-    """The format with what its template was seen to do: markers, end of a turn, reasoning."""
+    """The format, with markers, the end of a turn and reasoning as its template renders them."""
 
     def turns(*texts: str) -> list[dict[str, str]]:
         roles = ("user", "assistant")
         return [{"role": roles[n % 2], "content": text} for n, text in enumerate(texts)]
 
     template = chat.template
-    thoughtful = turns(_USER, _ANSWER)
-    thoughtful[-1] |= {"reasoning_content": _WHY, "thinking": _WHY}
+    with_reasoning = turns(_USER, _ANSWER)
+    with_reasoning[-1] |= {"reasoning_content": _WHY, "thinking": _WHY}
     rows: list[dict[str, object]] = [
         {"messages": turns(_USER, _ANSWER, _AGAIN, _LAST), "add_generation_prompt": False},
         {"messages": turns(_USER, _ANSWER, _AGAIN), "add_generation_prompt": True},
         {"messages": turns(_USER, _ANSWER, _AGAIN), "add_generation_prompt": False},
-        {"messages": thoughtful, "add_generation_prompt": False},
+        {"messages": with_reasoning, "add_generation_prompt": False},
         {"messages": [{"role": "system", "content": _SYSTEM}, *turns(_USER, _ANSWER)]},
     ]
-    asking = replace(template, bos=template.bos or _BOS, eos=template.eos or _EOS)
-    with sandbox_of(replace(chat, template=asking)) as sandbox:
+    marked = replace(template, bos=template.bos or _BOS, eos=template.eos or _EOS)
+    with sandbox_of(replace(chat, template=marked)) as sandbox:
         given = {"tools": None, "think": chat.think, "add_generation_prompt": False}
-        whole, asked, unasked, thought, led = sandbox.render([{**given, **row} for row in rows])
+        whole, prompted, unprompted, reasoned, with_system = sandbox.render(
+            [{**given, **row} for row in rows]
+        )
     if isinstance(whole, Refusal):
         raise UsageError(
             f"the template {template.name} refuses a plain conversation of user and assistant: "
@@ -189,14 +191,14 @@ def _tried(chat: ChatFormat) -> ChatFormat:
     lost = [text for text in (_USER, _ANSWER, _AGAIN, _LAST) if text not in whole]
     if lost:
         raise UsageError(
-            f"the template {template.name} leaves turns of user or assistant out of its text; use "
-            "another --template"
+            f"the template {template.name} leaves turns of user or assistant out of its text; "
+            "use another --template"
         )
     for token, what in ((_EOS, "eos_token"), (_BOS * chat.keep_bos, "bos_token")):
         if token and token in whole:
             raise UsageError(
-                f"the template {template.name} writes {what}, and nothing tells what that is; give "
-                "the tokenizer's folder or hub:NAME as --template"
+                f"the template {template.name} writes {what}, but a Jinja file does not define it; "
+                "give the tokenizer's folder or hub:MODEL as --template"
             )
     whole = whole.replace(_BOS, "")
     tail = whole.rpartition(_LAST)[2]
@@ -204,18 +206,22 @@ def _tried(chat: ChatFormat) -> ChatFormat:
     before = whole.partition(_AGAIN)[2].partition(_LAST)[0]
     end = tail.strip() or template.eos
     marker = ""
-    if not isinstance(asked, Refusal) and not isinstance(unasked, Refusal):
-        marker = asked.removeprefix(unasked) if asked.startswith(unasked) else ""
+    if not isinstance(prompted, Refusal) and not isinstance(unprompted, Refusal):
+        marker = prompted.removeprefix(unprompted) if prompted.startswith(unprompted) else ""
     if not marker or marker not in before:
         marker = before.removeprefix(tail)
     # A turn may end in another way when it is not the last one.
     ends = (tail, end, before.partition(marker)[0] if marker else "")
     first = next((e for e in ends if e and second.startswith(e)), "")
-    reasons = not isinstance(thought, Refusal) and _WHY in thought
+    reasons = not isinstance(reasoned, Refusal) and _WHY in reasoned
     user = second.removeprefix(first)
     own = whole.partition(_USER)[0].removesuffix(user)
-    # What stands before the user's part only where there is no system turn.
-    adds = bool(own.strip()) and not isinstance(led, Refusal) and not led.startswith(own)
+    # Text before the user's part that is there only without a system turn.
+    adds = (
+        bool(own.strip())
+        and not isinstance(with_system, Refusal)
+        and not with_system.startswith(own)
+    )
     return replace(
         chat,
         template=replace(
@@ -225,16 +231,18 @@ def _tried(chat: ChatFormat) -> ChatFormat:
             assistant_marker=marker,
             control_tokens=template.control_tokens or _tokens_in(whole, template.jinja),
             adds_system=adds,
-            # Else reasoning stands where --think says, or is counted as left out.
+            # Else --think places the reasoning, or it is counted as left out.
             thinks="own" if reasons and chat.think in ("auto", "keep") else template.thinks,
         ),
     )
 
 
 def _tokens_in(text: str, jinja: str) -> tuple[str, ...]:
-    """What looks like a token in a text of harmless turns, where no tokenizer tells; and what the
-    template itself holds of the form <|…|>.
+    """Likely control tokens, for a template without a tokenizer.
+
+    These are strings of a rendered harmless text that look like a token, and strings of the form
+    <|…|> in the template itself.
     """
-    seen = re.findall(r"<[^<>\s]{1,60}>|\[/?[A-Z_]{2,40}\]", text)
+    rendered = re.findall(r"<[^<>\s]{1,60}>|\[/?[A-Z_]{2,40}\]", text)
     written = re.findall(r"<([|｜])([^<>\s'\"{}]{1,60})\1>", jinja)
-    return tuple(dict.fromkeys((*seen, *(f"<{bar}{name}{bar}>" for bar, name in written))))
+    return tuple(dict.fromkeys((*rendered, *(f"<{bar}{name}{bar}>" for bar, name in written))))

@@ -1,8 +1,8 @@
-"""Benchmarks whose prompts must not stand in the rows: found, read and cut into pieces.
+"""The benchmarks that a request names: resolves and reads them, and cuts prompts into n-grams.
 
-Named as data sets are: a hub name, or a local file, folder or glob, with ``,config=``, ``,split=``
-and ``,revision=`` behind it where that must be said.  Of several splits ``test`` is taken, else
-``validation``, else the one that a data set's rows would come from.
+A benchmark is named as a data set is: a hub name, or a local file, folder or glob; ``,config=C``,
+``,split=S`` and ``,revision=R`` may follow.  The default split is ``test``, else ``validation``,
+else the default of a data set.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -38,7 +37,7 @@ from transforms.options import Benchmark
 from transforms.records import FileRange
 
 MOST_PIECES = 2**24
-"""As many take 128 MB of each worker."""
+"""They take 128 MB of each worker's memory."""
 
 _FLAG = "--decontaminate"
 _OPTION = re.compile(r",(config|split|revision)=([^,]+)$")
@@ -48,18 +47,19 @@ _MOST_PARTS = 64  # merged at a time, as merging sorts all of them
 
 
 @dataclass(frozen=True)
-class Read:
-    """Benchmarks for a plan, and what workers compare with: work files by their names."""
+class Benchmarks:
+    """Benchmarks for a plan, and the work files by name that workers compare rows with."""
 
     benchmarks: tuple[Benchmark, ...]
     files: Mapping[str, bytes]
 
 
-def read_benchmarks(request: Request) -> Read:
+def read_benchmarks(request: Request) -> Benchmarks:
     """The benchmarks that a request names, in its order.
 
-    Raises what reading a data set raises, with the benchmark's name, and ``UsageError`` where one
-    has no prompts that can be looked for.
+    Raises:
+        UsageError: a benchmark has no prompts that are long enough to search for.
+        DataPrepError: it cannot be read; the message names the benchmark.
     """
     found: dict[str, Benchmark] = {}
     files: dict[str, bytes] = {}
@@ -73,15 +73,23 @@ def read_benchmarks(request: Request) -> Read:
             raise UsageError(f"{with_name}: {benchmark.name} is named twice; name it once")
         found[benchmark.name] = benchmark
         files[file_of(benchmark.sha256)] = data
-    return Read(tuple(found.values()), files)
+    return Benchmarks(tuple(found.values()), files)
 
 
 def _read(given: str, request: Request) -> tuple[Benchmark, bytes]:
-    name, options = _parted(given)
-    source = _resolved(Request(name, request.output, skip_upload=True, **options))
+    name, options = _parse(given)
+    named = Request(
+        name,
+        request.output,
+        config=options.get("config"),
+        split=options.get("split"),
+        revision=options.get("revision"),
+        skip_upload=True,
+    )
+    source = _resolved(named)
     found = first_rows(source, name)
     if not found.sample:
-        raise BadInput(f"{name} holds no rows")
+        raise BadInput(f"{name} contains no rows")
     source = replace(source, file_format=found.file_format)
     mapping = _prompts(found, request, name)
     parts, prompts, short = [merge_pieces([])], 0, 0
@@ -96,7 +104,7 @@ def _read(given: str, request: Request) -> tuple[Benchmark, bytes]:
         columns = ", ".join(mapping.columns)
         raise UsageError(
             f"none of the {prompts:,} prompts of {name} (column {columns}) has the {LEAST_WORDS} "
-            "words that are looked for"
+            "words that a search needs"
         )
     data = pack(pieces)
     pin = source.revision if source.kind == "hub" else None
@@ -108,8 +116,8 @@ def _merged(parts: Sequence[Pieces], name: str) -> Pieces:
     pieces = merge_pieces(parts)
     if _count(pieces) > MOST_PIECES:
         raise UsageError(
-            f"{name} has more than {MOST_PIECES:,} pieces of {LEAST_WORDS} to 13 words, which is "
-            "more than a benchmark has; name a smaller split or file"
+            f"{name} has more than {MOST_PIECES:,} n-grams of {LEAST_WORDS} to 13 words, too "
+            "many for a benchmark; name a smaller split or file"
         )
     return pieces
 
@@ -118,8 +126,8 @@ def _count(pieces: Pieces) -> int:
     return sum(map(len, pieces.values()))
 
 
-def _parted(given: str) -> tuple[str, dict[str, Any]]:
-    """The name and the options behind it; a path that is there is a name whatever it holds."""
+def _parse(given: str) -> tuple[str, dict[str, str]]:
+    """The name and the options after it; an existing path is a name, whatever it contains."""
     options: dict[str, str] = {}
     name = given
     while not _is_path(name) and (found := _OPTION.search(name)):
@@ -131,21 +139,23 @@ def _parted(given: str) -> tuple[str, dict[str, Any]]:
 def _is_path(name: str) -> bool:
     try:
         return Path(name).exists()
-    except OSError:  # too long, for one; what to say of it is known where it is read
+    except OSError:  # such as a name that is too long; resolving it raises the error
         return False
 
 
 def _resolved(request: Request) -> SourceFiles:
     source = resolve(request)
-    wanted = next((split for split in _SPLITS if split in (source.split, *source.left_out)), None)
-    if request.split or wanted in (None, source.split):
+    preferred = next(
+        (split for split in _SPLITS if split in (source.split, *source.left_out)), None
+    )
+    if request.split or preferred in (None, source.split):
         return source
     pin = source.revision if source.kind == "hub" else None
-    return resolve(replace(request, split=wanted, revision=pin))
+    return resolve(replace(request, split=preferred, revision=pin))
 
 
 def _prompts(found: FileSample, request: Request, name: str) -> FieldMapping:
-    """Where the prompts stand: as for rows to train on, but that there may be no answers."""
+    """The columns of the prompts: detected as for a data set, but there may be no answers."""
     try:
         mapping = detect(found.columns, found.sample, role_table(request.roles)).mapping
     except UsageError as error:
@@ -166,7 +176,7 @@ def _prompts(found: FileSample, request: Request, name: str) -> FieldMapping:
 def _texts(
     source: SourceFiles, found: FileSample, mapping: FieldMapping
 ) -> Iterator[pa.StringArray]:
-    """The prompts of all rows that have one, some thousand at a time."""
+    """The prompts of all rows that have one, in batches of some thousand."""
     columns = [mapping.narrowed(c) for c in found.columns if c.name in mapping.columns]
     names = [column.name for column in columns]
     for file, size in source.files:
@@ -181,17 +191,17 @@ def _texts(
 def _require_whole(
     rows: source_reader.SourceRows, path: str, source: SourceFiles, file_range: FileRange
 ) -> None:
-    # A prompt that cannot be read would be one that nobody looked for.
+    # Else a prompt that cannot be read would silently not be searched for.
     if rows.rejects is not None and rows.rejects.num_rows:
         reject = rows.rejects.slice(0, 1).to_pylist()[0]
         row = source_reader.first_row(path, source.file_format, file_range) + reject["row"]
         raise BadInput(
-            f"{file_range.file} row {row:,} cannot be read ({reject['code']}); mend the file"
+            f"{file_range.file} row {row:,} cannot be read ({reject['code']}); correct the file"
         )
 
 
-def _of_a_benchmark(said: str, which: str) -> str:
-    """What is said of a data set, said of a benchmark."""
-    said = said.removeprefix("--dataset ").replace("--dataset", _FLAG)
-    said = re.sub(r"--(config|split|revision) (\S+) (?=is not)", r",\1=\2 ", said)
-    return f"{which}: " + re.sub(r"--(config|split|revision)\b", r",\1=", said)
+def _of_a_benchmark(message: str, benchmark: str) -> str:
+    """An error message about a data set, reworded for a benchmark."""
+    message = message.removeprefix("--dataset ").replace("--dataset", _FLAG)
+    message = re.sub(r"--(config|split|revision) (\S+) (?=is not)", r",\1=\2 ", message)
+    return f"{benchmark}: " + re.sub(r"--(config|split|revision)\b", r",\1=", message)

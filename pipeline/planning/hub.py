@@ -1,7 +1,7 @@
-"""The Hugging Face hub, asked by the launcher only: a pinned revision and its list of files.
+"""The Hugging Face hub: resolves a revision and lists its files, on the launcher only.
 
-The commit is resolved first and by itself: ``datasets`` would fall back to a cached copy when the
-hub cannot be reached or the token was revoked, which would be a silent stale or unauthorised read.
+The commit is resolved first, by a request of its own.  ``datasets`` would fall back to a cached
+copy when the hub cannot be reached or the token was revoked: a silent stale or unauthorised read.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 _TIMEOUT_SECONDS = 15.0
 _WAITS_SECONDS = (1.0, 2.0, 4.0)
-_PATIENCE_SECONDS = 20.0  # one call after which another try would not be short any more
+_PATIENCE_SECONDS = 20.0  # after this time a further try would not be quick any more
 _READERS = {"parquet": "parquet", "json": "json_lines", "csv": "delimited", "arrow": "arrow_ipc"}
 _LOGIN = "set HF_TOKEN, or run `hf auth login`"
 _CARDS = ("README.md", ".huggingface.yaml")
 
-# Options of a configuration that would change the rows, and that our own readers do not follow.
+# Options of a configuration that change the rows and that our readers do not support.
 _OPTIONS = (
     *("header", "names", "skiprows", "nrows", "skipfooter", "comment", "encoding", "dialect"),
     *("quotechar", "quoting", "escapechar", "doublequote", "lineterminator", "filters"),
@@ -45,23 +45,23 @@ def resolve(request: Request) -> SourceFiles:
     from huggingface_hub import HfApi
 
     name = request.dataset
-    with _explained(name, request.revision):
-        # The listing of a gated data set is public, so only this tells whether it may be read.
-        _patiently(lambda: HfApi().auth_check(name, repo_type="dataset"))
-        info = _patiently(
+    with _request_errors(name, request.revision):
+        # The listing of a gated data set is public, so only this request checks the permission.
+        _with_retries(lambda: HfApi().auth_check(name, repo_type="dataset"))
+        info = _with_retries(
             lambda: HfApi().dataset_info(
                 name, revision=request.revision, files_metadata=True, timeout=_TIMEOUT_SECONDS
             )
         )
         sha = info.sha
         if sha is None:
-            raise StorageError(f"the hub told no commit for {name}; run again later")
+            raise StorageError(f"the hub gave no commit for {name}; run again later")
         sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
-        with _listed(name, sizes):
+        with _listing_errors(name, sizes):
             for card in (*_CARDS, "dataset_infos.json"):
                 if card in sizes:
                     _fetch_card(name, sha, card)
-            found = _patiently(lambda: builder(name, request.config, sha))
+            found = _with_retries(lambda: builder(name, request.config, sha))
             splits = data_files(found)
     split = choose_split(list(splits), request.split, name)
     root = f"hf://datasets/{name}@{sha}/"
@@ -76,20 +76,20 @@ def resolve(request: Request) -> SourceFiles:
     return SourceFiles("hub", root, sha, config, split, left_out, file_format, tuple(files))
 
 
-def _patiently(ask: Callable[[], _T]) -> _T:
-    """Asks again after a short outage: the libraries give most requests of a plan one try."""
+def _with_retries(request: Callable[[], _T]) -> _T:
+    """Retries a request after a short outage; the libraries send most of them only once."""
     started = time.monotonic()
     for wait in _WAITS_SECONDS:
         try:
-            return ask()
+            return request()
         except Exception as error:
-            if not _may_pass(error) or time.monotonic() - started > _PATIENCE_SECONDS:
+            if not _is_temporary(error) or time.monotonic() - started > _PATIENCE_SECONDS:
                 raise
             time.sleep(wait)
-    return ask()
+    return request()
 
 
-def _may_pass(error: Exception) -> bool:
+def _is_temporary(error: Exception) -> bool:
     from huggingface_hub import errors
     from huggingface_hub.utils import httpx
 
@@ -104,12 +104,14 @@ def _may_pass(error: Exception) -> bool:
 def _fetch_card(name: str, sha: str, file: str) -> str:
     """The local copy of a small file that decides what ``datasets`` lists.
 
-    ``datasets`` itself takes some of them for missing when the hub is busy, and would then list
-    other files; a copy of this commit in the cache it uses without asking.
+    When the hub is busy, ``datasets`` takes some of them for missing and lists other files.  It
+    uses a copy of this commit in the cache without a request.
     """
     from huggingface_hub import hf_hub_download
 
-    return str(_patiently(lambda: hf_hub_download(name, file, repo_type="dataset", revision=sha)))
+    return str(
+        _with_retries(lambda: hf_hub_download(name, file, repo_type="dataset", revision=sha))
+    )
 
 
 def model_files(name: str, flag: str = "--template") -> Callable[[str], bytes | None]:
@@ -121,20 +123,20 @@ def model_files(name: str, flag: str = "--template") -> Callable[[str], bytes | 
         validate_repo_id(name)
     except HFValidationError as error:
         raise UsageError(f"{flag} hub:{name} names no model: {_short(error)}") from error
-    with _explained(name, None, flag):
-        # As for data sets: a copy in the cache does not tell whether it may still be read.
-        _patiently(lambda: HfApi().auth_check(name))
-        sha = _patiently(lambda: HfApi().model_info(name, timeout=_TIMEOUT_SECONDS)).sha
+    with _request_errors(name, None, flag):
+        # As for data sets: a copy in the cache does not prove the permission.
+        _with_retries(lambda: HfApi().auth_check(name))
+        sha = _with_retries(lambda: HfApi().model_info(name, timeout=_TIMEOUT_SECONDS)).sha
     if sha is None:
-        raise StorageError(f"the hub told no commit for {name}; run again later")
+        raise StorageError(f"the hub gave no commit for {name}; run again later")
 
     def read(file: str) -> bytes | None:
-        with _explained(name, None, flag):
+        with _request_errors(name, None, flag):
             try:
                 return Path(
-                    _patiently(lambda: hf_hub_download(name, file, revision=sha))
+                    _with_retries(lambda: hf_hub_download(name, file, revision=sha))
                 ).read_bytes()
-            except errors.LocalEntryNotFoundError as error:  # an outage, not an answer
+            except errors.LocalEntryNotFoundError as error:  # an outage
                 raise StorageError(
                     f"{file} of {name} could not be read; check the network, then run again"
                 ) from error
@@ -145,8 +147,9 @@ def model_files(name: str, flag: str = "--template") -> Callable[[str], bytes | 
 
 
 def builder(path: str, config: str | None, revision: str | None) -> DatasetBuilder:
-    """The packaged builder of a folder, or of a hub name whose cards are in the cache already; it
-    knows configurations, splits and files.
+    """The packaged builder of a folder, or of a hub name whose cards are in the cache.
+
+    It has the configurations, splits and files.
     """
     from datasets import load_dataset_builder
     from datasets.data_files import EmptyDatasetError
@@ -159,11 +162,11 @@ def builder(path: str, config: str | None, revision: str | None) -> DatasetBuild
             return load_dataset_builder(path, config, revision=revision, cache_dir=empty)
     except (EmptyDatasetError, DataFilesNotFoundError) as error:
         raise UsageError(
-            f"{path} holds no data files that can be read; expected Parquet, JSON, CSV or Arrow"
+            f"{path} contains no data files that can be read; expected Parquet, JSON, CSV or Arrow"
         ) from error
     except FileNotFoundError as error:
         if revision is not None:
-            raise  # an outage can be the reason, too: see ``_listed``
+            raise  # possibly an outage: see ``_listing_errors``
         raise _missing(path, _pattern(error)) from error
     except (ValueError, RuntimeError, TypeError, AttributeError, yaml.YAMLError) as error:
         text = _short(error)
@@ -173,11 +176,11 @@ def builder(path: str, config: str | None, revision: str | None) -> DatasetBuild
 
 
 def _check_cards(path: str, revision: str | None) -> None:
-    """``UsageError`` where a card names data files elsewhere: ``datasets`` would ask for them."""
+    """``UsageError`` where a card names data files elsewhere, which ``datasets`` would request."""
     from huggingface_hub import DatasetCard, try_to_load_from_cache
 
     for card in _CARDS:
-        file: Any = Path(path, card)
+        file: object = Path(path, card)
         if revision is not None:
             file = try_to_load_from_cache(path, card, revision=revision, repo_type="dataset")
         if not isinstance(file, (str, Path)) or not Path(file).is_file():
@@ -219,25 +222,25 @@ def _missing(name: str, pattern: str) -> UsageError:
 
 
 def _pattern(error: FileNotFoundError) -> str:
-    """The file pattern that ``datasets`` says it did not find; "" where it says something else."""
+    """The file pattern that ``datasets`` did not find; "" for another error."""
     found = re.search(r"Unable to find '(?:hf://[^@']+@[0-9a-f]{40}/)?([^']*)'", str(error))
     return found[1] if found else ""
 
 
 def _short(error: Exception) -> str:
-    """A message that may be a page, as one sentence."""
+    """An error message as one sentence, shortened."""
     text = " ".join(str(error).split()).partition(" Example of usage")[0]
     return re.sub(r"(.{300}).+", r"\1…", text).rstrip(".") or type(error).__name__
 
 
 def data_files(found: DatasetBuilder) -> dict[str, list[str]]:
     """Split name -> addresses or paths of its files, as the builder resolved them."""
-    files: Mapping[Any, Any] = found.config.data_files or {}
+    files = found.config.data_files or {}
     splits = {str(split): [str(file) for file in files[split]] for split in files}
     if not splits:
         raise UsageError(
-            f"{found.dataset_name} holds no data files that can be read; expected Parquet, JSON, "
-            "CSV or Arrow"
+            f"{found.dataset_name} contains no data files that can be read; expected Parquet, "
+            "JSON, CSV or Arrow"
         )
     return splits
 
@@ -247,8 +250,8 @@ def form_of(found: DatasetBuilder, files: list[str]) -> FileFormat:
     kind = type(found).__module__.split(".")[-1]
     if kind not in _READERS:
         raise UsageError(
-            f"{found.dataset_name} is read as {kind!r} files, which hold no columns to choose "
-            "from; expected Parquet, JSON, CSV or Arrow"
+            f"{found.dataset_name} is read as {kind!r} files, which have no columns; "
+            "expected Parquet, JSON, CSV or Arrow"
         )
     options: Any = found.config
     if getattr(options, "field", None):
@@ -261,7 +264,7 @@ def form_of(found: DatasetBuilder, files: list[str]) -> FileFormat:
         name
         for name in _OPTIONS
         if getattr(options, name, None) != getattr(plain, name, None)
-        # What the readers do anyway: the first line is the header, the text is UTF-8.
+        # These are what the readers do: the first line is the header, the text is UTF-8.
         and str(getattr(options, name)).lower() not in ("0", "utf-8", "utf8")
     ]
     if changed:
@@ -282,12 +285,12 @@ def _compression(file: str) -> str | None:
     try:
         return format_of_name(file).compression
     except UsageError:
-        return None  # the builder knows better than the name
+        return None  # the builder decided the format
 
 
 @contextmanager
-def _listed(name: str, sizes: Mapping[str, int]) -> Iterator[None]:
-    """Tells a file that is not there from one that could not be listed: ``datasets`` does not."""
+def _listing_errors(name: str, sizes: Mapping[str, int]) -> Iterator[None]:
+    """Tells a missing file from a failed listing, for which ``datasets`` has one error."""
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -295,7 +298,7 @@ def _listed(name: str, sizes: Mapping[str, int]) -> Iterator[None]:
         yield
     except DatasetNotFoundError as error:
         raise AccessDenied(
-            f"{name} may not be read any more: its access was changed a moment ago; {_LOGIN}"
+            f"{name} cannot be read any more: its access has just been changed; {_LOGIN}"
         ) from error
     except LocalEntryNotFoundError as error:
         raise StorageError(f"the files of {name} could not be read; run again later") from error
@@ -307,8 +310,8 @@ def _listed(name: str, sizes: Mapping[str, int]) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(name: str, revision: str | None, flag: str = "--dataset") -> Iterator[None]:
-    """Turns the hub's refusals into errors with a remedy."""
+def _request_errors(name: str, revision: str | None, flag: str = "--dataset") -> Iterator[None]:
+    """Turns the hub's errors into errors with a remedy."""
     from huggingface_hub import errors
     from huggingface_hub.utils import httpx
 
@@ -317,7 +320,7 @@ def _explained(name: str, revision: str | None, flag: str = "--dataset") -> Iter
     except DataPrepError:
         raise
     except errors.GatedRepoError as error:
-        raise AccessDenied(f"{name} is gated: ask for access on its page, then {_LOGIN}") from error
+        raise AccessDenied(f"{name} is gated: request access on its page, then {_LOGIN}") from error
     except errors.RevisionNotFoundError as error:
         raise UsageError(f"{name} has no revision {revision!r} (--revision)") from error
     except errors.RepositoryNotFoundError as error:
@@ -326,7 +329,7 @@ def _explained(name: str, revision: str | None, flag: str = "--dataset") -> Iter
                 f"{name} is not on the hub, or it is private: check the name, {_LOGIN}"
             ) from error
         raise UsageError(
-            f"{name} is not on the hub, or it is private and this login may not see it; check the "
+            f"{name} is not on the hub, or it is private and this login has no access; check the "
             f"name ({flag}), or {_LOGIN}"
         ) from error
     except errors.HfHubHTTPError as error:

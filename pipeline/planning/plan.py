@@ -1,7 +1,7 @@
-"""The plan: everything that decides the bytes of a set, settled before a worker starts.
+"""The plan: everything that decides the bytes of a set, fixed before a worker starts.
 
-Made on the launcher without Beam.  It is immutable, printable and JSON-able; workers follow it and
-decide nothing.  Its digest names the set: same digest, same bytes.
+The launcher makes it, without Beam.  It is immutable, can be printed and written as JSON; workers
+follow it and decide nothing.  Its digest identifies the set: same digest, same bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 from pipeline.planning.chat_template import chat_format
 from pipeline.planning.decontamination import read_benchmarks
@@ -38,7 +37,7 @@ from transforms.work_units import DEFAULT_UNIT_BYTES, Cut, pack, take_first
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be read, how it becomes text, and which units become which shards."""
+    """What is read, how rows become text, and which work unit becomes which shard."""
 
     dataset: str
     source: SourceFiles
@@ -55,7 +54,7 @@ class Plan:
     sample: Sample
     estimated_rows: int
     attachments: Mapping[str, bytes] = field(default_factory=dict)
-    """Work files by name that workers read from the output; the rules hold their SHA-256."""
+    """Work files by name, which workers read from the output; the rules hold their SHA-256."""
 
     @property
     def read_columns(self) -> tuple[Column, ...]:
@@ -69,8 +68,11 @@ class Plan:
         """What workers need to read."""
         return source_reader.Source(self.source.root, self.source.file_format, self.read_columns)
 
-    def to_json(self) -> dict[str, Any]:
-        """The plan as JSON: no machine's paths, nothing that differs between equal runs."""
+    def to_json(self) -> dict[str, object]:
+        """The plan as JSON, without paths of a machine or anything that differs between equal runs.
+
+        The digest is made of it, so its keys are fixed.
+        """
         mapping = self.fields.mapping
         return {
             "source": {
@@ -105,7 +107,11 @@ class Plan:
 
 
 def make_plan(request: Request) -> Plan:
-    """Resolves the source, looks at its first rows, chooses the fields, cuts the units."""
+    """Resolves the source, reads its first rows, chooses the fields and cuts the work units.
+
+    Raises:
+        DataPrepError: the request cannot be met.
+    """
     source = resolve(request)
     found = first_rows(source, request.dataset)
     source = replace(source, file_format=found.file_format)  # a .json file may hold an array
@@ -124,7 +130,7 @@ def make_plan(request: Request) -> Plan:
     names = (*choice.mapping.columns, *((key,) if key else ()), *quality.balance)
     units = tuple(pack(_cuts(source, names, unit_bytes, request.max_samples), unit_bytes))
     if not units:
-        raise BadInput(f"{request.dataset} holds no rows")
+        raise BadInput(f"{request.dataset} contains no rows")
     rows = _estimated_rows(found.sample, names, len(units), unit_bytes)
     return Plan(
         dataset=request.dataset,
@@ -149,7 +155,7 @@ def make_plan(request: Request) -> Plan:
 
 def _choose_fields(request: Request, columns: Sequence[Column], sample: Sample) -> FieldChoice:
     if not sample:
-        raise BadInput(f"{request.dataset} holds no rows")
+        raise BadInput(f"{request.dataset} contains no rows")
     if request.fields is None:
         choice = detect(columns, sample, role_table(request.roles))
     else:
@@ -167,7 +173,7 @@ def _choose_fields(request: Request, columns: Sequence[Column], sample: Sample) 
 
 def _rules(request: Request, mapping: FieldMapping) -> ConversationRules:
     if not mapping.makes_turns:
-        return ConversationRules()  # a question and an answer have nothing that they could mend
+        return ConversationRules()  # one question and one answer: nothing to repair
     return ConversationRules(request.same_role, request.ends_with_user, request.assistant_first)
 
 
@@ -186,16 +192,16 @@ def _quality(request: Request, columns: Sequence[Column], tokens: TokenRule | No
 
 
 def _estimated_rows(sample: Sample, names: Sequence[str], units: int, unit_bytes: int) -> int:
-    """About how many rows units of so much text hold, if their texts are as the sample's."""
+    """The number of rows in the units if their texts are as long as those of the sample."""
     texts = (json.dumps([row.get(name) for name in names], default=str) for row in sample)
     size = sum(len(text) for text in texts)
     return units * unit_bytes * len(sample) // size
 
 
 def _leakage_sample_rate(val_size: float, units: int, rows: int) -> float:
-    """The share of prompts whose validation rows are looked for in training.
+    """The share of validation prompts to search for in train.
 
-    Twice what ``MAX_SAMPLED_PROMPTS`` takes, as the number of rows is guessed.
+    It is twice what fills ``MAX_SAMPLED_PROMPTS``, since the number of rows is an estimate.
     """
     if not 0 < val_size < 1:
         return 0.0

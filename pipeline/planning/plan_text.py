@@ -1,4 +1,4 @@
-"""The plan in words: source, files, units, fields, and why they were chosen."""
+"""The plan as text: source, files, fields, template, rules and work units, with reasons."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SHOWN_CHARS = 100
 
 
 def source_lines(plan: Plan) -> list[str]:
-    """What is read, at which revision, and what is left out."""
+    """The source: split, files, revision, and the splits that are not read."""
     source = plan.source
     size = sum(bytes_ for _, bytes_ in source.files)
     lines = [
@@ -24,14 +24,14 @@ def source_lines(plan: Plan) -> list[str]:
         f"  Revision: {source.revision}",
     ]
     if plan.max_samples is not None:
-        lines.append(f"  Only the first {plan.max_samples:,} rows are taken (--max-samples)")
+        lines.append(f"  Only the first {plan.max_samples:,} rows are read (--max-samples)")
     if source.left_out:
         lines.append(f"  Left out: split {', '.join(source.left_out)} (choose with --split)")
     return lines
 
 
 def explain(plan: Plan) -> str:
-    """The whole plan for a person to read."""
+    """The whole plan, for a person to read."""
     mapping = plan.fields.mapping
     lines = [f"Data set   {plan.dataset} ({plan.source.kind})"]
     lines += [f"           {line.removeprefix('✓ ').strip()}" for line in source_lines(plan)]
@@ -53,8 +53,8 @@ def explain(plan: Plan) -> str:
     lines += _quality(plan)
     size = plan.unit_bytes / DEFAULT_UNIT_BYTES * 64
     lines.append(
-        f"Units      {len(plan.units):,}, about {size:g} MiB of text each; every unit becomes one "
-        "shard a split"
+        f"Units      {len(plan.units):,}, about {size:g} MiB of text each; each unit becomes one "
+        "shard per split"
     )
     lines.append(f"Digest     {plan.digest}")
     return "\n".join(lines)
@@ -73,23 +73,27 @@ def _text(plan: Plan) -> list[str]:
 
 
 _DEDUP = {
-    "off": "kept",
-    "exact": "left out where a row stands in the source already, word for word",
-    "near": "left out where a row, or nearly that row, stands in the source already",
+    "off": "all rows are kept",
+    "exact": "exact duplicates of earlier rows are removed",
+    "near": "exact and near duplicates of earlier rows are removed",
 }
 
 
 def _quality(plan: Plan) -> list[str]:
-    """What is looked for in the rows, and which of them it costs."""
+    """Duplicates, benchmarks and tokens, and what happens to the rows concerned."""
     rules = plan.quality
     lines = [f"Quality    duplicates: {_DEDUP[rules.dedup]}"]
     for benchmark in rules.benchmarks:
-        what = "left out" if rules.contaminated == "drop" else "counted"
-        short = f", {benchmark.too_short:,} of them too short" if benchmark.too_short else ""
+        action = "removed" if rules.contaminated == "drop" else "reported"
+        short = (
+            f", {benchmark.too_short:,} of them too short to search for"
+            if benchmark.too_short
+            else ""
+        )
         pin = f" at {benchmark.revision[:12]}" if benchmark.revision else ""
         lines.append(
-            f"           rows with a piece of {benchmark.name}{pin} ({benchmark.prompts:,} "
-            f"prompts{short}): {what}"
+            f"           rows that contain text from {benchmark.name}{pin} "
+            f"({benchmark.prompts:,} prompts{short}): {action}"
         )
     if rules.tokens is not None:
         most = rules.tokens.max_tokens

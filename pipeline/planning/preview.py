@@ -1,4 +1,4 @@
-"""Rendered rows for a person to check: turns told apart, white space and control tokens visible."""
+"""Rendered rows for a person to check, with visible turns, white space and control tokens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import pyarrow as pa
 
@@ -27,22 +26,22 @@ _STYLES = {"template": "dim", "prompt": "cyan", "response": "green"}
 
 @dataclass(frozen=True)
 class Row:
-    """A row that will be kept, with its place.
+    """A row that the job keeps, with its place.
 
-    ``parts`` are the text in pieces, each with its kind: ``template`` (constant parts and control
-    tokens), ``prompt`` and ``response`` (the assistant's last turn).
+    ``segments`` are (kind, text): ``template`` (constant strings and control tokens), ``prompt``
+    or ``response`` (the assistant's last turn).
     """
 
     file: str
     row: int
-    columns: dict[str, Any]
+    columns: dict[str, object]
     text: str
-    parts: tuple[tuple[str, str], ...]
+    segments: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class PreviewedReject:
-    """A row that will not be kept: its place, its code, and what shows why."""
+    """A row that the job rejects: its place, its reject code, and an excerpt that shows why."""
 
     file: str
     row: int
@@ -51,12 +50,12 @@ class PreviewedReject:
 
 
 def first_rows(plan: Plan, count: int) -> list[Row]:
-    """The first rows that the job would keep, read and rendered as the workers do it."""
+    """The first rows that the job keeps, read and rendered as the workers do it."""
     return list(islice((row for row in _rows(plan) if isinstance(row, Row)), count))
 
 
 def first_rejects(plan: Plan, count: int) -> list[PreviewedReject]:
-    """The first rows that the job would not keep."""
+    """The first rows that the job rejects."""
     return list(islice((row for row in _rows(plan) if isinstance(row, PreviewedReject)), count))
 
 
@@ -99,7 +98,7 @@ def _limit(plan: Plan) -> Limit | None:
 
 
 def _finder(plan: Plan) -> Finder | None:
-    """What finds the rows that are left out for a benchmark's sake."""
+    """Finds the rows that contain text of a benchmark, where those are dropped."""
     benchmarks = plan.quality.benchmarks if plan.quality.contaminated == "drop" else ()
     pieces = {b.name: unpack(plan.attachments[file_of(b.sha256)]) for b in benchmarks}
     return Finder(pieces) if pieces else None
@@ -107,30 +106,30 @@ def _finder(plan: Plan) -> Finder | None:
 
 def _kept(plan: Plan, file: str, before: int, numbers: list[int], kept: pa.Table) -> Iterator[Row]:
     template = plan.chat.template
-    marks = segments.Markers(
+    markers = segments.Markers(
         template.user_marker, template.assistant_marker, template.control_tokens
     )
     for number, values in zip(numbers, kept.to_pylist(), strict=True):
-        parts = tuple(segments.split_text(values["text"], marks))
+        cut = tuple(segments.split_text(values["text"], markers))
         columns = {name: values[name] for name in plan.output_columns.columns}
-        yield Row(file, before + number, columns, values["text"], parts)
+        yield Row(file, before + number, columns, values["text"], cut)
 
 
 def preview(plan: Plan, count: int, as_json: bool = False, rejected: bool = False) -> None:
-    """Prints the first ``count`` rows, or those that would be rejected; as JSON if so asked."""
+    """Prints the first ``count`` rows, or with ``rejected`` the first rejects."""
     rows: list[Row] = [] if rejected else first_rows(plan, count)
     bad = first_rejects(plan, count) if rejected else []
     if as_json:
-        told: dict[str, Any] = {"fields": plan.fields.mapping.describe()}
+        shown: dict[str, object] = {"fields": plan.fields.mapping.describe()}
         if rejected:
-            told["rejected"] = [
+            shown["rejected"] = [
                 {"file": r.file, "row": r.row, "code": r.code, "excerpt": r.excerpt} for r in bad
             ]
         else:
-            told["rows"] = [
+            shown["rows"] = [
                 {"file": r.file, "row": r.row, **r.columns, "text": r.text} for r in rows
             ]
-        json.dump(told, sys.stdout, indent=2, ensure_ascii=False)
+        json.dump(shown, sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
         return
     from rich.console import Console
@@ -143,7 +142,7 @@ def preview(plan: Plan, count: int, as_json: bool = False, rejected: bool = Fals
         console.print(Text(f"roles: {roles}", style="bold"))
     for row in rows:
         console.print(Text(f"── {row.file} row {row.row:,} ──", style="bold"))
-        for kind, line in _lines(row.parts):
+        for kind, line in _lines(row.segments):
             console.print(Text(f"{kind:>8} │ {line}", style=_STYLES[kind]))
     for reject in bad:
         console.print(Text(f"── {reject.file} row {reject.row:,}: {reject.code} ──", style="bold"))
@@ -151,17 +150,17 @@ def preview(plan: Plan, count: int, as_json: bool = False, rejected: bool = Fals
             line = "".join(c if c.isprintable() else "?" for c in text)
             console.print(Text(f"         │ {line}", style="red"))
     if not rows and not bad:
-        what = "no row would be rejected" if rejected else "no row would be kept; see --rejected"
+        what = "no row is rejected" if rejected else "no row is kept; see --rejected"
         console.print(what)
 
 
-def _lines(parts: tuple[tuple[str, str], ...]) -> Iterator[tuple[str, str]]:
-    for kind, part in parts:
-        for line in visible(part):
+def _lines(cut: tuple[tuple[str, str], ...]) -> Iterator[tuple[str, str]]:
+    for kind, text in cut:
+        for line in visible(text):
             yield kind, line
 
 
 def visible(text: str) -> list[str]:
-    """The lines of a text with every white space shown: ``·`` space, ``→`` tab, ``⏎`` line end."""
+    """The lines of a text with visible white space: ``·`` space, ``→`` tab, ``⏎`` line end."""
     lines = text.translate(_VISIBLE).split("\n")
     return [f"{line}⏎" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])

@@ -27,21 +27,21 @@ class SourceFiles:
     files: tuple[tuple[str, int], ...]
 
 
-def choose_split(splits: Sequence[str], wanted: str | None, dataset: str) -> str:
-    """The split to read: the wanted one, else ``train``, else the first."""
-    if wanted is None:
+def choose_split(splits: Sequence[str], requested: str | None, dataset: str) -> str:
+    """The split to read: ``requested``, else ``train``, else the first."""
+    if requested is None:
         return "train" if "train" in splits else splits[0]
-    if wanted not in splits:
-        raise UsageError(f"--split {wanted} is not in {dataset}; found {', '.join(splits)}")
-    return wanted
+    if requested not in splits:
+        raise UsageError(f"--split {requested} is not in {dataset}; found {', '.join(splits)}")
+    return requested
 
 
-def one_format(files: Sequence[str], forms: Sequence[FileFormat]) -> FileFormat:
+def one_format(files: Sequence[str], formats: Sequence[FileFormat]) -> FileFormat:
     """The format that all files share; ``UsageError`` naming two that differ."""
-    for file, file_format in zip(files, forms, strict=True):
-        if file_format != forms[0]:
+    for file, file_format in zip(files, formats, strict=True):
+        if file_format != formats[0]:
             raise UsageError(
                 f"{files[0]} and {file} are of different formats; name one kind with a glob, such "
                 "as --dataset 'FOLDER/*.jsonl'"
             )
-    return forms[0]
+    return formats[0]

@@ -1,8 +1,8 @@
-"""Where the rows come from: a request's data set becomes a pinned list of files of one format.
+"""The source of the rows: a data set's name becomes a pinned list of files of one format.
 
-Hub names and local folders are resolved by ``datasets`` (configurations, splits, file patterns);
-a single file, a glob and a ``save_to_disk`` folder by the few lines here.  Nothing is read but
-listings and, for a folder, its JSON files.
+``datasets`` resolves hub names and local folders (configurations, splits, file patterns).  This
+module resolves a file, a glob and a ``save_to_disk`` folder.  It reads listings and, of a folder,
+its JSON files, nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pipeline.planning.source_files import SourceFiles, choose_split, one_format
 from pipeline.request import Request
@@ -32,7 +31,12 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def resolve(request: Request) -> SourceFiles:
-    """Finds the files; ``UsageError`` or ``BadInput`` where there are none to read."""
+    """The files of a request's data set.
+
+    Raises:
+        UsageError: the name, or a flag beside it, is wrong.
+        BadInput: the data set has no files that can be read.
+    """
     name = request.dataset
     if "://" in name:
         raise UsageError(
@@ -67,19 +71,19 @@ def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except PermissionError as error:
-        raise AccessDenied(f"no permission to look at {path}") from error
+        raise AccessDenied(f"no permission to read {path}") from error
     except OSError as error:  # a name that is too long, for one
         raise UsageError(f"--dataset {path} cannot be found: {error.strerror}") from error
 
 
 def first_rows(source: SourceFiles, dataset: str) -> FileSample:
-    """The columns and sample of the first file that has rows; of the first one where none has."""
+    """The columns and sample of the first file that has rows, else of the first file."""
     filled = [name for name, size in source.files if size]
     if not filled:
-        raise BadInput(f"{dataset} is empty: its files hold no bytes")
-    peeks = (read_sample(source.root + name, source.file_format) for name in filled)
-    first = next(peeks)
-    return first if first.sample else next((found for found in peeks if found.sample), first)
+        raise BadInput(f"{dataset} is empty: its files have no bytes")
+    samples = (read_sample(source.root + name, source.file_format) for name in filled)
+    first = next(samples)
+    return first if first.sample else next((found for found in samples if found.sample), first)
 
 
 def _keep_apart(source: Path, output: str) -> None:
@@ -108,7 +112,7 @@ def _folder(path: Path, request: Request) -> SourceFiles:
     whole = str(path.resolve())
     if glob.has_magic(whole) or "::" in whole:
         raise UsageError(
-            f"the folder {path} cannot be listed, for its name holds one of * ? [ ::; rename it, "
+            f"the folder {path} cannot be listed: its name contains one of * ? [ ::; rename it, "
             "or name a file in it"
         )
     from pipeline.planning import hub
@@ -130,7 +134,7 @@ def _folder(path: Path, request: Request) -> SourceFiles:
     _stay_inside(path, paths)
     packed = [file.name for file in paths if file.name.lower().endswith(_ARCHIVES)]
     if packed:
-        raise UsageError(f"{path} holds {packed[0]}, a kind of file that is not read; unpack it")
+        raise UsageError(f"{path} contains {packed[0]}, an archive, which is not read; unpack it")
     file_format = hub.form_of(builder, splits[split])
     return _local(
         paths, file_format, builder.config.name, split, tuple(s for s in splits if s != split)
@@ -141,22 +145,22 @@ def _saved(path: Path, request: Request) -> SourceFiles:
     """A folder that ``save_to_disk`` or this job wrote."""
     if request.config:
         raise UsageError(f"--config does not apply to {path}, a saved data set")
-    splits = ["train"]
-    folder = path
-    if (path / "dataset_dict.json").is_file():
-        splits = _json(path / "dataset_dict.json").get("splits") or []
-        if (
-            not splits
-            or not isinstance(splits, list)
-            or not all(isinstance(s, str) and _is_name(s) for s in splits)
-        ):
-            raise BadInput(f"{path / 'dataset_dict.json'} names no splits, or bad ones: {splits}")
+    splits, folder, listing = ["train"], path, path / "dataset_dict.json"
+    if listing.is_file():
+        named = _json(listing).get("splits") or []
+        splits = (
+            [s for s in named if isinstance(s, str) and _is_name(s)]
+            if isinstance(named, list)
+            else []
+        )
+        if not splits or splits != named:
+            raise BadInput(f"{listing} names no splits, or bad ones: {named}")
     split = choose_split(splits, request.split, request.dataset)
-    if (path / "dataset_dict.json").is_file():
+    if listing.is_file():
         folder = path / split
     entries = _json(folder / "state.json").get("_data_files") or []
     if not isinstance(entries, list):
-        raise BadInput(f"{folder / 'state.json'} holds no list of files; save the data set again")
+        raise BadInput(f"{folder / 'state.json'} has no list of files; save the data set again")
     found = [entry.get("filename") for entry in entries if isinstance(entry, dict)]
     names = [name for name in found if isinstance(name, str) and _is_name(name)]
     if not names or len(names) != len(entries):
@@ -177,7 +181,7 @@ def _is_name(name: str) -> bool:
     return name not in ("", ".", "..") and not any(c in name for c in "/\\\0")
 
 
-def _json(path: Path) -> Mapping[str, Any]:
+def _json(path: Path) -> Mapping[str, object]:
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -185,7 +189,7 @@ def _json(path: Path) -> Mapping[str, Any]:
             f"{path} cannot be read as JSON ({error}); save the data set again"
         ) from error
     if not isinstance(value, dict):
-        raise BadInput(f"{path} is no JSON object; save the data set again")
+        raise BadInput(f"{path} is not a JSON object; save the data set again")
     return value
 
 
@@ -204,14 +208,14 @@ def _local(
     split: str,
     left_out: tuple[str, ...],
 ) -> SourceFiles:
-    """Local files, pinned by name, size and time of change: a new state is a new revision."""
+    """Local files; their revision is a hash of names, sizes and times of change."""
     absolute = [path.absolute() for path in paths]
     root = os.path.commonpath([path.parent for path in absolute]).rstrip("/") + "/"
     stats = [path.stat() for path in absolute]
     names = [str(path)[len(root) :] for path in absolute]
     for name in names:
         if any("\ud800" <= c <= "\udfff" for c in name):
-            raise UsageError(f"the file name {name!r} is no valid text; rename the file")
+            raise UsageError(f"the file name {name!r} is not valid text; rename the file")
     state = [
         (name, stat.st_size, stat.st_mtime_ns) for name, stat in zip(names, stats, strict=True)
     ]

@@ -1,6 +1,7 @@
-"""Which tokenizer a request names, and whether it counts; of its files ``tokenizer.json`` alone.
+"""The tokenizer that a request names, tried once; of its files only ``tokenizer.json`` is read.
 
-A file, a tokenizer's folder, ``hub:NAME``, or a hub name with an owner where nothing local has it.
+It is a file, a tokenizer's folder, ``hub:MODEL``, or a hub name with an owner if no local path has
+that name.
 """
 
 from __future__ import annotations
@@ -25,16 +26,18 @@ _TRIED = "A question?\n<|im_start|>Ein Wörtchen, 三十 😀"
 
 @dataclass(frozen=True)
 class TokenizerFile:
-    """The rule that goes into a plan, and the JSON that goes beside the output."""
+    """The rule, which is part of a plan, and the JSON, which is stored beside the output."""
 
     rule: TokenRule
     data: bytes
 
 
 def tokenizer_file(request: Request) -> TokenizerFile | None:
-    """The request's tokenizer; None where it names none.
+    """The request's tokenizer; None if it names none.
 
-    Raises ``UsageError`` for one that is not there, ``BadInput`` for one that cannot be used.
+    Raises:
+        UsageError: there is no such tokenizer.
+        BadInput: it cannot be used.
     """
     if request.tokenizer is None:
         return None
@@ -45,7 +48,7 @@ def tokenizer_file(request: Request) -> TokenizerFile | None:
         )
     try:
         TokenCounter(data).count(pa.chunked_array([[_TRIED]], pa.string()))
-    except Exception as error:  # a tokenizer's own errors have no class
+    except Exception as error:  # the library raises plain Exception
         raise BadInput(
             f"--tokenizer {name} cannot be used ({str(error):.200}); expected a {TOKENIZER_FILE} "
             "of Hugging Face's tokenizers, so fetch it again"
@@ -55,7 +58,7 @@ def tokenizer_file(request: Request) -> TokenizerFile | None:
 
 
 def _found(name: str) -> tuple[str, bytes]:
-    """What the tokenizer is called in a plan, which holds no machine's paths, and its JSON."""
+    """The tokenizer's name in a plan, which has no paths of a machine, and its JSON."""
     path = Path(name)
     try:
         if not name.startswith(_HUB) and path.is_dir():
@@ -71,8 +74,8 @@ def _found(name: str) -> tuple[str, bytes]:
         raise UsageError(f"--tokenizer {name!r:.200} cannot be read: {error}") from error
     if not name.startswith(_HUB) and not _MODEL.fullmatch(name):
         raise UsageError(
-            f"--tokenizer {name} is no file or folder; expected a {TOKENIZER_FILE}, a tokenizer's "
-            "folder, or a hub model as hub:NAME"
+            f"--tokenizer {name} is not a file or folder; expected a {TOKENIZER_FILE}, a "
+            "tokenizer's folder, or a hub model as hub:MODEL"
         )
     from pipeline.planning.hub import model_files
 

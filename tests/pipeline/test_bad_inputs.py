@@ -449,7 +449,7 @@ class TestFiles:
             put(path, text.get(name, "\n \n\r\n"))
         ended = prepare("--dataset", path)
         assert ended.code == 3
-        assert has(ended.err, name, "holds no rows")
+        assert has(ended.err, name, "contains no rows")
 
     def test_16_a_first_file_without_rows_among_others(
         self, prepare: Prepare, tmp_path: Path
@@ -1113,7 +1113,7 @@ class TestRows:
         path = lines(tmp_path / "a.jsonl", *[{"id": i, "messages": []} for i in range(9)])
         ended = prepare("--dataset", path)
         assert ended.code == 2
-        assert has(ended.err, "cannot tell which columns", "messages (list)", "--fields")
+        assert has(ended.err, "cannot detect the columns", "messages (list)", "--fields")
         ended = prepare("--dataset", path, "--fields", "instruction=messages,response=messages")
         assert ended.code == 2
         assert has(ended.err, "'messages'", "list", "text or number column")

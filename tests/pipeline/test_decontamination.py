@@ -128,7 +128,8 @@ class TestRuns:
     def test_the_plan_tells_of_them(self, prepare: Prepare, source: Path, tmp_path: Path) -> None:
         bench = lines(tmp_path / "bench.jsonl", {"prompt": PROMPT}, {"prompt": "short"})
         said = prepare("--dataset", source, "--decontaminate", bench, verb="plan").out
-        assert f"rows with a piece of {bench} (2 prompts, 1 of them too short): counted" in said
+        counts = "(2 prompts, 1 of them too short to search for)"
+        assert f"rows that contain text from {bench} {counts}: reported" in said
         words = ("--decontaminate", bench, "--contaminated", "drop", "--dedup", "off")
         said = prepare("--dataset", source, *words, "--balance", "answer", verb="plan").out
         assert has(said, "too short): left out", "duplicates: kept", "source file, answer")
@@ -221,7 +222,7 @@ class TestSources:
         monkeypatch.setattr(decontamination, "MOST_PIECES", count)
         make_plan(request)
         monkeypatch.setattr(decontamination, "MOST_PIECES", count - 1)
-        with pytest.raises(UsageError, match=f"has more than {count - 1} pieces of 8 to 13 words"):
+        with pytest.raises(UsageError, match=f"has more than {count - 1} n-grams of 8 to 13 words"):
             make_plan(request)
 
     @pytest.mark.parametrize(

@@ -232,10 +232,10 @@ def test_a_tokenizer_s_folder_is_read_in_every_form(
         (without(BASE, chat_template=[]), 2, "has no chat template"),
         (without(BASE, chat_template=["x", {"name": "rag"}]), 2, "has no chat template"),
         (without(BASE, chat_template={"default": JINJA}), 2, "has no chat template"),
-        ({"tokenizer_config.json": b"{broken"}, 3, "is no JSON"),
-        ({"tokenizer_config.json": b"[" * 100_000}, 3, "is no JSON"),
+        ({"tokenizer_config.json": b"{broken"}, 3, "is not JSON"),
+        ({"tokenizer_config.json": b"[" * 100_000}, 3, "is not JSON"),
         ({"tokenizer_config.json": b"[]"}, 2, "has no chat template"),
-        ({"chat_template.jinja": b"\xff\xfe"}, 2, "no UTF-8"),
+        ({"chat_template.jinja": b"\xff\xfe"}, 2, "not UTF-8"),
     ],
 )
 def test_a_folder_without_a_usable_template_is_told(

@@ -287,7 +287,7 @@ def test_private_and_gated_sets_with_the_right_token(
         ("private", "hf_wrong", 4, ["401", "HF_TOKEN"]),
         ("gated", None, 4, ["gated", "HF_TOKEN"]),
         ("gated", "hf_wrong", 4, ["401", "HF_TOKEN"]),
-        ("gated", "hf_stranger", 4, ["gated", "ask for access"]),
+        ("gated", "hf_stranger", 4, ["gated", "request access"]),
         ("open", "hf_wrong", 4, ["401", "HF_TOKEN"]),
         # The hub does not tell strangers which private repositories there are.
         ("missing", None, 4, ["not on the hub", "private"]),

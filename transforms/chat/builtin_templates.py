@@ -1,7 +1,7 @@
-"""The built-in templates: what each needs to be known of, beside its Jinja in ``templates/``.
+"""The built-in templates: the properties of each; its Jinja is in ``templates/``.
 
-The Jinja is ours; tests compare what it renders, byte for byte, with the models' published
-templates (``tests/test_builtin_templates.py`` says from which packages).
+The Jinja is ours.  Tests compare its bytes with those of the models' published templates
+(``tests/external/test_builtin_templates.py`` names the packages).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _template(name: str, date: str) -> ChatTemplate:
                 control_tokens=(*_CHATML_TOKENS, *_TOOL_TAGS, *_THINK_TAGS),
             )
         case "qwen3-2507":
-            # Its tokenizer knows <think> and its template does not: a model that never thinks.
+            # Its tokenizer has <think> and its template does not: the model never thinks.
             return ChatTemplate(
                 name,
                 jinja,
@@ -212,10 +212,10 @@ NAMES = (
 
 @cache
 def built_in(name: str, date: str) -> ChatTemplate:
-    """The template of that name; ``date`` is what it takes for today.  KeyError for other names."""
+    """The template of that name; ``date`` is its current date.  KeyError for other names."""
     return _template(name, date)
 
 
 def chatml(system_prompt: str = DEFAULT_SYSTEM_PROMPT) -> ChatFormat:
-    """The guide's format: ChatML with one system turn; "" leaves that turn out."""
+    """The guide's format: ChatML with one system turn, which "" leaves out."""
     return ChatFormat(built_in("chatml", DEFAULT_DATE), system_prompt or None)

@@ -1,4 +1,4 @@
-"""The control token rule: a template's own tokens must not come from a row's content.
+"""The control token rule: a row's content must not contain tokens of the template.
 
 A user's ``<|im_end|>`` would end the turn.  Invariant: a rendered row has as many control tokens as
 the same row with harmless content.
@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _GAP = "\u200b"
-"""Zero width space: what ``escape`` puts behind the first character of a token."""
+"""Zero width space, which ``escape`` inserts after the first character of a token."""
 
 _AROUND = 40
 
 
 @cache
 def _pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
-    # The longest first, so that a token which begins another is not taken for it.
+    # The longest first, since a token may be the beginning of another one.
     return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))))
 
 
@@ -34,7 +34,7 @@ def _in_bytes(tokens: tuple[str, ...]) -> tuple[frozenset[int], re.Pattern[bytes
 
 
 def find_texts(texts: pa.StringArray, tokens: tuple[str, ...]) -> np.ndarray | None:
-    """For each text (null holds none) whether it holds a token; None where no text does."""
+    """For each text whether it contains a token (bool); None where no text does."""
     if not may_contain(texts, tokens):
         return None
     found = pc.match_substring_regex(texts, _pattern(tokens).pattern)
@@ -43,7 +43,7 @@ def find_texts(texts: pa.StringArray, tokens: tuple[str, ...]) -> np.ndarray | N
 
 
 def may_contain(texts: pa.StringArray, tokens: tuple[str, ...]) -> bool:
-    """Quickly: do the bytes of all texts together hold a token?"""
+    """Whether the bytes of all texts, taken as one, contain a token: a fast first test."""
     if not tokens or not len(texts):
         return False
     _, offsets, data = texts.buffers()
@@ -55,14 +55,14 @@ def may_contain(texts: pa.StringArray, tokens: tuple[str, ...]) -> bool:
         return False
     raw = data.slice(start, stop - start)
     firsts, pattern = _in_bytes(tokens)
-    # One byte is found many times faster than a token, and most texts hold none of these; this
-    # comparison runs outside the interpreter's lock.
+    # One byte is found many times faster than a token, and most texts have none of these bytes;
+    # this comparison runs outside the interpreter's lock.
     found = np.frombuffer(raw, np.uint8)
     return any((found == first).any() for first in firsts) and pattern.search(raw) is not None
 
 
 def escape(text: str, tokens: tuple[str, ...]) -> str:
-    """The text with an invisible gap in each token, so that no tokenizer takes it for one."""
+    """The text with an invisible gap in each token, so that a tokenizer does not see the token."""
     return _pattern(tokens).sub(lambda found: found[0][0] + _GAP + found[0][1:], text)
 
 
@@ -74,7 +74,7 @@ def escape_all(texts: pa.StringArray, tokens: tuple[str, ...]) -> pa.StringArray
 
 
 def excerpt(text: str, tokens: tuple[str, ...]) -> str:
-    """The surroundings of the first token in a text, for an excerpt; "" where there is none."""
+    """The first token of a text with its surroundings; "" for a text without one."""
     found = _pattern(tokens).search(text)
     if found is None:
         return ""
@@ -83,11 +83,11 @@ def excerpt(text: str, tokens: tuple[str, ...]) -> str:
 
 
 def count(text: str, tokens: Sequence[str]) -> int:
-    """How many control tokens a text holds."""
+    """The number of control tokens in a text."""
     return len(_pattern(tuple(tokens)).findall(text)) if tokens else 0
 
 
 def spans(text: str, tokens: tuple[str, ...]) -> Iterator[tuple[int, int]]:
-    """Where a text holds tokens: (start, stop) of each, in order."""
+    """(start, stop) of each token in a text, in order."""
     if tokens:
         yield from (found.span() for found in _pattern(tokens).finditer(text))

@@ -1,7 +1,7 @@
-"""Rows that the sandbox renders: what a template is given, and what is looked for in its text.
+"""The Jinja renderer: renders rows in the sandbox and checks their texts.
 
-Nothing that a template does is taken for granted: each turn must be in the text, one behind the
-other, and of a foreign one the control tokens are counted, too.
+A template is not trusted: each turn must be in the text, in order, and a foreign template must give
+the expected number of control tokens.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from transforms.records import Reject
 
 
 class RowRenderer(Protocol):
-    """Renders rows of a template's variables; see ``sandbox.Sandbox``."""
+    """Renders rows of template variables, as ``sandbox.Sandbox`` does."""
 
     def render(self, rows: Sequence[Mapping[str, object]]) -> list[str | Refusal]: ...
 
 
 class JinjaRenderer:
-    """Rows that the sandbox renders."""
+    """Renders the rows of a batch, and their prompts."""
 
     def __init__(
         self,
@@ -46,10 +46,15 @@ class JinjaRenderer:
     def texts(
         self, bad: dict[int, Reject], lost: np.ndarray, offered: np.ndarray
     ) -> pa.StringArray:
-        """Each row's text.
+        """Renders each row.
 
-        Adds to ``bad`` the rows that fail, marks in ``lost`` those without their reasoning, and in
-        ``offered`` those without the tools that they offer.
+        Args:
+            bad: rows to leave out -> why; rows that fail are added.
+            lost: for each row whether its reasoning is missing in the text (bool); updated.
+            offered: for each row whether tools that it offers are missing (bool); updated.
+
+        Returns:
+            The text of each row; "" for those in ``bad``.
         """
         left = self._left(bad)
         texts: list[str] = [""] * len(self._rows)
@@ -57,7 +62,7 @@ class JinjaRenderer:
             if isinstance(text, Refusal):
                 bad[row] = Reject("template-refused", text.reason)
                 continue
-            texts[row] = self._ended(text)
+            texts[row] = self._trimmed(text)
             dropped, _ = _walk(self._rows[row], text)
             if dropped:
                 bad[row] = Reject("turn-dropped", f"not in the text: {dropped}")
@@ -71,16 +76,15 @@ class JinjaRenderer:
         return pa.array(texts, pa.string())
 
     def prompts(self, texts: pa.StringArray, bad: dict[int, Reject]) -> np.ndarray:
-        """The bytes of each text that are prompt: all but what the last assistant says."""
+        """The number of bytes of each text before the assistant's last turn (int64)."""
         left = self._left(bad)
         prompts = np.zeros(len(self._rows), np.int64)
         marker = self._chat.template.assistant_marker
-        for row, asked in zip(
-            left, self._render(left, lambda turns: turns[:-1], asks=True), strict=True
-        ):
+        rendered = self._render(left, lambda turns: turns[:-1], add_generation_prompt=True)
+        for row, start in zip(left, rendered, strict=True):
             text = texts[row].as_py()
-            prompt = "" if isinstance(asked, Refusal) else self._begun(asked)
-            # A template may write earlier turns in another way once they are earlier.
+            prompt = "" if isinstance(start, Refusal) else self._without_bos(start)
+            # A template may write a turn differently once another turn follows it.
             if not prompt or not text.startswith(prompt):
                 _, end = _walk(self._rows[row][:-1], text)
                 at = text.find(marker, end) if marker else -1
@@ -98,7 +102,7 @@ class JinjaRenderer:
         self,
         rows: Sequence[int],
         change: Callable[[list[Turn]], list[Turn]] = lambda turns: turns,
-        asks: bool = False,
+        add_generation_prompt: bool = False,
     ) -> list[str | Refusal]:
         variables = []
         for row in rows:
@@ -107,47 +111,47 @@ class JinjaRenderer:
                 {
                     "messages": [_message(turn, self._chat.template) for turn in turns],
                     "tools": self._tools[row],
-                    "add_generation_prompt": asks,
+                    "add_generation_prompt": add_generation_prompt,
                     "think": self._chat.think,
                 }
             )
         return self._renderer.render(variables)
 
-    def _begun(self, text: str) -> str:
+    def _without_bos(self, text: str) -> str:
         bos = self._chat.template.bos
         return text if self._chat.keep_bos or not bos else text.removeprefix(bos)
 
-    def _ended(self, text: str) -> str:
-        """Without the BOS that a trainer adds, and without what follows the end of the turn."""
-        text, end = self._begun(text), self._chat.template.eos
+    def _trimmed(self, text: str) -> str:
+        """The text without the BOS that a trainer adds, and without anything after the EOS."""
+        text, end = self._without_bos(text), self._chat.template.eos
         bare = text.rstrip()
         return bare if end and bare.endswith(end) else text
 
     def _reasoning_lost(self, row: int, text: str) -> bool:
-        thoughts = (turn.reasoning for turn in self._rows[row] if turn.reasoning)
-        return any(thought.strip() not in text for thought in thoughts)
+        reasoning = (turn.reasoning for turn in self._rows[row] if turn.reasoning)
+        return any(part.strip() not in text for part in reasoning)
 
     def _count_tokens(self, texts: list[str], bad: dict[int, Reject]) -> None:
-        """A foreign template may join contents, so that they make a token together."""
+        """Rejects rows whose contents form a token once a foreign template joins them."""
         tokens = self._chat.template.control_tokens
         if not tokens:
             return
         left = self._left(bad)
         for row, plain in zip(left, self._render(left, _harmless), strict=True):
-            expected = "" if isinstance(plain, Refusal) else self._ended(plain)
+            expected = "" if isinstance(plain, Refusal) else self._trimmed(plain)
             found = control_tokens.count(texts[row], tokens)
             if found != control_tokens.count(expected, tokens):
                 why = "content and template make a control token together, or hide one"
                 bad[row] = Reject("control-token", why)
 
 
-def quoted(value: Any) -> str:
-    """The value as the templates' ``tojson`` writes it."""
+def quoted(value: object) -> str:
+    """The value as JSON, as the templates' ``tojson`` writes it."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def _harmless(turns: list[Turn]) -> list[Turn]:
-    """The turns with a word in place of all that they say."""
+    """The turns with one word as content, reasoning and arguments."""
 
     def plain(text: str) -> str:
         return "Mm." if text.strip() else text
@@ -163,42 +167,45 @@ def _harmless(turns: list[Turn]) -> list[Turn]:
 
 
 def _walk(turns: Sequence[Turn], text: str) -> tuple[str, int]:
-    """The beginning of a turn that is not in the text, "" where all are, one behind the other; and
-    where the last one ends.
+    """Searches a text for its turns, in order.
 
-    A system turn may stand anywhere, for some templates move it.
+    A system turn may be anywhere, since some templates move it.
+
+    Returns:
+        The beginning of the first turn that is missing, or "", and the place where the last turn
+        ends.
     """
     at = 0
     for turn in turns:
-        said = turn.content.strip()
-        if said:
-            found, end = _error_text(text, said, at)
+        content = turn.content.strip()
+        if content:
+            found, end = _find_content(text, content, at)
             if turn.role != SYSTEM:
                 at = end
             elif not found:
-                found, _ = _error_text(text, said, 0)
+                found, _ = _find_content(text, content, 0)
             if not found:
-                return f"{ROLES[turn.role]}: {said[:100]}", at
+                return f"{ROLES[turn.role]}: {content[:100]}", at
         for call in json.loads(turn.tool_calls) if turn.tool_calls else ():
             name, arguments = call["function"]["name"], call["function"]["arguments"]
             written = [quoted(arguments)]
             if isinstance(arguments, str):
                 written = [arguments, quoted(json.loads(arguments))]
-            named, at = _place(text, (name,), at)
-            found, at = _place(text, written, at)
+            named, at = _find(text, (name,), at)
+            found, at = _find(text, written, at)
             if not named or not found:
                 return f"call of {name}: {written[0][:100]}", at
     return "", at
 
 
-def _error_text(text: str, said: str, at: int) -> tuple[bool, int]:
-    """As ``_place``, for what a turn says, which may be written as JSON."""
-    found = _place(text, (said,), at)
-    return found if found[0] else _place(text, (quoted(said)[1:-1],), at)
+def _find_content(text: str, content: str, at: int) -> tuple[bool, int]:
+    """``_find`` for the content of a turn, which may be written as JSON."""
+    found = _find(text, (content,), at)
+    return found if found[0] else _find(text, (quoted(content)[1:-1],), at)
 
 
-def _place(text: str, forms: Sequence[str], at: int) -> tuple[bool, int]:
-    """Is one of the forms in the text, not before ``at``; and where the first found one ends."""
+def _find(text: str, forms: Sequence[str], at: int) -> tuple[bool, int]:
+    """(whether one of the forms is in the text from ``at`` on, where the first one ends)."""
     for form in forms:
         found = text.find(form, at)
         if found >= 0:
@@ -218,7 +225,7 @@ def _message(turn: Turn, template: ChatTemplate) -> dict[str, Any]:
     if turn.reasoning is not None:
         message["reasoning_content"] = turn.reasoning
         if template.foreign:
-            message["thinking"] = turn.reasoning  # the name that some templates look for
+            message["thinking"] = turn.reasoning  # the name that some templates use
     if turn.tool_calls is not None:
         message["tool_calls"] = [_call(c, template) for c in json.loads(turn.tool_calls)]
     if turn.name is not None:

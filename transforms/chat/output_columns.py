@@ -1,14 +1,15 @@
-"""The shape rule: which columns a prepared set has, and what stands in them.
+"""The output columns of a prepared set, and their contents.
 
     text               text, instruction, response (and reasoning, where the source has it)
-    messages           messages: [{"role", "content"}], as trainers render them by themselves
+    messages           messages: [{"role", "content"}], which trainers render themselves
     prompt-completion  prompt and completion, for which text == prompt + completion
 
-``text`` goes with either of the others.  ``messages`` beside ``prompt`` and ``completion`` is
-refused: TRL then takes the set for conversational or not depending on the hash seed of its process.
+``text`` can be combined with either of the others.  ``messages`` with ``prompt`` and ``completion``
+is refused: whether TRL then takes the set for conversational depends on the hash seed of its
+process.
 
 For a conversation ``instruction`` is the user's first turn and ``response`` the assistant's last
-one, without its reasoning; ``response`` is the calls as JSON where it says nothing else.
+one, without its reasoning; a turn without content gives its tool calls as JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -31,8 +32,11 @@ from transforms.records import one_array
 
 COLUMN_KINDS = ("text", "messages", "prompt-completion")
 
-_TEXT = {"dtype": "string", "_type": "Value"}
-_CALL = {"type": _TEXT, "function": {"name": _TEXT, "arguments": _TEXT}}
+Feature: TypeAlias = "str | list[Feature] | dict[str, Feature]"
+"""A feature in the JSON of ``datasets``: a value, a list of one feature, or features by name."""
+
+_TEXT: dict[str, Feature] = {"dtype": "string", "_type": "Value"}
+_CALL: dict[str, Feature] = {"type": _TEXT, "function": {"name": _TEXT, "arguments": _TEXT}}
 
 
 @dataclass(frozen=True)
@@ -50,28 +54,34 @@ class OutputColumns:
 
     @property
     def with_prompts(self) -> bool:
-        """Must it be known where each text's prompt ends?"""
+        """Do the columns depend on where each text's prompt ends?"""
         return "prompt-completion" in self.names
 
     @property
-    def features(self) -> dict[str, Any]:
-        """The columns in the form of ``datasets``; lists as literals, which 3.x can read, too."""
-        made: dict[str, Any] = {}
+    def features(self) -> dict[str, Feature]:
+        """The columns in the form of ``datasets``; lists are literals, which 3.x also reads."""
+        made: dict[str, Feature] = {}
         if "text" in self.names:
             made |= dict.fromkeys(("text", "instruction", "response"), _TEXT)
             if self.reasoning:
                 made["reasoning"] = _TEXT
         if "messages" in self.names:
-            turn: dict[str, Any] = {"role": _TEXT, "content": _TEXT}
-            if self.reasoning:
-                turn["reasoning_content"] = _TEXT
             if self.tools:
-                turn["tool_calls"] = [_CALL]
                 made["tools"] = _TEXT
-            made["messages"] = [turn]
+            made["messages"] = [self.turn]
         if self.with_prompts:
             made |= dict.fromkeys(("prompt", "completion"), _TEXT)
         return made
+
+    @property
+    def turn(self) -> dict[str, Feature]:
+        """The features of a turn in ``messages``."""
+        turn: dict[str, Feature] = {"role": _TEXT, "content": _TEXT}
+        if self.reasoning:
+            turn["reasoning_content"] = _TEXT
+        if self.tools:
+            turn["tool_calls"] = [_CALL]
+        return turn
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -80,25 +90,27 @@ class OutputColumns:
 
     @property
     def schema(self) -> pa.Schema:
-        """The Arrow schema of the shards, with the features as ``datasets`` keeps them."""
+        """The Arrow schema of the shards; its metadata has the features, as in ``datasets``."""
         return pa.schema(
             [(name, _arrow(feature)) for name, feature in self.features.items()],
             metadata={"huggingface": json.dumps({"info": {"features": self.features}})},
         )
 
 
-def _arrow(feature: Any) -> pa.DataType:
+def _arrow(feature: Feature) -> pa.DataType:
     if isinstance(feature, list):
         return pa.list_(_arrow(feature[0]))
     if feature is _TEXT:
         return pa.string()
+    if isinstance(feature, str):
+        raise TypeError(f"{feature!r} is no feature")
     return pa.struct([(name, _arrow(inner)) for name, inner in feature.items()])
 
 
 def parse_columns(flag: str) -> tuple[str, ...]:
     """The kinds that a ``--columns`` value such as ``text,messages`` names, in a fixed order.
 
-    Raises ``UsageError`` for unknown ones and for combinations that trainers cannot tell apart.
+    Raises ``UsageError`` for unknown kinds and for combinations that confuse trainers.
     """
     names = [name.strip() for name in flag.split(",")]
     for name in names:
@@ -108,8 +120,8 @@ def parse_columns(flag: str) -> tuple[str, ...]:
             )
     if {"messages", "prompt-completion"} <= set(names):
         raise UsageError(
-            "--columns cannot have messages beside prompt-completion: TRL would take the set for "
-            "one or the other depending on the hash seed of its process; prepare two sets"
+            "--columns cannot have messages beside prompt-completion: which of them TRL uses "
+            "depends on the hash seed of its process; prepare two sets"
         )
     return tuple(name for name in COLUMN_KINDS if name in names)
 
@@ -120,8 +132,8 @@ def pair_columns(
     prompts: np.ndarray | None,
     output_columns: OutputColumns,
 ) -> pa.Table:
-    """The columns of rows with ``instruction`` and ``response``; chunks are those of the texts."""
-    columns: dict[str, Any] = {
+    """The columns of rows with ``instruction`` and ``response``, in the chunks of the texts."""
+    columns: dict[str, pa.ChunkedArray] = {
         "text": texts,
         "instruction": table["instruction"],
         "response": table["response"],
@@ -129,7 +141,7 @@ def pair_columns(
     if output_columns.with_prompts and prompts is not None:
         columns["prompt"], columns["completion"] = _cut(texts, prompts)
     if "messages" in output_columns.names:
-        raise ValueError("messages are made of turns")
+        raise ValueError("messages need turns")
     return pa.table({name: columns[name] for name in output_columns.columns})
 
 
@@ -141,7 +153,7 @@ def turn_columns(
     output_columns: OutputColumns,
 ) -> pa.Table:
     """The columns of rows with turns."""
-    columns: dict[str, Any] = {"text": texts}
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {"text": texts}
     if "text" in output_columns.names:
         columns["instruction"] = turns.content_at(turns.first(USER))
         columns |= _response(turns, output_columns)
@@ -158,44 +170,45 @@ def turn_columns(
 
 def _response(turns: Turns, output_columns: OutputColumns) -> dict[str, pa.StringArray]:
     last = turns.last(ASSISTANT)
-    said = turns.content_at(last)
+    response = turns.content_at(last)
     if turns.tool_calls is not None:
         calls = turns.tool_calls.take(pa.array(last, mask=last < 0))
-        said = pc.if_else(pc.equal(pc.binary_length(said), 0), pc.fill_null(calls, ""), said)
+        is_empty = pc.equal(pc.binary_length(response), 0)
+        response = pc.if_else(is_empty, pc.fill_null(calls, ""), response)
     if not output_columns.reasoning:
-        return {"response": said}
-    apart = pa.nulls(len(turns), pa.string())
+        return {"response": response}
+    thinking = pa.nulls(len(turns), pa.string())
     if turns.reasoning is not None:
-        apart = turns.reasoning.take(pa.array(last, mask=last < 0))
-    inline = pc.and_(pc.match_substring(said, reasoning.CLOSE), pc.is_null(apart))
+        thinking = turns.reasoning.take(pa.array(last, mask=last < 0))
+    inline = pc.and_(pc.match_substring(response, reasoning.CLOSE), pc.is_null(thinking))
     if pc.any(inline).as_py():
-        parts = [reasoning.split(text) for text in said.filter(inline).to_pylist()]
-        said = pc.replace_with_mask(said, inline, pa.array([p.answer for p in parts], pa.string()))
-        thoughts = pa.array([p.reasoning for p in parts], pa.string())
-        apart = pc.replace_with_mask(apart, inline, thoughts)
-    return {"response": said, "reasoning": pc.fill_null(apart, "")}
+        parts = [reasoning.split(text) for text in response.filter(inline).to_pylist()]
+        answers = pa.array([p.answer for p in parts], pa.string())
+        response = pc.replace_with_mask(response, inline, answers)
+        found = pa.array([p.reasoning for p in parts], pa.string())
+        thinking = pc.replace_with_mask(thinking, inline, found)
+    return {"response": response, "reasoning": pc.fill_null(thinking, "")}
 
 
 def _messages(turns: Turns, output_columns: OutputColumns) -> pa.ListArray:
     names = pa.array(ROLES, pa.string()).take(pa.array(turns.roles, pa.int8()))
     content = turns.content
-    thoughts = turns.reasoning
-    if thoughts is not None and not output_columns.reasoning:
-        # A key that the sample did not show: the block says the same.
-        said = pc.binary_join_element_wise(
-            f"{reasoning.OPEN}\n", thoughts, f"\n{reasoning.CLOSE}\n\n", content, ""
+    thinking = turns.reasoning
+    if thinking is not None and not output_columns.reasoning:
+        # There is no column for it, since the sample had none: a block in the content keeps it.
+        joined = pc.binary_join_element_wise(
+            f"{reasoning.OPEN}\n", thinking, f"\n{reasoning.CLOSE}\n\n", content, ""
         )
-        content = pc.if_else(pc.is_valid(thoughts), said, content)
+        content = pc.if_else(pc.is_valid(thinking), joined, content)
     fields = [names, content]
-    feature = output_columns.features["messages"]
     if output_columns.reasoning:
-        fields.append(pa.nulls(len(content), pa.string()) if thoughts is None else thoughts)
+        fields.append(pa.nulls(len(content), pa.string()) if thinking is None else thinking)
     if output_columns.tools:
-        fields.append(_calls(turns, _arrow(feature[0]["tool_calls"])))
-    listed = pa.StructArray.from_arrays(fields, names=list(feature[0]))
-    return pa.ListArray.from_arrays(pa.array(turns.offsets, pa.int32()), listed).cast(
-        _arrow(feature)
-    )
+        fields.append(_calls(turns, _arrow([_CALL])))
+    turn = output_columns.turn
+    listed = pa.StructArray.from_arrays(fields, names=list(turn))
+    lists = pa.ListArray.from_arrays(pa.array(turns.offsets, pa.int32()), listed)
+    return lists.cast(_arrow([turn]))
 
 
 def _calls(turns: Turns, kind: pa.DataType) -> pa.Array:
@@ -205,8 +218,8 @@ def _calls(turns: Turns, kind: pa.DataType) -> pa.Array:
     return pa.array(made, kind)
 
 
-def _as_text(calls: str) -> list[dict[str, Any]]:
-    """Calls with their arguments as JSON text: as objects they would share all their keys."""
+def _as_text(calls: str) -> list[object]:
+    """Calls with arguments as JSON text, since Arrow would give all objects the same keys."""
     made = json.loads(calls)
     for call in made:
         arguments = call["function"]["arguments"]
@@ -216,7 +229,7 @@ def _as_text(calls: str) -> list[dict[str, Any]]:
 
 
 def _cut(texts: pa.ChunkedArray, prompts: np.ndarray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
-    """Each text in two: its first so many bytes, and the rest.  No text is copied before that."""
+    """Cuts each text after its first ``prompts`` bytes, without an intermediate copy."""
     heads, tails, start = [], [], 0
     for chunk in texts.chunks:
         stop = start + len(chunk)
@@ -234,8 +247,8 @@ def _cut(texts: pa.ChunkedArray, prompts: np.ndarray) -> tuple[pa.ChunkedArray, 
     return pa.chunked_array(heads, pa.string()), pa.chunked_array(tails, pa.string())
 
 
-def describe(features: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
-    """(column, what it holds) for the card."""
+def describe(features: Mapping[str, Feature]) -> Sequence[tuple[str, str]]:
+    """(column, description) for the card."""
     known = {
         "text": "the whole conversation in the model's chat format, for training",
         "instruction": "the question or prompt",
@@ -252,10 +265,10 @@ def describe(features: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
 def user_prompt(
     rows: pa.Table, user_marker: str = "", control_tokens: Sequence[str] = ()
 ) -> pa.StringArray:
-    """The instruction of each row; "" where there is none.
+    """The instruction of each row, or "".
 
-    Of a set with ``prompt`` and ``completion`` alone it is what stands in the prompt between the
-    template's user marker and its next token; the whole prompt where that cannot be told.
+    In a set with only ``prompt`` and ``completion`` it is the part of the prompt between the
+    template's user marker and its next token, or the whole prompt if there is no such part.
     """
     if "instruction" in rows.column_names:
         return one_array(rows["instruction"])
@@ -265,8 +278,8 @@ def user_prompt(
     if not user_marker:
         return prompts
     ends = "|".join([*(re.escape(token) for token in control_tokens), "$"])
-    between = f"(?s){re.escape(user_marker)}(?P<asked>.*?)(?:{ends})"
-    return pc.coalesce(pc.struct_field(pc.extract_regex(prompts, between), "asked"), prompts)
+    between = f"(?s){re.escape(user_marker)}(?P<prompt>.*?)(?:{ends})"
+    return pc.coalesce(pc.struct_field(pc.extract_regex(prompts, between), "prompt"), prompts)
 
 
 def _first_user(messages: pa.ListArray) -> pa.StringArray:

@@ -1,4 +1,4 @@
-"""Render: questions and answers, or turns, become training text; what cannot be rendered leaves."""
+"""Render: questions and answers, or turns, become training text; other rows become rejects."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from transforms.records import (
 
 
 def sandbox_of(chat: ChatFormat) -> Sandbox:
-    """Where the format's template renders what Arrow does not; starts when it is first used."""
+    """The sandbox for the format's template; its process starts with the first use."""
     template = chat.template
     source = TemplateSource(template.name, template.jinja, template.bos, template.eos, chat.date)
-    return Sandbox(source, output_bytes=2 * MAX_ROW_BYTES)  # a row, and what JSON makes of it
+    return Sandbox(source, output_bytes=2 * MAX_ROW_BYTES)  # a row, and its JSON escapes
 
 
 def render(
@@ -45,9 +45,12 @@ def render(
     sandbox: Sandbox,
     limit: Limit | None = None,
 ) -> RenderedRows:
-    """Renders rows that ``Normalize`` made; a column ``validation`` and hidden ones are kept.
+    """Renders rows that ``Normalize`` made; a column ``validation`` and hidden columns stay.
 
-    With a ``limit`` each row has its ``TOKENS``; raises ``TooLong`` if that is the rule.
+    With a ``limit`` each row has its ``TOKENS``.
+
+    Raises:
+        TooLong: a row is above the limit, and the rule is to raise an error.
     """
     size = table.nbytes + table.num_rows * (len((chat.system_prompt or "").encode()) + _MARKUP)
     if size > _MOST_BYTES and table.num_rows > 1:
@@ -72,7 +75,7 @@ def render(
 
 
 def with_text(output_columns: OutputColumns) -> OutputColumns:
-    """The shape with the text, which is what tokens are counted in."""
+    """The output columns with the text, in which tokens are counted."""
     return replace(output_columns, names=tuple(dict.fromkeys(("text", *output_columns.names))))
 
 
@@ -83,7 +86,7 @@ def _rendered(
         if (
             chat.renders_pairs
             and "messages" not in output_columns.names
-            and not _parts_pairs(table, chat)
+            and not _has_inline_reasoning(table, chat)
         ):
             return _pairs(table, chat, output_columns)
         table = _as_turns(table)
@@ -91,14 +94,14 @@ def _rendered(
 
 
 _MARKUP = 2048
-"""More bytes than a template adds to a row of two turns."""
+"""More bytes than a template adds to a row with two turns."""
 
 _MOST_BYTES = 2**30
-"""Of a batch's texts: Arrow's strings end at 2 GiB."""
+"""The most bytes of a batch's texts; an Arrow string array ends at 2 GiB."""
 
 
-def _parts_pairs(pairs: pa.Table, chat: ChatFormat) -> bool:
-    """Must inline reasoning be taken out of a response?  No row is rendered otherwise for that."""
+def _has_inline_reasoning(pairs: pa.Table, chat: ChatFormat) -> bool:
+    """Must inline reasoning be removed from a response?  Other rows render to the same bytes."""
     if chat.template.thinks != "drop" and chat.think != "strip":
         return False
     tokens = (reasoning.CLOSE,)
@@ -138,13 +141,15 @@ def _pairs(table: pa.Table, chat: ChatFormat, output_columns: OutputColumns) -> 
         fixed = len(before.encode()) + len(between.encode())
         prompts = given.to_numpy(zero_copy_only=False) + fixed
     shaped = pair_columns(kept, texts, prompts, output_columns)
-    return RenderedRows(_marked(shaped, kept), _rejects(table, why), note_counts, kept[ROW])
+    return RenderedRows(
+        _with_side_columns(shaped, kept), _rejects(table, why), note_counts, kept[ROW]
+    )
 
 
 def _as_turns(pairs: pa.Table) -> pa.Table:
     questions, answers = pairs["instruction"].to_pylist(), pairs["response"].to_pylist()
     rows = [[Turn(USER, q), Turn(ASSISTANT, a)] for q, a in zip(questions, answers, strict=True)]
-    kept = [name for name in pairs.column_names if name == ROW or _is_beside(name)]
+    kept = [name for name in pairs.column_names if name == ROW or _is_side_column(name)]
     return pairs.select(kept).append_column(TURNS, Turns.of_rows(rows).column())
 
 
@@ -156,7 +161,7 @@ def _turns(
     no_place = _without_columns(turns, output_columns)
     done = render_turns(turns, tools, chat, lambda: sandbox, output_columns.with_prompts, no_place)
     shaped = turn_columns(done.turns, done.texts, done.prompts, tools, output_columns)
-    kept = _good(_marked(shaped, table), done.bad)
+    kept = _good(_with_side_columns(shaped, table), done.bad)
     rows = _good(table.select([ROW]), done.bad)[ROW]
     return RenderedRows(kept, _rejects(table, done.bad), done.note_counts, rows)
 
@@ -178,14 +183,14 @@ def _good(table: pa.Table, bad: Mapping[int, Reject]) -> pa.Table:
     return table.filter(pa.array(good))
 
 
-def _marked(shaped: pa.Table, rows: pa.Table) -> pa.Table:
-    for name in filter(_is_beside, rows.column_names):
+def _with_side_columns(shaped: pa.Table, rows: pa.Table) -> pa.Table:
+    for name in filter(_is_side_column, rows.column_names):
         shaped = shaped.append_column(name, rows[name])
     return shaped
 
 
-def _is_beside(name: str) -> bool:
-    """Is it a column that goes along with the row, whatever is made of it?"""
+def _is_side_column(name: str) -> bool:
+    """Does the column stay with its row through rendering?"""
     return name == VALIDATION or (name.startswith(HIDDEN) and name != ROW)
 
 

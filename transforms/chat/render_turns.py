@@ -1,20 +1,20 @@
-"""The rendering rule: turns become texts, by Arrow where that can be done, else by the sandbox.
+"""The rendering rule: turns become texts, by Arrow where possible, else in the sandbox.
 
 Reject codes of this step:
 
-    tools-not-in-template   the template has no form for tool calls and results
-    system-not-first        it has a system turn at the beginning only
-    roles-must-alternate    it takes user and assistant in turns only
-    control-token           content that holds one of its control tokens
-    template-refused        it raised an error for the row
-    turn-dropped            a turn is not in the text that it made
-    prompt-not-found        where the prompt ends cannot be told (for prompt and completion)
+    tools-not-in-template   the template cannot render tool calls and results
+    system-not-first        the template renders a system turn only at the beginning
+    roles-must-alternate    the template needs user and assistant to alternate
+    control-token           the content contains a control token of the template
+    template-refused        the template raised an error for the row
+    turn-dropped            a turn is missing in the rendered text
+    prompt-not-found        the end of the prompt is unknown (for prompt and completion)
 
-Events, counted by row, of rows that are kept:
+Notes on rows that are kept, counted by row:
 
-    reasoning-not-in-text   there is reasoning, and the template has no place for it
-    tools-not-in-text       tools were to be rendered, and the template has no place for them
-    template-system-prompt  the template added a system prompt that nobody gave
+    reasoning-not-in-text   the template cannot render the row's reasoning
+    tools-not-in-text       the template cannot render the row's tools, as ``--tools`` requests
+    template-system-prompt  the template added its own system prompt
     control-token-escaped, control-token-kept
 """
 
@@ -46,12 +46,15 @@ KEPT = "control-token-kept"
 
 @dataclass(frozen=True)
 class Rendered:
-    """Texts of rows, and what goes with them; all but ``bad`` has an entry for every row.
+    """The rendered rows of a batch; all attributes but ``bad`` have an entry for every row.
 
-    ``texts`` means nothing for the rows in ``bad`` (row -> why).  ``turns`` are those that were
-    given, with the system prompt, with what was escaped, and with inline reasoning apart where the
-    template looks for it.  ``prompts`` is the bytes of each text that
-    are prompt, where they were asked for.
+    Attributes:
+        texts: the text of each row; undefined for the rows in ``bad``.
+        turns: the turns as rendered: with the system prompt and escapes, and with inline
+            reasoning separated where the template renders it by itself.
+        bad: row -> why it is rejected.
+        note_counts: note -> number of rows.
+        prompts: the number of bytes of each text that are prompt (int64), if requested.
     """
 
     texts: pa.StringArray
@@ -69,7 +72,16 @@ def render_turns(
     with_prompts: bool = False,
     known_bad: Mapping[int, Reject] = MappingProxyType({}),
 ) -> Rendered:
-    """The texts of rows in a chat format; ``tools`` is each row's list of tools as JSON."""
+    """Renders rows in a chat format.
+
+    Args:
+        turns: the rows.
+        tools: each row's list of tools as JSON (nullable), or None.
+        chat: the template and how it is used.
+        sandbox: makes what renders rows that Arrow cannot; called only if there are any.
+        with_prompts: whether to find the end of each prompt.
+        known_bad: rows that are rejected already -> why.
+    """
     template = chat.template
     if chat.system_prompt is not None:
         turns = add_system(turns, chat.system_prompt)
@@ -78,11 +90,11 @@ def render_turns(
     if tools is not None and not template.tools:
         offered, tools = np.asarray(pc.is_valid(tools).to_numpy(zero_copy_only=False)), None
     bad = {**unsupported(turns, template), **known_bad}
-    parted, gaps = split_reasoning(turns, template)
-    parted, tools, held = check_control_tokens(parted, tools, chat)
+    separated, gaps = split_reasoning(turns, template)
+    separated, tools, held = check_control_tokens(separated, tools, chat)
     if chat.control_tokens == "reject":
         bad = {**held, **bad}
-    placed, lost = place(parted, gaps, chat)
+    placed, lost = place_reasoning(separated, gaps, chat)
     prompts = None
     if _is_plain(placed, tools, template):
         texts, prompts = chat.render_turns(placed)
@@ -100,11 +112,11 @@ def render_turns(
         ESCAPED: len(held.keys() - bad) if chat.control_tokens == "escape" else 0,
         KEPT: len(held.keys() - bad) if chat.control_tokens == "keep" else 0,
     }
-    return Rendered(texts, parted, bad, {k: n for k, n in note_counts.items() if n}, prompts)
+    return Rendered(texts, separated, bad, {k: n for k, n in note_counts.items() if n}, prompts)
 
 
 def add_system(turns: Turns, prompt: str) -> Turns:
-    """The turns with a system turn before those rows that have none."""
+    """Adds a system turn to the rows without one."""
     lacking = turns.first(SYSTEM) < 0
     if not lacking.any():
         return turns
@@ -128,7 +140,7 @@ def add_system(turns: Turns, prompt: str) -> Turns:
 
 
 def unsupported(turns: Turns, template: ChatTemplate) -> dict[int, Reject]:
-    """Rows for which the template has no form."""
+    """Rows that the template cannot render -> why."""
     bad: dict[int, Reject] = {}
     rows, roles = turns.rows, turns.roles
 
@@ -146,43 +158,49 @@ def unsupported(turns: Turns, template: ChatTemplate) -> dict[int, Reject]:
         late[turns.offsets[:-1]] = False
         mark("system-not-first", late, "has a system turn at the beginning only")
     if template.alternates:
-        spoken = roles != SYSTEM
-        place = np.cumsum(spoken) - spoken
+        dialogue = roles != SYSTEM
+        place = np.cumsum(dialogue) - dialogue
         place = place - np.repeat(place[turns.offsets[:-1]], np.diff(turns.offsets))
-        wrong = spoken & ((roles == USER) != (place % 2 == 0))
+        wrong = dialogue & ((roles == USER) != (place % 2 == 0))
         mark("roles-must-alternate", wrong, "takes user and assistant in turns only")
     return bad
 
 
 def split_reasoning(turns: Turns, template: ChatTemplate) -> tuple[Turns, pa.StringArray | None]:
-    """The turns with inline reasoning apart, where the template looks for it in the content.
+    """Separates inline reasoning from the content, where the template does so.
 
-    Returns with them the line breaks that stood between the two; None where nothing was parted.
+    Returns:
+        The turns, and the line breaks between reasoning and answer of each turn, or None if no
+        turn has changed.
     """
     if template.thinks not in ("own", "drop"):
         return turns, None
-    inline = (turns.roles == ASSISTANT) & _holds(turns.content, reasoning.CLOSE)
+    inline = (turns.roles == ASSISTANT) & _contains(turns.content, reasoning.CLOSE)
     own = turns.reasoning
     own = pa.nulls(len(turns.roles), pa.string()) if own is None else own
-    # Where there is reasoning in a key already, the other one is content.
+    # A turn with reasoning in a key keeps its inline reasoning as content.
     inline &= pc.is_null(own).to_numpy(zero_copy_only=False)
     if not inline.any():
         return turns, None
     indices = pa.array(np.flatnonzero(inline))
     parts = [reasoning.split(text) for text in turns.content.take(indices).to_pylist()]
-    gaps = _with(pa.array([""] * len(inline), pa.string()), inline, [p.gap for p in parts])
-    parted = replace(
+    gaps = _replaced(pa.array([""] * len(inline), pa.string()), inline, [p.gap for p in parts])
+    separated = replace(
         turns,
-        content=_with(turns.content, inline, [p.answer for p in parts]),
-        reasoning=_with(own, inline, [p.reasoning if p.closed else None for p in parts]),
+        content=_replaced(turns.content, inline, [p.answer for p in parts]),
+        reasoning=_replaced(own, inline, [p.reasoning if p.closed else None for p in parts]),
     )
-    return parted, gaps
+    return separated, gaps
 
 
 def check_control_tokens(
     turns: Turns, tools: pa.StringArray | None, chat: ChatFormat
 ) -> tuple[Turns, pa.StringArray | None, dict[int, Reject]]:
-    """Finds control tokens in content: (turns, tools, row -> where one is); escaped if so asked."""
+    """Finds control tokens in content, and escapes them if the chat format says so.
+
+    Returns:
+        The turns, the tools, and row -> the first token.
+    """
     tokens = chat.template.control_tokens
     found: dict[int, Reject] = {}
     fields = ("content", "reasoning", "tool_calls", "name")
@@ -191,7 +209,7 @@ def check_control_tokens(
     for name in fields:
         texts = getattr(turns, name)
         if name == "tool_calls" and texts is not None:
-            texts = _revealed(texts, tokens)
+            texts = _decoded(texts, tokens)
         marks = None if texts is None else control_tokens.find_texts(texts, tokens)
         if marks is None:
             continue
@@ -211,11 +229,11 @@ def check_control_tokens(
     return replace(turns, **changed), tools, found
 
 
-def _revealed(calls: pa.StringArray, tokens: tuple[str, ...]) -> pa.StringArray:
-    """The calls with their arguments decoded where their JSON's escapes hide a token."""
+def _decoded(calls: pa.StringArray, tokens: tuple[str, ...]) -> pa.StringArray:
+    """The calls, with arguments decoded where JSON escapes hide a token."""
     texts = calls.to_pylist()
     for index, text in enumerate(texts):
-        # Arguments that are text are JSON in JSON.
+        # Arguments given as text are JSON inside JSON.
         if text is None or not any(escape in text for escape in (r"\\u", r"\\/")):
             continue
         made = json.loads(text)
@@ -228,74 +246,79 @@ def _revealed(calls: pa.StringArray, tokens: tuple[str, ...]) -> pa.StringArray:
     return pa.array(texts, pa.string())
 
 
-def place(turns: Turns, gaps: pa.StringArray | None, chat: ChatFormat) -> tuple[Turns, np.ndarray]:
-    """The turns with their reasoning where the template and ``--think`` want it.
+def place_reasoning(
+    turns: Turns, gaps: pa.StringArray | None, chat: ChatFormat
+) -> tuple[Turns, np.ndarray]:
+    """Moves reasoning to where the template and ``--think`` place it.
 
-    Returns with them a mark for each row whose reasoning is in no text though nobody asked for
-    that.
+    Returns:
+        The turns, and for each row whether its reasoning is lost although the flags do not remove
+        it (bool).
     """
     lost = np.zeros(len(turns), bool)
     template, think = chat.template, chat.think
     if template.thinks == "own":
         return turns, lost
-    speaks = turns.roles == ASSISTANT
-    apart = np.zeros(len(speaks), bool)
+    is_assistant = turns.roles == ASSISTANT
+    apart = np.zeros(len(is_assistant), bool)
     if turns.reasoning is not None:
-        apart = speaks & pc.is_valid(turns.reasoning).to_numpy(zero_copy_only=False)
+        apart = is_assistant & pc.is_valid(turns.reasoning).to_numpy(zero_copy_only=False)
     mode = template.thinks if think == "auto" else think
     if mode in ("inline", "drop"):
         if apart.any():
-            said = pc.fill_null(pc.greater(pc.binary_length(turns.reasoning), 0), False)
-            lost[turns.rows[apart & said.to_numpy(zero_copy_only=False)]] = True
+            filled = pc.fill_null(pc.greater(pc.binary_length(turns.reasoning), 0), False)
+            lost[turns.rows[apart & filled.to_numpy(zero_copy_only=False)]] = True
         content = turns.content
         if mode == "drop":
-            # As DeepSeek-R1's template does it: whatever stands before the last closing tag goes,
-            # and the line breaks behind that stay.
+            # As in DeepSeek-R1's template: everything up to the last closing tag is removed, and
+            # the line breaks after it stay.
             if gaps is not None:
                 content = pc.binary_join_element_wise(gaps, content, "")
-            closed = speaks & _holds(content, reasoning.CLOSE)
+            closed = is_assistant & _contains(content, reasoning.CLOSE)
             if closed.any():
                 lost[turns.rows[closed]] = True
                 texts = content.filter(pa.array(closed)).to_pylist()
-                content = _with(content, closed, [t.split(reasoning.CLOSE)[-1] for t in texts])
+                content = _replaced(content, closed, [t.split(reasoning.CLOSE)[-1] for t in texts])
         return replace(turns, content=content, reasoning=None), lost
     touched = apart
     if mode == "strip":
-        touched = apart | (speaks & _holds(turns.content, reasoning.CLOSE))
+        touched = apart | (is_assistant & _contains(turns.content, reasoning.CLOSE))
     elif mode == "empty":
-        touched = speaks
+        touched = is_assistant
     if not touched.any():
         return replace(turns, reasoning=None), lost
     indices = pa.array(np.flatnonzero(touched))
-    thoughts: list[str | None] = [None] * len(indices)
+    thinking: list[str | None] = [None] * len(indices)
     if turns.reasoning is not None:
-        thoughts = turns.reasoning.take(indices).to_pylist()
+        thinking = turns.reasoning.take(indices).to_pylist()
     texts = turns.content.take(indices).to_pylist()
-    placed = [_placed(*pair, mode) for pair in zip(texts, thoughts, strict=True)]
-    return replace(turns, content=_with(turns.content, touched, placed), reasoning=None), lost
+    placed = [_placed(*pair, mode) for pair in zip(texts, thinking, strict=True)]
+    return replace(turns, content=_replaced(turns.content, touched, placed), reasoning=None), lost
 
 
 def _placed(content: str, apart: str | None, mode: str) -> str:
     if mode == "keep":
         return reasoning.block(apart) + content.lstrip("\n") if apart else content
-    # What stands inline makes way for the empty block, or for none.
-    parted = reasoning.split(content)
-    answer = (parted.answer if parted.closed else content).lstrip("\n")
+    # The empty block, or none, replaces inline reasoning.
+    inline = reasoning.split(content)
+    answer = (inline.answer if inline.closed else content).lstrip("\n")
     return reasoning.EMPTY_BLOCK + answer if mode == "empty" else answer
 
 
-def _holds(texts: pa.StringArray, part: str) -> np.ndarray:
+def _contains(texts: pa.StringArray, part: str) -> np.ndarray:
     return np.asarray(pc.match_substring(texts, part).to_numpy(zero_copy_only=False), bool)
 
 
-def _with(array: pa.StringArray, which: np.ndarray, values: Sequence[str | None]) -> pa.StringArray:
+def _replaced(
+    array: pa.StringArray, which: np.ndarray, values: Sequence[str | None]
+) -> pa.StringArray:
     return pc.replace_with_mask(array, pa.array(which), pa.array(values, pa.string()))
 
 
 def _is_plain(turns: Turns, tools: pa.StringArray | None, template: ChatTemplate) -> bool:
-    """Is there no turn but what the constant parts have a form for?"""
+    """Can Arrow render all of the turns?"""
     if template.arrow_renderer is None or (tools is not None and tools.null_count < len(tools)):
         return False
-    # Where the template has no form for them, the rows are rejects already.
+    # If the template cannot render them, the rows are rejected already.
     uses_tools = turns.tool_calls is not None or bool((turns.roles == TOOL).any())
     return not (template.tools and uses_tools)

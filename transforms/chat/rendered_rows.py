@@ -1,4 +1,4 @@
-"""The rows that rendering made, and those that it could not take."""
+"""The rows that rendering kept, and those that it rejected."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ import pyarrow as pa
 
 @dataclass(frozen=True)
 class RenderedRows:
-    """The shape's columns of the rows that are kept, the ``REJECTS`` of the others, and events.
+    """The result of rendering a table.
 
-    ``rows`` is the ``ROW`` of each row that is kept.
+    Attributes:
+        kept: the output columns of the rows that are kept.
+        rejects: the ``REJECTS`` of the others.
+        note_counts: note -> number of rows.
+        rows: the ``ROW`` of each row that is kept.
     """
 
     kept: pa.Table

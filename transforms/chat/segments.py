@@ -1,4 +1,4 @@
-"""A text in pieces, for people to look at: what the template wrote, the prompt, the response."""
+"""Cuts a text into segments of template, prompt and response, to show it to people."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from transforms.chat import control_tokens
 
 TEMPLATE, PROMPT, RESPONSE = "template", "prompt", "response"
-"""Kinds of pieces: constant parts and control tokens; the assistant's last turn is the response."""
+"""Kinds of segments.  Template: constant strings and control tokens; response: the last turn."""
 
 
 @dataclass(frozen=True)
 class Markers:
-    """What a template writes by itself, each "" where it is not known.
+    """Constant strings of a template, "" where unknown.
 
-    ``user`` and ``assistant`` stand before their parts, ``control_tokens`` anywhere.
+    ``user`` and ``assistant`` precede a turn; ``control_tokens`` may be anywhere.
     """
 
     user: str = ""
@@ -24,21 +24,23 @@ class Markers:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Those that are known."""
-        return tuple(mark for mark in (self.user, self.assistant, *self.control_tokens) if mark)
+        """All that are known."""
+        return tuple(
+            marker for marker in (self.user, self.assistant, *self.control_tokens) if marker
+        )
 
 
-def split_text(text: str, marks: Markers) -> Iterator[tuple[str, str]]:
-    """(kind, piece) of a text, cut at its marks; together the pieces are the text."""
-    marker = marks.assistant
+def split_text(text: str, markers: Markers) -> Iterator[tuple[str, str]]:
+    """(kind, segment) of a text, cut at its markers; the segments joined are the text."""
+    marker = markers.assistant
     cut = text.rfind(marker) + len(marker) if marker and marker in text else 0
-    yield from _pieces(text[:cut], marks, PROMPT)
-    yield from _pieces(text[cut:], marks, RESPONSE)
+    yield from _segments(text[:cut], markers, PROMPT)
+    yield from _segments(text[cut:], markers, RESPONSE)
 
 
-def _pieces(text: str, marks: Markers, kind: str) -> Iterator[tuple[str, str]]:
+def _segments(text: str, markers: Markers, kind: str) -> Iterator[tuple[str, str]]:
     left = 0
-    for start, stop in control_tokens.spans(text, marks.all):
+    for start, stop in control_tokens.spans(text, markers.all):
         if text[left:start]:
             yield kind, text[left:start]
         yield TEMPLATE, text[start:stop]

@@ -1,8 +1,8 @@
-"""The field rule: which source columns are the instruction and the response, or the turns.
+"""The field rule: detects the columns of instruction and response, or of turns.
 
-Decided once, in the plan, from the schema and a sample; workers only follow the mapping.  Order of
-preference: the guide's pair, a column of turns (see ``chat_fields``), the other named pairs of
-``RULES`` (those that public data sets use), else the first two text columns that hold prose.
+The plan applies it once, to the schema and a sample; workers only follow the mapping.  In order of
+preference: the guide's pair, a column of turns (``detect_turns``), the other pairs of ``RULES``
+(those that public data sets use), the first two text columns that contain prose.
 """
 
 from __future__ import annotations
@@ -50,15 +50,21 @@ TEXT = "string"
 """The Arrow type name of a text column in a ``Column``."""
 
 NUMBERS = ("int64", "double", "bool", "decimal")
-"""Types that may be joined into a field when the user names them: written as Arrow casts them."""
+"""Types of columns that the user may name for a field; Arrow casts them to text."""
 
 
 def detect(
     columns: Sequence[Column], sample: Sample, roles: Mapping[str, str] = ALIASES
 ) -> FieldChoice:
-    """What a source with these columns and sample rows is made of; ``roles`` are known names.
+    """Chooses the columns of a source.
 
-    Raises ``UsageError``, listing the columns and the flag, where nothing is suitable.
+    Args:
+        columns: the columns of the source.
+        sample: some of its rows.
+        roles: names of roles -> role.
+
+    Raises:
+        UsageError: no columns are suitable.
     """
     strings = [c.name for c in columns if c.type == TEXT]
     text = [name for name in strings if _has_text(name, sample)]
@@ -82,9 +88,9 @@ def detect(
         return _choice(mapping, why, text, columns, sample)
     found = ", ".join(f"{c.name} ({c.type})" for c in columns) or "no columns"
     raise UsageError(
-        "cannot tell which columns are the instruction and the response: expected one of "
+        "cannot detect the columns of the instruction and the response: expected one of "
         f"{', '.join(rule.name for rule in RULES)}, a list of turns with a role and a text, or two "
-        f"text columns that hold prose; found {found}. Name them: --fields "
+        f"text columns that contain prose; found {found}. Name them: --fields "
         "instruction=COLUMN,response=COLUMN or --fields messages=COLUMN"
     )
 
@@ -100,9 +106,11 @@ def parse(
 ) -> FieldMapping:
     """The mapping of a ``--fields`` value such as ``instruction=question,response=a+b``.
 
-    Beside them ``reasoning``, ``system`` and ``history`` may be named; ``messages`` names columns
-    of turns, with ``system`` and ``tools`` beside it.  Raises ``UsageError`` where the value is
-    malformed or names a column that is not there.
+    ``reasoning``, ``system`` and ``history`` may follow.  Or ``messages`` names columns of turns,
+    and ``system`` and ``tools`` may follow.
+
+    Raises:
+        UsageError: the value is malformed, or names a column that the data does not have.
     """
     parts: dict[str, tuple[str, ...]] = {}
     for part in flag.split(","):
@@ -176,7 +184,7 @@ def _apply(
     instruction, response = find(rule.instruction, text), find(rule.response, text)
     if instruction is None or response is None:
         return None
-    # The optional input may well be blank throughout the sample and not after it.
+    # The optional input may be blank in the sample and filled in later rows.
     extra = find(rule.optional_input, strings) if rule.optional_input else None
     if extra is None:
         return PairMapping((instruction,), (response,))
@@ -196,11 +204,11 @@ def _choice(
     answer = next((name for name in unused if name.lower() in ("answer", "solution")), None)
     hint = ""
     if answer and mapping.response[0].lower() == "reasoning":
-        question, thoughts = mapping.instruction[0], mapping.response[0]
+        question, steps = mapping.instruction[0], mapping.response[0]
         hint = (
             f"the column {answer!r} is not used; to put it after the reasoning: --fields "
-            f"instruction={question},response={thoughts}+{answer}; to keep the two apart: --fields "
-            f"instruction={question},reasoning={thoughts},response={answer}"
+            f"instruction={question},response={steps}+{answer}; to keep the two apart: --fields "
+            f"instruction={question},reasoning={steps},response={answer}"
         )
     return FieldChoice(mapping, rule, unused, hint)
 
@@ -208,21 +216,21 @@ def _choice(
 def _with_more(
     mapping: PairMapping, text: Sequence[str], columns: Sequence[Column], sample: Sample
 ) -> PairMapping:
-    """The mapping with the columns of reasoning, system prompt and history, where there are any."""
+    """Adds the columns of reasoning, system prompt and history, where the source has them."""
     free = [name for name in text if name not in mapping.columns]
     lower = {name.lower(): name for name in reversed(free)}
-    thoughts = next((lower[name] for name in reasoning.NAMES if name in lower), None)
+    thinking = next((lower[name] for name in reasoning.NAMES if name in lower), None)
     if any(name.lower() in reasoning.NAMES for name in mapping.response):
-        thoughts = None  # the guide's pair: the reasoning is the response
+        thinking = None  # the guide's pair: the reasoning is the response
     system = next((lower[name] for name in SYSTEM_NAMES if name in lower), None)
     lists = {c.name.lower(): c.name for c in columns if c.type == "list" or c.name in free}
     history = lists.get("history")
-    told = [
+    cells = [
         row.get(history) for row in sample if history and row.get(history) not in (None, "", [])
     ]
-    if told and not any(map(is_history, told)):
-        history = None  # a patient's, say
-    return replace(mapping, reasoning=thoughts, system=system, history=history)
+    if cells and not any(map(is_history, cells)):
+        history = None  # such as a patient's history
+    return replace(mapping, reasoning=thinking, system=system, history=history)
 
 
 def _has_inline(mapping: PairMapping, sample: Sample) -> bool:
@@ -237,7 +245,7 @@ def _values(name: str, sample: Sample) -> list[str]:
 
 
 def _has_text(name: str, sample: Sample) -> bool:
-    # A column that is there but blank throughout the sample would reject every row.
+    # A column that is blank in the whole sample would reject every row.
     return not sample or bool(_values(name, sample))
 
 
@@ -268,7 +276,7 @@ def _is_prose(name: str, sample: Sample) -> bool:
     if not values:
         return False
     if len(values) >= 20 and len(set(values)) <= len(values) // 10:
-        return False  # an enum: few values, many times
+        return False  # an enumeration
     return sum(map(_reads_as_prose, values)) * 2 >= len(values)
 
 
@@ -276,7 +284,7 @@ def _reads_as_prose(value: str) -> bool:
     start = value[:400]
     if _ADDRESS.fullmatch(start):
         return False
-    # Scripts that write no spaces between words: four characters say about as much as three words.
+    # Scripts without spaces between words: four characters are about three words.
     if len(_CJK.findall(start[:200])) >= 4:
         return True
     words = start.split()

@@ -1,8 +1,8 @@
-"""The field rule for conversations: which column holds turns, and where a turn has what.
+"""The field rule for conversations: detects the column of turns and the keys of a turn.
 
 Known names come first (``messages``, ShareGPT's ``conversations`` …), then any column of lists of
-objects with a role-like and a text-like key; prompt and completion as lists of messages (TRL's
-form) are one conversation.  A column of JSON text counts like the list that it holds.
+objects with a key for the role and one for the text.  Prompt and completion as lists of messages
+(TRL's form) are one conversation.  JSON text counts as the list that it encodes.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Sample = Sequence[Mapping[str, object]]
 def detect_turns(
     columns: Sequence[Column], sample: Sample, roles: Mapping[str, str] = ALIASES
 ) -> FieldChoice | None:
-    """The conversation column of a source; None where it has none.  ``roles`` are known names."""
+    """The columns of turns of a source, or None; ``roles`` are names of roles -> role."""
     names = [c.name for c in columns if c.type in ("list", "string")]
-    known = [name for wanted in NAMES for name in names if name.lower() == wanted]
+    known = [name for known in NAMES for name in names if name.lower() == known]
     others = [name for name in names if name not in known]
     lower = {name.lower(): name for name in names}
     pair = (lower.get("prompt"), lower.get("completion"))
@@ -50,7 +50,7 @@ def detect_turns(
         ):
             turns = (pair[0], pair[1])
         elif name in pair:
-            continue  # a prompt alone holds no answer
+            continue  # a prompt alone has no answer
         system = next((lower[n] for n in SYSTEM_NAMES if n in lower), None)
         tools = next((lower[n] for n in TOOL_NAMES if n in lower), None)
         mapping = turn_mapping(turns, system, tools, sample, roles)
@@ -68,16 +68,17 @@ def turn_mapping(
     sample: Sample,
     roles: Mapping[str, str] = ALIASES,
 ) -> TurnMapping:
-    """The mapping of these columns, with what the sample shows of their turns.
+    """The mapping of these columns; the sample gives the keys of their turns.
 
-    Raises ``UsageError`` where their turns have no role or no text.
+    Raises:
+        UsageError: the columns contain no turns with a role and a text.
     """
     keys = [found for name in turns for cell in _cells(name, sample)
             if (found := find_turn_keys(cell))]  # fmt: skip
     if not keys:
         raise UsageError(
-            f"the column {'+'.join(turns)} holds no turns: expected lists of objects with a role "
-            f"({', '.join(ROLE_KEYS)}) and a text ({', '.join(TEXT_KEYS)})"
+            f"the column {'+'.join(turns)} contains no turns: expected lists of objects with a "
+            f"role ({', '.join(ROLE_KEYS)}) and a text ({', '.join(TEXT_KEYS)})"
         )
     role_key, text_key = max(dict.fromkeys(keys), key=keys.count)
     seen = [turn for name in turns for cell in _cells(name, sample) for turn in turns_of_cell(cell)]
@@ -113,13 +114,13 @@ def _holds_turns(name: str, sample: Sample, roles: Mapping[str, str]) -> bool:
     turns = [cell for cell in cells if find_turn_keys(cell)]
     if not turns or len(turns) * 2 < len(cells):
         return False
-    # Comments have authors and texts, too, but nobody among them is an assistant.
+    # Comments also have authors and texts, but no assistant.
     return name.lower() in (*NAMES, "prompt", "completion") or any(
-        _speaks_a_role(cell, roles) for cell in turns
+        _has_known_role(cell, roles) for cell in turns
     )
 
 
-def _speaks_a_role(cell: Any, roles: Mapping[str, str]) -> bool:
+def _has_known_role(cell: Any, roles: Mapping[str, str]) -> bool:
     keys = find_turn_keys(cell)
     return keys is not None and any(role_of(t.get(keys[0]), roles) for t in turns_of_cell(cell))
 

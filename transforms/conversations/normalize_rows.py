@@ -1,6 +1,6 @@
-"""Normalize: source columns become ``instruction`` and ``response``, or turns; bad rows are noted.
+"""Normalize: source columns become ``instruction`` and ``response``, or turns.
 
-Rows that cannot be taken go into the batch's ``rejects``, with those that Read could not take.
+Rows that a rule rejects join the batch's ``rejects``, which has those that Read rejected.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def normalize(
     rules: ConversationRules,
     balance: Sequence[str] = (),
 ) -> Batch:
-    """The batch with the rows that can be taken, and the others among its rejects."""
+    """The batch with the rows that are kept; the others join its rejects."""
     kept, rejects = rows_of(batch.table, mapping, key, rules)
     kept = with_balance(kept, batch.table, balance)
     if batch.rejects is not None:
@@ -37,9 +37,9 @@ def normalize(
 
 
 def with_balance(kept: pa.Table, source: pa.Table, names: Sequence[str]) -> pa.Table:
-    """The rows with the values of source columns beside them, as text of at most 100 characters.
+    """Adds the values of source columns, as text of at most 100 characters.
 
-    The columns are called as ``balance_column`` tells; what is no valid text is null.
+    ``balance_column`` names the new columns; a value that is not valid text is null.
     """
     if not names:
         return kept
@@ -58,7 +58,7 @@ def rows_of(
     rules: ConversationRules = ConversationRules(),  # noqa: B008 (immutable)
 ) -> tuple[pa.Table, pa.Table]:
     """(kept, rejects) of a table of source columns; both keep the order of the rows."""
-    # Other columns, which are compared between the splits alone, decide no row.
+    # Other columns, which are only compared between the splits, decide no row.
     names = dict.fromkeys((*mapping.columns, *((key,) if key else ()), ROW))
     table = table.select(list(names))
     match mapping:

@@ -1,4 +1,4 @@
-"""The turns of rows that are a question and an answer, with reasoning, system prompt or history."""
+"""Makes turns of a question and an answer with reasoning, a system prompt or a history."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pair_turns(
 ) -> tuple[pa.Table, pa.Table]:
     """(kept, rejects) of a table that ``pairs.to_pairs`` made.
 
-    Reject codes beside those of a conversation: ``response-not-json`` (for ``--unpack-json``) and
+    Reject codes, besides those of a conversation: ``response-not-json`` (for ``--unpack-json``) and
     ``bad-history``.
     """
     rows: list[list[Turn]] = []
@@ -67,31 +67,31 @@ def _rows(pairs: pa.Table, fields: PairMapping) -> Iterator[tuple[str, str, Mapp
 
 
 def _turns(question: str, answer: str, more: Mapping[str, Any], fields: PairMapping) -> list[Turn]:
-    thoughts = more.get("reasoning")
+    thinking = more.get("reasoning")
     if fields.unpack:
-        thoughts, answer = _unpacked(answer)
+        thinking, answer = _unpacked(answer)
     turns = []
     system = more.get("system")
     if system and system.strip():
         turns.append(Turn(SYSTEM, system))
     for earlier, reply in _history(more.get("history")):
         turns += [Turn(USER, earlier), Turn(ASSISTANT, reply)]
-    thoughts = thoughts if thoughts and thoughts.strip() else None
-    return [*turns, Turn(USER, question), Turn(ASSISTANT, answer, thoughts)]
+    thinking = thinking if thinking and thinking.strip() else None
+    return [*turns, Turn(USER, question), Turn(ASSISTANT, answer, thinking)]
 
 
 def _unpacked(answer: str) -> tuple[str, str]:
     value = parsed(answer)
     if isinstance(value, Mapping):
-        for thoughts, final in UNPACKED:
-            found = (value.get(thoughts), value.get(final))
+        for thinking, final in UNPACKED:
+            found = (value.get(thinking), value.get(final))
             if isinstance(found[0], str) and isinstance(found[1], (str, int, float)):
                 return found[0], str(found[1])  # an answer may be a number
     raise InvalidConversation("response-not-json")
 
 
 def is_history(cell: Any) -> bool:
-    """Does a sample's cell hold earlier questions and answers, also as JSON text?"""
+    """Does a sample's cell contain earlier questions and answers, also as JSON text?"""
     value = parsed(cell) if isinstance(cell, str) else cell
     try:
         return bool(_history(value))
@@ -100,7 +100,7 @@ def is_history(cell: Any) -> bool:
 
 
 def _histories(column: pa.ChunkedArray) -> list[Any]:
-    """Lists, or JSON text of lists; a blank cell says nothing, as in CSV."""
+    """Lists, or JSON text of lists; a blank cell, as in CSV, is no history."""
     array = one_array(column)
     if not pa.types.is_string(array.type):
         return list(cells(column))
@@ -111,7 +111,7 @@ def _histories(column: pa.ChunkedArray) -> list[Any]:
 def _history(value: Any) -> list[tuple[str, str]]:
     if value is None:
         return []
-    # A turn's role and text are no question and answer.
+    # The role and the text of a turn are not a question and an answer.
     if not isinstance(value, list) or find_turn_keys(value):
         raise InvalidConversation("bad-history")
     pairs = []

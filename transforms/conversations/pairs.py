@@ -1,7 +1,7 @@
-"""The pair rule: which rows make an instruction and a response, and why the others do not.
+"""The pair rule: which rows become an instruction and a response, and why others are rejected.
 
-A row is a reject if its instruction, its response or its split key is null, empty, blank, too large
-or no valid text.  What is kept is kept as it is: nothing is trimmed or changed.
+A row is rejected if its instruction, its response or its split key is null, empty, blank, too large
+or not valid text.  The rows that are kept are not trimmed or changed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def to_pairs(
             columns[name], invalid = as_valid_text(table[name])
             if invalid is not None:
                 codes = pc.if_else(invalid, "invalid-unicode", codes)
-    # What is required, and what is kept: other columns do not make up for a blank first one.
+    # The required column and the joined one: others do not make up for a blank first column.
     instruction = [columns[name] for name in fields.instruction]
     response = [columns[name] for name in fields.response]
     pairs = {
@@ -79,16 +79,16 @@ def split_keys(column: pa.ChunkedArray) -> tuple[pa.StringArray, list[str | None
 
 
 def as_valid_text(column: pa.ChunkedArray) -> tuple[pa.StringArray, pa.BooleanArray | None]:
-    """The column as one valid UTF-8 array, and which rows were no UTF-8 (None: all were).
+    """(the column as one valid UTF-8 array, which rows were not UTF-8, or None if all were).
 
-    Numbers are as Arrow writes them; NaN and infinity are null, for they say nothing.
+    Numbers are written as Arrow casts them; NaN and infinity become null.
     """
     array = one_array(column)
     if pa.types.is_floating(array.type):
         array = pc.if_else(pc.is_finite(array), array, None)
     array = array.cast(pa.string())
     try:
-        # Neither Parquet nor Arrow files promise that their text is UTF-8.
+        # Neither Parquet nor Arrow files guarantee that their text is UTF-8.
         array.validate(full=True)
     except pa.ArrowInvalid:
         cells = [_decoded(cell) for cell in array.cast(pa.binary()).to_pylist()]
@@ -104,12 +104,12 @@ def _decoded(cell: bytes | None) -> str | None:
         return None
 
 
-def _join(parts: list[pa.StringArray], separator: str) -> pa.StringArray:
-    """The first part with every other one that is not blank behind it."""
-    joined = parts[0]
-    for part in parts[1:]:
-        longer = pc.binary_join_element_wise(joined, part, separator, null_handling="emit_null")
-        joined = pc.if_else(pc.fill_null(_is_blank(part), True), joined, longer)
+def _join(columns: list[pa.StringArray], separator: str) -> pa.StringArray:
+    """The first column joined with the others that are not blank."""
+    joined = columns[0]
+    for column in columns[1:]:
+        longer = pc.binary_join_element_wise(joined, column, separator, null_handling="emit_null")
+        joined = pc.if_else(pc.fill_null(_is_blank(column), True), joined, longer)
     return joined
 
 
@@ -119,7 +119,7 @@ def _is_blank(values: pa.StringArray) -> pa.BooleanArray:
 
 
 def _faults(required: pa.StringArray, values: pa.StringArray, name: str) -> pa.StringArray:
-    """Each value's reject code, or null where it is good and its ``required`` part is there."""
+    """Each value's reject code; null where the value and its ``required`` column are good."""
     none = pa.scalar(None, pa.string())
     return pc.case_when(
         pc.make_struct(

@@ -1,7 +1,8 @@
-"""Reading turns: what the cells of a source say, whatever form they have.
+"""Parses the cells of a source into turns, whatever form they have.
 
-Lists of structs of text are taken column by column.  Everything else (parts, tool calls, JSON text,
-a system column) is taken turn by turn, for the whole batch; both ways give the same turns.
+Lists of structs of text are parsed column by column.  Everything else (content in parts, tool
+calls, JSON text, a system column) is parsed turn by turn, for the whole batch.  Both ways give the
+same turns.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ TEXT_KEYS = ("content", "value", "text", "message", "utterance")
 
 
 class InvalidConversation(ValueError):
-    """A conversation that cannot be taken, with its reject code."""
+    """A conversation that is rejected, with its reject code."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -36,10 +37,7 @@ class InvalidConversation(ValueError):
 
 @dataclass(frozen=True)
 class TurnKeys:
-    """Where the objects of a list of turns have their role and their text.
-
-    ``roles`` is the table of names (see ``roles.ALIASES``).
-    """
+    """The keys of the role and the text of a turn; ``roles`` is names of roles -> role."""
 
     role: str
     text: str
@@ -52,28 +50,30 @@ class TurnKeys:
 
 
 def parse_column(lists: pa.ListArray, keys: TurnKeys) -> tuple[Turns, np.ndarray] | None:
-    """The turns of a list of structs of text, with the role -1 for names that are unknown.
+    """The turns of a list of structs of text; an unknown name has the role -1.
 
-    Returns them with a mark for each row that is null; None where a turn needs a closer look.
+    Returns:
+        The turns, and for each row whether it is null (bool); None where the turns have to be
+        parsed one by one.
     """
     turns = lists.flatten()
     if turns.null_count or not pa.types.is_struct(turns.type):
         return None
     fields = {turns.type.field(i).name: i for i in range(turns.type.num_fields)}
     arrays = {name: turns.field(fields[name]) for name in keys.all if name in fields}
-    # What is null throughout is no text as well: tool calls are lists.
-    said = {name: array for name, array in arrays.items() if array.null_count < len(array)}
-    if "tool_calls" in said or not all(_is_text(array.type) for array in said.values()):
+    # A column of nulls has no type of its own; tool calls that are not null are lists.
+    filled = {name: array for name, array in arrays.items() if array.null_count < len(array)}
+    if "tool_calls" in filled or not all(_is_text(array.type) for array in filled.values()):
         return None
     try:
         texts = {
-            name: array.cast(pa.string()) if name in said else pa.nulls(len(array), pa.string())
+            name: array.cast(pa.string()) if name in filled else pa.nulls(len(array), pa.string())
             for name, array in arrays.items()
         }
         for array in texts.values():
             array.validate(full=True)
     except pa.ArrowInvalid:
-        return None  # text that is no UTF-8
+        return None  # text that is not UTF-8
     if keys.role not in texts or keys.text not in texts or texts[keys.text].null_count:
         return None
     roles = _roles(texts[keys.role], keys.roles)
@@ -81,13 +81,13 @@ def parse_column(lists: pa.ListArray, keys: TurnKeys) -> tuple[Turns, np.ndarray
         return None
     lengths = pc.fill_null(lists.value_lengths(), 0).to_numpy(zero_copy_only=False)
     kept = [texts[key] for key in reasoning.KEYS if key in texts]
-    thoughts = pc.coalesce(*kept) if kept else None
+    thinking = pc.coalesce(*kept) if kept else None
     return (
         Turns(
             np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))),
             roles,
             texts[keys.text],
-            None if thoughts is None or thoughts.null_count == len(thoughts) else thoughts,
+            None if thinking is None or thinking.null_count == len(thinking) else thinking,
             None,
             texts.get("name"),
         ),
@@ -104,7 +104,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _roles(names: pa.StringArray, table: Mapping[str, str]) -> np.ndarray | None:
-    """Each name's role, -1 for unknown ones; None where one is a call, which is no role."""
+    """Each name's role, -1 for an unknown name; None where one is a function call."""
     encoded = names.dictionary_encode()
     found = [role_of(name, table) for name in encoded.dictionary.to_pylist()]
     if FUNCTION_CALL in found:
@@ -143,7 +143,7 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def parsed(text: str | InvalidConversation | None) -> Any:
-    """What JSON text says; ``InvalidConversation`` where it is no JSON or no valid text."""
+    """The value of JSON text; returns ``InvalidConversation`` for invalid JSON or text."""
     if text is None or isinstance(text, InvalidConversation):
         return text
     try:
@@ -158,7 +158,11 @@ def parsed(text: str | InvalidConversation | None) -> Any:
 
 
 def parse_cell(cell: Any, keys: TurnKeys) -> list[Turn]:
-    """The turns of one conversation; raises ``InvalidConversation`` where it is none."""
+    """The turns of one conversation.
+
+    Raises:
+        InvalidConversation: the cell is not a conversation.
+    """
     if isinstance(cell, InvalidConversation):
         raise cell
     if not isinstance(cell, list):
@@ -172,22 +176,22 @@ def _turn(item: Any, keys: TurnKeys) -> Turn:
     role = role_of(item.get(keys.role), keys.roles)
     if role is None:
         raise InvalidConversation("unknown-role")
-    content, thoughts = _content(item.get(keys.text), role)
-    apart = next((item[key] for key in reasoning.KEYS if item.get(key) is not None), None)
-    if apart is not None:
-        if not isinstance(apart, str):
+    content, thinking = _content(item.get(keys.text), role)
+    separate = next((item[key] for key in reasoning.KEYS if item.get(key) is not None), None)
+    if separate is not None:
+        if not isinstance(separate, str):
             raise InvalidConversation("not-text")
-        thoughts = apart
+        thinking = separate
     if role == FUNCTION_CALL:
         calls = tool_calls(content)
         if calls is None:
             raise InvalidConversation("bad-tool-calls")
-        return Turn(ASSISTANT, "", thoughts, calls, None)
+        return Turn(ASSISTANT, "", thinking, calls, None)
     name = item.get("name")
     return Turn(
         ROLES.index(role),
         content,
-        thoughts,
+        thinking,
         tool_calls(item.get("tool_calls")),
         name if isinstance(name, str) else None,
     )
@@ -201,11 +205,11 @@ def _content(value: Any, role: str) -> tuple[str, str | None]:
         return value, None
     if isinstance(value, list):
         texts: list[str] = []
-        thoughts: list[str] = []
+        thinking: list[str] = []
         for item in value:
             kind, text = _part(item)
-            (thoughts if kind in _REASONING_PARTS else texts).append(text)
-        return "".join(texts), "\n\n".join(thoughts) if thoughts else None
+            (thinking if kind in _REASONING_PARTS else texts).append(text)
+        return "".join(texts), "\n\n".join(thinking) if thinking else None
     if role in ("tool", FUNCTION_CALL) and isinstance(value, Mapping):
         return json.dumps(value, ensure_ascii=False), None
     raise InvalidConversation("not-text")
@@ -224,7 +228,7 @@ def _part(item: Any) -> tuple[str, str]:
     kind = item.get("type")
     kind = "text" if kind is None else kind
     if kind not in (*_TEXT_PARTS, *_REASONING_PARTS):
-        raise InvalidConversation("not-text")  # an image, a sound
+        raise InvalidConversation("not-text")  # an image or a sound
     found = next(
         (item[key] for key in ("text", "value", "content", kind) if item.get(key) is not None), None
     )
@@ -236,9 +240,12 @@ def _part(item: Any) -> tuple[str, str]:
 def tool_calls(value: Any) -> str | None:
     """Tool calls in one form, None for none.
 
-    Raises ``InvalidConversation`` where they are no tool calls.
-    ``value`` is a call or a list of calls, as objects or as JSON text.  Arguments stay what they
-    are: an object, or JSON text of one.
+    Args:
+        value: a call or a list of calls, as objects or as JSON text.  Arguments stay as they are:
+            an object, or JSON text of one.
+
+    Raises:
+        InvalidConversation: these are not tool calls.
     """
     if isinstance(value, str):
         value = parsed(value) if value.strip() else None
@@ -252,8 +259,8 @@ def tool_calls(value: Any) -> str | None:
         arguments = call.get("arguments")
         arguments = call.get("parameters") if arguments is None else arguments
         arguments = {} if arguments is None else arguments
-        said = parsed(arguments) if isinstance(arguments, str) else arguments
-        if not isinstance(said, Mapping) or not _is_json(said):
+        decoded = parsed(arguments) if isinstance(arguments, str) else arguments
+        if not isinstance(decoded, Mapping) or not _is_json(decoded):
             raise InvalidConversation("bad-tool-calls")
         made.append(
             {"type": "function", "function": {"name": call["name"], "arguments": arguments}}
@@ -262,7 +269,7 @@ def tool_calls(value: Any) -> str | None:
 
 
 def _function(item: Any) -> Mapping[str, Any] | None:
-    """A call or a tool without the wrapping {"type": "function", "function": …}, if it is one."""
+    """A call or a tool without the outer {"type": "function", "function": …}, or None."""
     if not isinstance(item, Mapping):
         return None
     function = item.get("function")
@@ -272,7 +279,7 @@ def _function(item: Any) -> Mapping[str, Any] | None:
 
 
 def _is_json(value: Any) -> bool:
-    """Python reads and writes NaN, and JSON has none."""
+    """Can the value be written as JSON?  Python also reads and writes NaN, which JSON lacks."""
     try:
         json.dumps(value, allow_nan=False)
     except (ValueError, RecursionError):
@@ -283,8 +290,11 @@ def _is_json(value: Any) -> bool:
 def tool_list(value: Any) -> str | None:
     """The tools that a row offers, each {"type": "function", "function": …}; None for none.
 
-    ``value`` is a list of them, as objects or as JSON text, with or without that wrapping.  Raises
-    ``InvalidConversation`` where it is none.
+    Args:
+        value: a list of tools, as objects or as JSON text, with or without the outer object.
+
+    Raises:
+        InvalidConversation: this is not a list of tools.
     """
     if isinstance(value, str):
         if not value.strip():
@@ -306,7 +316,7 @@ def tool_list(value: Any) -> str | None:
 
 
 def without_nulls(value: Any) -> Any:
-    """Without the keys that are null: Arrow gives each struct the keys of all the others."""
+    """The value without null keys: Arrow gives each struct the keys of all structs."""
     if isinstance(value, Mapping):
         return {k: without_nulls(v) for k, v in value.items() if v is not None}
     if isinstance(value, list):
@@ -315,7 +325,7 @@ def without_nulls(value: Any) -> Any:
 
 
 def find_turn_keys(cell: Any) -> tuple[str, str] | None:
-    """(role key, text key) of a conversation's objects; None where the cell is none."""
+    """(role key, text key) of the objects of a conversation; None for another cell."""
     if isinstance(cell, str) and cell.lstrip().startswith("["):
         cell = parsed(cell)
     if not isinstance(cell, list) or not cell or not all(isinstance(t, Mapping) for t in cell):

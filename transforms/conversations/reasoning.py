@@ -1,13 +1,13 @@
-"""The reasoning rule: which part of an assistant's turn is reasoning, and what the text has of it.
+"""The reasoning rule: separates reasoning from the answer of an assistant's turn.
 
-Reasoning is never part of a prompt.  It comes as a column or a key of its own under many names, or
-inline before the answer, up to ``</think>``.  ``--think`` says what the text holds, with one
-meaning in all templates and for all turns, also those before the last:
+Reasoning is never part of a prompt.  A source has it in a column or a key of its own, under many
+names, or inline before the answer, up to ``</think>``.  ``--think`` decides what the text includes,
+with one meaning in all templates and for all turns:
 
-    keep    each turn's reasoning, in the template's form
-    strip   none, and no block for it
-    empty   a block without reasoning in each assistant's turn
-    auto    what the model's own template makes of it (``chatml`` has none of its own: keep)
+    keep    the reasoning of each turn, in the template's form
+    strip   no reasoning and no block for it
+    empty   an empty block in each assistant's turn
+    auto    what the model's own template includes (``chatml`` has no rule of its own: keep)
 """
 
 from __future__ import annotations
@@ -28,16 +28,20 @@ NAMES = (
 """Columns that hold reasoning; compared in lower case."""
 
 KEYS = NAMES
-"""The keys of a turn that are read, as they stand, in the order of preference."""
+"""The keys of a turn that contain reasoning, in the order of preference."""
 
 OPEN, CLOSE = "<think>", "</think>"
 EMPTY_BLOCK = f"{OPEN}\n\n{CLOSE}\n\n"
 
 
 class InlineReasoning(NamedTuple):
-    """An assistant's text in its parts; ``reasoning`` is "" where there is none.
+    """An assistant's text, split.
 
-    ``gap`` is the line breaks between them; ``closed`` tells whether there was a block at all.
+    Attributes:
+        reasoning: "" where there is none.
+        gap: the line breaks between reasoning and answer.
+        answer: the rest of the text.
+        closed: whether the text has a block of reasoning.
     """
 
     reasoning: str
@@ -47,10 +51,10 @@ class InlineReasoning(NamedTuple):
 
 
 def split(text: str) -> InlineReasoning:
-    """Inline reasoning and the answer.
+    """Splits inline reasoning from the answer.
 
-    Models that are prompted with the opening tag write only the closing one.  A text that has no
-    closing tag, or more than one of either, is no reasoning and answer: all of it is the answer.
+    The opening tag may be missing: models that are prompted with it write only the closing tag.  A
+    text without a closing tag, or with more than one of either, is all answer.
     """
     before, close, rest = text.partition(CLOSE)
     whole = InlineReasoning("", "", text, False)
@@ -58,12 +62,12 @@ def split(text: str) -> InlineReasoning:
         return whole
     lead, opened, inner = before.partition(OPEN)
     if opened and lead.strip():
-        return whole  # something was said before the reasoning
+        return whole  # there is text before the reasoning
     answer = rest.lstrip("\n")
     reasoning = inner if opened else before
     return InlineReasoning(reasoning.strip("\n"), rest[: len(rest) - len(answer)], answer, True)
 
 
 def block(reasoning: str) -> str:
-    """Reasoning as it stands before the answer, as Qwen3's template writes it."""
+    """The block of reasoning before the answer, as Qwen3's template writes it."""
     return f"{OPEN}\n{reasoning}\n{CLOSE}\n\n"

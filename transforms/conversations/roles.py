@@ -1,7 +1,7 @@
-"""The role rule: whatever a data set calls the speakers, a turn is one of four roles.
+"""The role rule: maps a data set's names of speakers to four roles.
 
-Official templates render a role that they do not know as nothing, without an error; so names are
-mapped before rendering, and a name that is not in the table makes its row a reject.
+Official templates silently render an unknown role as nothing.  So names are mapped before
+rendering, and a row with an unknown name is rejected.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from transforms.errors import UsageError
 ROLES = ("system", "user", "assistant", "tool")
 
 FUNCTION_CALL = "function_call"
-"""Not a role of its own: an assistant's turn whose text is a tool call as JSON."""
+"""Not a role: an assistant's turn whose text is a tool call as JSON."""
 
 ALIASES = {
     "system": "system",
@@ -35,13 +35,14 @@ ALIASES = {
     "function_response": "tool",
     "function_call": FUNCTION_CALL,
 }
-"""Names in lower case, without white space around -> role; ``--role NAME=ROLE`` adds to it."""
+"""Names in lower case, stripped -> role; ``--role NAME=ROLE`` adds to it."""
 
 
 def role_table(more: Sequence[str]) -> dict[str, str]:
-    """``ALIASES`` and what ``--role`` values such as ``narrator=user`` add to them or change.
+    """``ALIASES``, changed by ``--role`` values such as ``narrator=user``.
 
-    Raises ``UsageError`` for a value of another form.
+    Raises:
+        UsageError: a value has another form.
     """
     table = dict(ALIASES)
     for flag in more:
@@ -56,10 +57,10 @@ def role_table(more: Sequence[str]) -> dict[str, str]:
 
 
 def fold(name: str) -> str:
-    """A role's name as the table holds it."""
+    """A role's name as a key of the table."""
     return name.strip().lower()
 
 
 def role_of(name: object, table: Mapping[str, str]) -> str | None:
-    """The role that a turn names; None where the table has no such name."""
+    """The role of a name; None for an unknown name."""
     return table.get(fold(name)) if isinstance(name, str) else None

@@ -1,23 +1,23 @@
-"""The conversation rule: which conversations can be trained on, and why the others cannot.
+"""The conversation rule: which conversations can be trained on, and why others are rejected.
 
-A conversation is taken as it is or not at all; two flags mend what is wrong with one (``merge``,
-``trim``).  The reject codes, the first that applies:
+A conversation is kept as it is or rejected; two flags repair it instead (``merge``, ``trim``).  Of
+these reject codes a row has the first that applies:
 
-    null-messages           there is no conversation in the row
-    not-a-conversation      the cell is no list of objects with a role and a text
-    broken-json             the cell should be JSON and is not
-    invalid-unicode         a text is no UTF-8
+    null-messages           the row has no conversation
+    not-a-conversation      the cell is not a list of objects with a role and a text
+    broken-json             the cell is not valid JSON
+    invalid-unicode         a text is not UTF-8
     not-text                a text is a number, an object, an image …
-    bad-tool-calls          tool calls that are not JSON, or have no name
-    bad-tools               a list of tools that is none
-    unknown-role            a role that the table does not have
-    empty-messages          a list without turns
-    empty-turn              a turn of a user, an assistant or a tool that says nothing
-    no-assistant-turn       nothing to learn from
-    starts-with-assistant   unless it is allowed
-    same-role-twice         two turns of one role in a row (tools may follow each other)
+    bad-tool-calls          tool calls are not JSON, or have no name
+    bad-tools               the cell is not a list of tools
+    unknown-role            a role is not in the table
+    empty-messages          the list has no turns
+    empty-turn              a turn of user, assistant or tool has no content
+    no-assistant-turn       there is nothing to learn
+    starts-with-assistant   the assistant begins, which ``--assistant-first`` allows
+    same-role-twice         two neighbouring turns have one role (other than tool)
     ends-with-user          the answer is missing; also ends-with-tool, ends-with-system
-    row-too-large           more text than a row may have
+    row-too-large           the row has too much text
 """
 
 from __future__ import annotations
@@ -53,11 +53,12 @@ _BETWEEN = "\n\n"
 
 @dataclass(frozen=True)
 class ConversationRules:
-    """What is done with conversations that could be mended.
+    """What happens to conversations that can be repaired.
 
-    ``same_role``: "reject", or "merge" turns of one role in a row into one, with a blank line
-    between.  ``ends_with_user``: "reject", or "trim" what follows the last assistant's turn.
-    ``assistant_first``: a conversation may begin with the assistant.
+    Attributes:
+        same_role: "reject", or "merge" neighbouring turns of one role, with a blank line between.
+        ends_with_user: "reject", or "trim" the turns after the assistant's last one.
+        assistant_first: whether a conversation may begin with the assistant.
     """
 
     same_role: str = "reject"
@@ -66,12 +67,12 @@ class ConversationRules:
 
     @property
     def repairs(self) -> bool:
-        """Do they change any conversation?"""
+        """Do the rules change any conversation?"""
         return self.same_role == "merge" or self.ends_with_user == "trim"
 
 
 def reject_codes(turns: Turns, rules: ConversationRules) -> list[str | None]:
-    """For each row its reject code, or None."""
+    """The reject code of each row, or None."""
     count = len(turns)
     starts, ends = turns.offsets[:-1], turns.offsets[1:]
     rows, roles = turns.rows, turns.roles
@@ -88,12 +89,12 @@ def reject_codes(turns: Turns, rules: ConversationRules) -> list[str | None]:
 
     mark("unknown-role", any_of(roles < 0))
     mark("empty-messages", ~filled)
-    mark("empty-turn", any_of(_says_nothing(turns) & (roles != SYSTEM)))
+    mark("empty-turn", any_of(_is_blank(turns) & (roles != SYSTEM)))
     mark("no-assistant-turn", ~any_of(roles == ASSISTANT))
     if not rules.assistant_first:
-        spoken = np.flatnonzero(roles != SYSTEM)[::-1]
+        dialogue = np.flatnonzero(roles != SYSTEM)[::-1]
         first = np.full(count, USER)
-        first[rows[spoken]] = roles[spoken]  # of equal rows the last assignment stays
+        first[rows[dialogue]] = roles[dialogue]  # the last assignment to a row stays
         mark("starts-with-assistant", np.isin(first, (ASSISTANT, TOOL)))
     again = (rows[1:] == rows[:-1]) & (roles[1:] == roles[:-1]) & (roles[1:] != TOOL)
     mark("same-role-twice", any_of(np.concatenate((np.zeros(min(1, len(rows)), bool), again))))
@@ -105,7 +106,7 @@ def reject_codes(turns: Turns, rules: ConversationRules) -> list[str | None]:
     return [names[code] for code in codes.tolist()]
 
 
-def _says_nothing(turns: Turns) -> np.ndarray:
+def _is_blank(turns: Turns) -> np.ndarray:
     blank = pc.or_(pc.equal(pc.binary_length(turns.content), 0), pc.utf8_is_space(turns.content))
     if turns.tool_calls is not None:
         blank = pc.and_(blank, pc.is_null(turns.tool_calls))
@@ -121,17 +122,17 @@ def _sizes(turns: Turns) -> np.ndarray:
 
 
 def repair(row: Sequence[Turn], rules: ConversationRules) -> list[Turn]:
-    """The conversation as the rules' flags would have it."""
+    """The conversation, repaired as the rules say."""
     turns = list(row)
     if any(turn.role < 0 for turn in turns):
-        return turns  # a role that nobody knows is not trimmed away
+        return turns  # an unknown role is rejected, not trimmed away
     if rules.same_role == "merge":
         runs = (list(run) for _, run in groupby(turns, key=lambda turn: turn.role))
         turns = [t for run in runs for t in (run if run[0].role == TOOL else [_merged(run)])]
     if rules.ends_with_user == "trim":
         while turns and turns[-1].role != ASSISTANT:
             turns.pop()
-    return turns or list(row)  # nothing would be left: it is rejected for what it is
+    return turns or list(row)  # nothing is left: the original is rejected
 
 
 def _merged(run: Sequence[Turn]) -> Turn:
@@ -155,10 +156,17 @@ def to_conversations(
     tools: str | None,
     rules: ConversationRules,
 ) -> tuple[Turns, pa.Array | None, list[str | None]]:
-    """(turns, tools as JSON, reject codes) of a table's rows.
+    """Parses and checks the conversations of a table's rows.
 
-    ``columns`` hold the turns, one behind the other; ``system`` and ``tools`` are side columns.  A
-    row's own system turn goes before the side column's.
+    Args:
+        table: the source columns.
+        columns: the columns of turns, whose lists follow each other.
+        keys: the keys of a turn.
+        system, tools: a side column, or None.  A row's own system turn has precedence.
+        rules: whether to repair conversations.
+
+    Returns:
+        The turns, the tools as JSON (string, nullable) or None, and each row's reject code.
     """
     offered, offered_codes = _tools(table, tools)
     found = None
@@ -195,11 +203,11 @@ def _any_text(table: pa.Table, column: str | None) -> bool:
 def _one_by_one(
     table: pa.Table, columns: Sequence[str], keys: TurnKeys, system: str | None
 ) -> tuple[list[list[Turn]], list[str | None]]:
-    parts = [cells(table[name]) for name in columns]
+    conversations = [cells(table[name]) for name in columns]
     prompts: Iterable[Any] = _texts(table[system]) if system else [None] * table.num_rows
     rows: list[list[Turn]] = []
     faults: list[str | None] = []
-    for prompt, *lists in zip(prompts, *parts, strict=True):
+    for prompt, *lists in zip(prompts, *conversations, strict=True):
         try:
             if isinstance(prompt, InvalidConversation):
                 raise prompt
@@ -222,7 +230,7 @@ def _texts(column: pa.ChunkedArray) -> list[str | InvalidConversation | None]:
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.StringArray:
-    """A side column as text; ``--fields`` may name one of numbers."""
+    """A side column as text; ``--fields`` may name a column of numbers."""
     array = one_array(column)
     if pa.types.is_floating(array.type):
         array = pc.if_else(pc.is_finite(array), array, None)
@@ -230,14 +238,14 @@ def _as_text(column: pa.ChunkedArray) -> pa.StringArray:
 
 
 def _tools(table: pa.Table, column: str | None) -> tuple[pa.Array | None, list[str | None]]:
-    """The tools of each row as JSON, or None without such a column, and reject codes."""
+    """(tools of each row as JSON, or None without such a column; reject codes)."""
     codes: list[str | None] = [None] * table.num_rows
     if column is None:
         return None, codes
     array = one_array(table[column])
     raw = _texts(table[column]) if pa.types.is_string(array.type) else list(cells(table[column]))
     made: list[str | None] = []
-    known: dict[str, str | None] = {}  # most sets offer the same tools again and again
+    known: dict[str, str | None] = {}  # most sets repeat the same tools
     for index, value in enumerate(raw):
         try:
             if isinstance(value, InvalidConversation):
@@ -257,7 +265,7 @@ def _tools(table: pa.Table, column: str | None) -> tuple[pa.Array | None, list[s
 def split_rejects(
     table: pa.Table, codes: Sequence[str | None], names: Sequence[str]
 ) -> tuple[pa.BooleanArray, pa.Table]:
-    """Which rows are good, and the ``REJECTS`` of the others, with the first turns as excerpt."""
+    """(which rows are good, ``REJECTS`` of the others with their first turns as excerpt)."""
     good = pa.array([code is None for code in codes], pa.bool_())
     rows = [
         (table[ROW][index].as_py(), code, _excerpt(table, index, names))
@@ -275,7 +283,7 @@ def _excerpt(table: pa.Table, index: int, names: Sequence[str]) -> str:
     for name in names:
         cell = table[name][index]
         try:
-            # Not more of a list than is shown: the rest may be much, or no UTF-8.
+            # Only as much of a list as is shown: the rest may be large, or not UTF-8.
             few = cell.is_valid and pa.types.is_nested(cell.type)
             shown[name] = _beginning(
                 cell.values.slice(0, _SHOWN_TURNS).to_pylist() if few else cell.as_py()
@@ -286,7 +294,7 @@ def _excerpt(table: pa.Table, index: int, names: Sequence[str]) -> str:
 
 
 def _beginning(value: Any) -> Any:
-    """The same of a list and of its JSON text: which one a reader gives depends on other rows."""
+    """The same for a list and its JSON text: which a reader gives depends on other rows."""
     if isinstance(value, str) and value.startswith("["):
         listed = parsed(value)
         value = listed if isinstance(listed, list) else value

@@ -1,10 +1,10 @@
 """Turns: the conversations of a batch in one canonical form, whatever form the source has.
 
 role        index in ``roles.ROLES``
-content     text; "" where a turn has none
-reasoning   what a turn keeps in a key of its own; null where it does not
-tool_calls  JSON: [{"type": "function", "function": {"name": …, "arguments": …}}]; null if none
-name        the speaker or the tool; null if none
+content     text; "" for none
+reasoning   text of a key of its own; null for none
+tool_calls  JSON: [{"type": "function", "function": {"name": …, "arguments": …}}]; null for none
+name        the speaker or the tool; null for none
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Turns:
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
     def column(self) -> pa.ListArray:
-        """All of it as one column, which can be filtered like any other."""
+        """The turns as one column of lists of ``TURN``, which can be filtered."""
         count = len(self.roles)
         fields = [pa.array(self.roles, pa.int8()), self.content]
         for optional in (self.reasoning, self.tool_calls, self.name):
@@ -70,7 +70,7 @@ class Turns:
 
     @classmethod
     def of_column(cls, column: pa.ListArray) -> Turns:
-        """The turns of a column that ``column`` made, or of some of its rows."""
+        """The turns of a column that ``column`` made, or of a part of it."""
         turns = column.flatten()
         fields = turns.flatten()
         offsets = np.concatenate(([0], np.cumsum(column.value_lengths().to_numpy())))
@@ -79,7 +79,7 @@ class Turns:
 
     @classmethod
     def of_rows(cls, rows: Sequence[Sequence[Turn]]) -> Turns:
-        """The turns of rows that are given one by one."""
+        """The turns of rows given as lists."""
         offsets = np.concatenate(([0], np.cumsum([len(row) for row in rows], dtype=np.int64)))
         columns = list(zip(*(turn for row in rows for turn in row), strict=True))
         if not columns:
@@ -92,7 +92,7 @@ class Turns:
         return cls(offsets, roles, pa.array(columns[1], pa.string()), *optional)
 
     def to_rows(self) -> list[list[Turn]]:
-        """The rows one by one."""
+        """The rows as lists."""
         count = len(self.roles)
         optional = (
             [None] * count if array is None else array.to_pylist()
@@ -106,16 +106,16 @@ class Turns:
         return [turns[a:b] for a, b in zip(ends, ends[1:], strict=False)]
 
     def first(self, role: int) -> np.ndarray:
-        """For each row the index of its first turn with that role; -1 where there is none."""
+        """The index of each row's first turn with that role, -1 for none; int64."""
         return self._pick(np.flatnonzero(self.roles == role)[::-1])
 
     def last(self, role: int) -> np.ndarray:
-        """For each row the index of its last turn with that role; -1 where there is none."""
+        """The index of each row's last turn with that role, -1 for none; int64."""
         return self._pick(np.flatnonzero(self.roles == role))
 
     def _pick(self, indices: np.ndarray) -> np.ndarray:
         found = np.full(len(self), -1)
-        found[self.rows[indices]] = indices  # of equal rows the last assignment stays
+        found[self.rows[indices]] = indices  # the last assignment to a row stays
         return found
 
     def content_at(self, indices: np.ndarray) -> pa.StringArray:

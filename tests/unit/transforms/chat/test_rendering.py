@@ -186,7 +186,9 @@ def test_arrow_and_the_sandbox_write_the_same(
     by_arrow = render_turns.render_turns(turns, None, chat, lambda: sandbox(name), True)
     assert not by_arrow.bad
     # Where reasoning is put into the content beforehand, Jinja gets it in that place, too.
-    placed, _ = render_turns.place(*render_turns.split_reasoning(turns, chat.template), chat)
+    placed, _ = render_turns.place_reasoning(
+        *render_turns.split_reasoning(turns, chat.template), chat
+    )
     jinja = render_turns.JinjaRenderer(placed, None, replace(chat, think="strip"), sandbox(name))
     bad: dict[int, Reject] = {}
     texts = jinja.texts(bad, np.zeros(len(rows), bool), np.zeros(len(rows), bool))

@@ -90,7 +90,7 @@ class TestPromptAndCompletion:
         assert chosen(prompt=PROSE, completion=PROSE) == PairMapping(("prompt",), ("completion",))
 
     def test_a_prompt_of_messages_alone_holds_no_answer(self) -> None:
-        with pytest.raises(UsageError, match="cannot tell which columns"):
+        with pytest.raises(UsageError, match="cannot detect the columns"):
             chosen(prompt=MESSAGES, id="a")
 
     def test_a_prompt_of_messages_does_not_hide_the_messages(self) -> None:
@@ -251,8 +251,8 @@ class TestFlag:
     @pytest.mark.parametrize(
         ("flag", "message"),
         [
-            ("messages=words", "the column words holds no turns"),
-            ("messages=system", "the column system holds no turns"),
+            ("messages=words", "the column words contains no turns"),
+            ("messages=system", "the column system contains no turns"),
             ("messages=n", "whose type is int64; a column of lists, or of JSON text, is needed"),
             ("messages=nothing", "which is not in the data"),
             ("messages=talk,instruction=text", "only system and tools go with messages"),
