@@ -11,7 +11,10 @@ from hypothesis import settings
 from means import ON_CI, REPOSITORY, absent
 
 # What these start runs once for all modules.
-pytest_plugins = ["s3_servers", "s3_runs", "clusters", "flink_page", "prism"]
+pytest_plugins = [
+    *("s3_servers", "s3_runs", "clusters", "flink_page", "prism", "hub"),
+    *("command_runs", "conversions", "source_files"),
+]
 
 # No deadline: the machine is shared.  In CI the same examples are tried every time.
 settings.register_profile("shared-machine", deadline=None, derandomize=ON_CI)

@@ -25,7 +25,6 @@ from command_runs import (
     has,
     in_order,
     lines,
-    prepare_fixture,  # noqa: F401 - pytest finds the fixture here
     put,
     turns,
 )

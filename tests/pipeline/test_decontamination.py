@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from command_runs import Prepare, has, lines, prepare_fixture, put, turns
-from hub import Hub, hub_environment, hub_fixture
+from command_runs import Prepare, has, lines, put, turns
+from hub import Hub, hub_environment
 from means import REPOSITORY
 from slow_pieces import pieces, slow_pieces
 
@@ -22,8 +22,6 @@ from pipeline.planning.plan import make_plan
 from pipeline.request import Request
 from transforms.errors import UsageError
 from transforms.leakage.contamination import file_of, unpack
-
-__all__ = ["hub_fixture", "prepare_fixture"]
 
 PROMPT = "Tom has five red apples and Ann has seven green pears, so who of them has more fruit?"
 

@@ -12,11 +12,10 @@ from command_runs import (
     Prepare,
     has,
     lines,
-    prepare_fixture,  # noqa: F401 - pytest finds the fixture here
     put,
     turns,
 )
-from hub import Hub, hub_environment, hub_fixture  # noqa: F401 - pytest finds the fixture
+from hub import Hub, hub_environment
 from hub_runs import refused, run
 
 from transforms.chat import builtin_templates as module

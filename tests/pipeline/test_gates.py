@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_runs import Ended, Prepare, has, lines, prepare_fixture, put, quiet_process
+from command_runs import Ended, Prepare, has, lines, put, quiet_process
 from datasets import load_from_disk
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,8 +31,6 @@ from transforms.storage.manifest_parts import (
     RowCounts,
     Verdict,
 )
-
-__all__ = ["prepare_fixture"]
 
 SHARES = ("max_reject_rate", "max_duplicates", "max_leakage", "max_truncated")
 OPEN = Gates(max_reject_rate=1.0, min_validation=0)

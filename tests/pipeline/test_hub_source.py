@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub import Hub, Request, hub_environment, hub_fixture  # noqa: F401 - pytest finds the fixture
+from hub import Hub, Request, hub_environment
 from hub_runs import (
     NAME,
     Run,

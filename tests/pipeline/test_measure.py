@@ -16,7 +16,6 @@ import pytest
 from command_runs import (
     Prepare,
     lines,
-    prepare_fixture,  # noqa: F401 - pytest finds the fixture here
     put,
     quiet_process,
     turns,

@@ -10,7 +10,6 @@ import pytest
 from command_runs import (
     Prepare,
     lines,
-    prepare_fixture,  # noqa: F401 - pytest finds the fixture here
 )
 from datasets import load_from_disk
 from planted import Planted, in_validation, jaccard, plant

@@ -12,7 +12,6 @@ import regenerate_golden
 from command_runs import (
     Prepare,
     lines,
-    prepare_fixture,  # noqa: F401 - pytest finds the fixture here
 )
 from datasets import load_dataset, load_from_disk
 from hypothesis import given, settings

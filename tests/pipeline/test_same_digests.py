@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 from command_runs import (
     Prepare,
-    prepare_fixture,  # noqa: F401 - pytest finds the fixture here
     quiet_process,
 )
 from means import REPOSITORY

@@ -13,10 +13,9 @@ from command_runs import (
     Prepare,
     has,
     lines,
-    prepare_fixture,  # noqa: F401 - pytest finds the fixture here
     put,
 )
-from hub import Hub, hub_environment, hub_fixture  # noqa: F401 - pytest finds the fixture here
+from hub import Hub, hub_environment
 from hub_runs import refused, run
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -23,7 +23,7 @@ from uuid import uuid4
 import apache_beam as beam
 import pytest
 from apache_beam.transforms.display import DisplayData
-from hub import Hub, hub_environment, hub_fixture  # noqa: F401 - pytest finds the fixture
+from hub import Hub, hub_environment
 from means import REPOSITORY
 from s3_faults import (  # noqa: F401 - pytest finds the fixtures
     SAMPLE,

@@ -100,10 +100,11 @@ def prepare_fixture(
     """
     number = 0
 
-    def run(*words: object, verb: str = "prepare", output: Path | None = None) -> Ended:
+    def run(*words: object, verb: str = "prepare", output: Path | str | None = None) -> Ended:
         nonlocal number
         number += 1
         place = output or tmp_path / "out" / f"set-{number}"
+        was_there = (Path(place) / "dataset_dict.json").is_file()
         more = ["--output", str(place), "--skip-upload"] if verb == "prepare" else []
         capfd.readouterr()
         code = main([verb, *map(str, words), *more])
@@ -111,9 +112,9 @@ def prepare_fixture(
         assert "Traceback" not in err
         if code:
             assert err.startswith("error: ") and err.count("\n") == 1
-            assert not (place / "dataset_dict.json").exists()
+            assert was_there or not (Path(place) / "dataset_dict.json").exists()
             assert not list(tmp_path.rglob(".*.partial"))
-        return Ended(code, out, err, place)
+        return Ended(code, out, err, Path(place))
 
     with quiet_process(monkeypatch):
         yield run

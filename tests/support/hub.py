@@ -316,7 +316,7 @@ def hub_environment(hub: Hub, tmp_path: Path, token: str | None = None) -> dict[
 
 @pytest.fixture(name="hub")
 def hub_fixture() -> Iterator[Hub]:
-    """A stand-in of its own for each test. Import it as `hub_fixture`, ask for it as `hub`."""
+    """A stand-in of its own for each test."""
     server = Hub()
     yield server
     server.stop()

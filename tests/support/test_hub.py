@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import warm_starts
-from hub import Hub, hub_environment, hub_fixture  # noqa: F401 - pytest finds the fixture here
+from hub import Hub, hub_environment
 
 ROWS = [{"id": i, "text": f"Zeile {i} äöü 漢字"} for i in range(2000)]
 JSON_LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()
