@@ -89,23 +89,6 @@ def test_the_manifest_s_config_gives_the_same_plan(
     assert make_plan(read).digest == plan.digest
 
 
-@pytest.mark.parametrize("words", [WORDS[0], WORDS[-1]], ids=["turns", "quality"])
-def test_a_set_is_prepared_again_from_its_manifest(
-    source: Path, tmp_path: Path, words: tuple[str, ...]
-) -> None:
-    one, other = tmp_path / "one", tmp_path / "other"
-    words = (*words, "--skip-upload", "--quiet", "--output", str(one), "--dataset", str(source))
-    assert main([*words]) == 0
-    again = ["--skip-upload", "--quiet", "--config-file", str(one / "manifest.json")]
-    assert main([*again, "--output", str(other)]) == 0
-    first, second = (json.loads((at / "manifest.json").read_text()) for at in (one, other))
-    for verdict in (*first["run"]["gates"], *second["run"]["gates"]):
-        assert verdict["result"] != "failed"
-    limits = [{v["gate"]: v["limit"] for v in made.pop("run")["gates"]} for made in (first, second)]
-    assert limits[0] == limits[1]
-    assert first == second
-
-
 def test_the_limits_of_a_manifest_are_kept_and_warnings_are_none(tmp_path: Path) -> None:
     gates = [
         {"gate": "--max-leakage", "limit": 0.5, "found": 0.0, "result": "passed", "sentence": ""},

@@ -12,7 +12,6 @@ from source_files import (
     ROWS,
 )
 
-from pipeline.cli.main import parse
 from pipeline.request import Request
 from transforms.errors import UsageError
 
@@ -56,54 +55,6 @@ def test_no_such_file(
     assert "does not exist" in ended.err or "matches no file" in ended.err
 
 
-@pytest.mark.parametrize(
-    ("word", "near"),
-    [
-        ("--val-sise=0.2", "--val-size"),
-        ("--max_samples=3", "--max-samples"),
-        ("--skip-uploads", "--skip-upload"),
-        ("--field=a", "--fields"),
-        ("--direct_num_wrokers=2", "--direct_num_workers"),
-    ],
-)
-def test_a_typo_is_named_with_the_nearest_flag(
-    convert: Convert, good: Path, word: str, near: str
-) -> None:
-    ended = convert("--dataset", good, word)
-    assert ended.code == 2
-    assert has(ended.err, word.split("=")[0], f"did you mean {near}?")
-
-
-@pytest.mark.parametrize(
-    ("flag", "value", "says"),
-    [
-        ("--val-size", "nan", "between 0 and 1, found nan"),
-        ("--val-size", "inf", "between 0 and 1, found inf"),
-        ("--val-size", "-0.1", "between 0 and 1, found -0.1"),
-        ("--val-size", "10%", "invalid float"),
-        ("--max-samples", "0", "at least 1, found 0"),
-        ("--max-samples", "-5", "at least 1, found -5"),
-        ("--max-samples", "1.5", "invalid int"),
-        ("--max-reject-rate", "2", "between 0 and 1"),
-        ("--max-reject-rate", "nan", "between 0 and 1"),
-        ("--seed", "x", "invalid int"),
-        ("--shard-size", "0", "between 1MiB and 1GiB, found 0"),
-        ("--shard-size", "1", "between 1MiB and 1GiB, found 1"),
-        ("--shard-size", "-1MiB", "expected for example 64MiB"),
-        ("--shard-size", "100G", "between 1MiB and 1GiB"),
-        ("--shard-size", "9" * 400, "beyond all bounds"),
-        ("--shard-size", "64 apples", "expected for example 64MiB"),
-    ],
-)
-def test_wrong_type_or_range(
-    convert: Convert, good: Path, flag: str, value: str, says: str
-) -> None:
-    ended = convert("--dataset", good, f"{flag}={value}")
-    assert ended.code == 2
-    assert has(ended.err, says)
-    assert flag == "--shard-size" or flag in ended.err
-
-
 @pytest.mark.parametrize("where", ["equal", "inside", "above", "link"])
 def test_output_and_input_are_kept_apart(
     convert: Convert, good: Path, tmp_path: Path, where: str
@@ -129,16 +80,6 @@ def test_an_output_elsewhere_is_refused(convert: Convert, good: Path, output: st
     ended = convert("--dataset", good, output=output)
     assert ended.code == 2
     assert has(ended.err, f"--output {output}", "local folder")
-
-
-@pytest.mark.parametrize(
-    "bucket", ["", "ab", "Upper-Case", "s3://bucket", "a/b", "a b", "ü-ber", "ab-", "a" * 64]
-)
-def test_a_bad_bucket_is_refused_before_any_work(good: Path, bucket: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        parse(["--dataset", str(good), "--s3-bucket", bucket])
-    assert caught.value.exit_code == 2
-    assert has(str(caught.value), "--s3-bucket", repr(bucket), "3 to 63 lower-case")
 
 
 @pytest.mark.parametrize(
@@ -173,22 +114,6 @@ def test_a_folder_that_cannot_be_listed_is_not_called_empty(
     ended = convert("--dataset", tmp_path / "in" / name)
     assert ended.code == 2
     assert has(ended.err, name, "cannot be listed", "rename")
-
-
-@pytest.mark.parametrize(
-    ("flag", "value"),
-    [("--dataset", "b\udcff.jsonl"), ("--system-prompt", "\udcff"), ("--output", "o\udcff")],
-)
-def test_arguments_that_are_no_text(
-    convert: Convert, good: Path, tmp_path: Path, flag: str, value: str
-) -> None:
-    words = {"--dataset": good, "--system-prompt": "x", flag: value}
-    output = words.pop("--output", None)
-    if output:
-        output = tmp_path / output
-    ended = convert(*(word for pair in words.items() for word in pair), output=output)
-    assert ended.code == 2
-    assert has(ended.err, flag, "UTF-8")
 
 
 def test_a_file_name_that_is_no_text(convert: Convert, tmp_path: Path) -> None:

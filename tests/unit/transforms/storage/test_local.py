@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,15 +14,6 @@ from transforms.records import Shard, Written
 from transforms.storage.local import LocalStore
 from transforms.storage.manifest import read_manifest
 from transforms.storage.store import SPLITS_RECORD, note_scanned, write_records
-
-HOLD = """
-import sys
-from transforms.storage.manifest import read_manifest
-from transforms.storage.local import LocalStore
-with LocalStore(sys.argv[1]).claimed():
-    print("held", flush=True)
-    sys.stdin.read()
-"""
 
 
 @pytest.fixture
@@ -79,41 +68,6 @@ class TestClaim:
             assert folder.path in str(caught.value)
             assert caught.value.exit_code == 6
             assert (folder.staging / "train/data").read_bytes() == b"mine"
-
-    def test_a_run_in_another_process_excludes_this_one_until_it_ends(
-        self, folder: LocalStore
-    ) -> None:
-        with subprocess.Popen(
-            [sys.executable, "-c", HOLD, folder.path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as other:
-            assert other.stdout is not None
-            assert other.stdout.readline() == "held\n"
-            with pytest.raises(OutputTaken), folder.claimed():
-                pytest.fail("two runs at one output")
-            assert folder.staging.exists()
-            other.communicate("")
-        make(folder)
-        assert data(folder) == b"one"
-
-    def test_a_killed_run_leaves_the_claim_free_and_its_staging_is_emptied(
-        self, folder: LocalStore
-    ) -> None:
-        with subprocess.Popen(
-            [sys.executable, "-c", HOLD, folder.path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as other:
-            assert other.stdout is not None
-            assert other.stdout.readline() == "held\n"
-            (folder.staging / "left-over").touch()
-            other.kill()
-        assert folder.staging.exists()
-        with folder.claimed():
-            assert not (folder.staging / "left-over").exists()
 
     def test_outputs_beside_each_other_do_not_exclude_each_other(self, tmp_path: Path) -> None:
         one, other = LocalStore(str(tmp_path / "a")), LocalStore(str(tmp_path / "b"))
