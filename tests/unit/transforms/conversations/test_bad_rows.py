@@ -80,7 +80,7 @@ def test_a_column_of_empty_lists(convert: Convert, tmp_path: Path) -> None:
     path = lines(tmp_path / "a.jsonl", *[{"id": i, "messages": []} for i in range(9)])
     ended = convert("--dataset", path)
     assert ended.code == 2
-    assert has(ended.err, "cannot tell which columns", "messages (list)", "--fields")
+    assert has(ended.err, "cannot detect the columns", "messages (list)", "--fields")
     ended = convert("--dataset", path, "--fields", "instruction=messages,response=messages")
     assert ended.code == 2
     assert has(ended.err, "'messages'", "list", "text or number column")

@@ -105,7 +105,7 @@ def test_no_rows(convert: Convert, tmp_path: Path, name: str) -> None:
         put(path, text.get(name, "\n \n\r\n"))
     ended = convert("--dataset", path)
     assert ended.code == 3
-    assert has(ended.err, name, "holds no rows")
+    assert has(ended.err, name, "contains no rows")
 
 
 def test_a_first_file_without_rows_among_others(convert: Convert, tmp_path: Path) -> None:
