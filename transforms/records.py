@@ -44,6 +44,19 @@ def one_array(column: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
+def table_to_bytes(table: pa.Table) -> bytes:
+    """A table as an Arrow IPC stream; of a slice, its own rows alone (a pickle would hold all)."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def table_from_bytes(data: bytes) -> pa.Table:
+    """The table of an Arrow IPC stream."""
+    return pa.ipc.open_stream(data).read_all()
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A source column that the job reads, with its Arrow type by name (``string``, ``list``…).

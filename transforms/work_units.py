@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from transforms.records import FileRange, WorkUnit
 
@@ -78,3 +79,15 @@ def pack(cuts: Iterable[Cut], unit_bytes: int) -> Iterator[WorkUnit]:
             file_ranges.append(FileRange(cut.file, cut.start, cut.stop, cut.limit))
     if file_ranges:
         yield WorkUnit(number, tuple(file_ranges))
+
+
+def consecutive_runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """(first, past the last) of each run of consecutive numbers, in order.
+
+    [0, 1, 2, 5] -> [(0, 3), (5, 6)]
+    """
+    found = []
+    for _, run in groupby(enumerate(sorted(numbers)), key=lambda place: place[1] - place[0]):
+        own = [number for _, number in run]
+        found.append((own[0], own[-1] + 1))
+    return found

@@ -28,10 +28,10 @@ from transforms.formats.source_reader import FileSample
 from transforms.leakage.contamination import (
     LEAST_WORDS,
     Pieces,
-    file_of,
     merge_pieces,
-    pack,
+    pieces_file,
     pieces_of,
+    pieces_to_bytes,
 )
 from transforms.options import Benchmark
 from transforms.records import FileRange
@@ -72,7 +72,7 @@ def read_benchmarks(request: Request) -> Benchmarks:
         if benchmark.name in found:
             raise UsageError(f"{with_name}: {benchmark.name} is named twice; name it once")
         found[benchmark.name] = benchmark
-        files[file_of(benchmark.sha256)] = data
+        files[pieces_file(benchmark.sha256)] = data
     return Benchmarks(tuple(found.values()), files)
 
 
@@ -106,7 +106,7 @@ def _read(given: str, request: Request) -> tuple[Benchmark, bytes]:
             f"none of the {prompts:,} prompts of {name} (column {columns}) has the {LEAST_WORDS} "
             "words that a search needs"
         )
-    data = pack(pieces)
+    data = pieces_to_bytes(pieces)
     pin = source.revision if source.kind == "hub" else None
     label = ",".join((name, *(f"{k}={v}" for k, v in options.items() if k != "revision")))
     return Benchmark(label, prompts, short, sha256(data).hexdigest(), pin), data

@@ -18,7 +18,12 @@ from transforms.chat.token_counter import TOKENIZER_FILE, TokenCounter
 from transforms.chat.token_limit import Limit, TooLong
 from transforms.conversations.normalize_rows import rows_of
 from transforms.formats import source_reader
-from transforms.leakage.contamination import Finder, decontaminated, file_of, unpack
+from transforms.leakage.contamination import (
+    OverlapFinder,
+    decontaminated,
+    pieces_file,
+    pieces_from_bytes,
+)
 
 _VISIBLE = str.maketrans({" ": "·", "\t": "→", "\r": "␍", "\u00a0": "⍽", "\u200b": "␣"})
 _STYLES = {"template": "dim", "prompt": "cyan", "response": "green"}
@@ -97,11 +102,13 @@ def _limit(plan: Plan) -> Limit | None:
     return Limit(rule, TokenCounter(plan.attachments[TOKENIZER_FILE])) if rule else None
 
 
-def _finder(plan: Plan) -> Finder | None:
+def _finder(plan: Plan) -> OverlapFinder | None:
     """Finds the rows that contain text of a benchmark, where those are dropped."""
     benchmarks = plan.quality.benchmarks if plan.quality.contaminated == "drop" else ()
-    pieces = {b.name: unpack(plan.attachments[file_of(b.sha256)]) for b in benchmarks}
-    return Finder(pieces) if pieces else None
+    pieces = {
+        b.name: pieces_from_bytes(plan.attachments[pieces_file(b.sha256)]) for b in benchmarks
+    }
+    return OverlapFinder(pieces) if pieces else None
 
 
 def _kept(plan: Plan, file: str, before: int, numbers: list[int], kept: pa.Table) -> Iterator[Row]:

@@ -15,8 +15,8 @@ from step_runs import a_batch, codes_of, error_of, given_batches, run
 from transforms.errors import StorageError
 from transforms.leakage.contamination import (
     Pieces,
-    file_of,
-    pack,
+    pieces_file,
+    pieces_to_bytes,
 )
 from transforms.options import Benchmark, QualityRules
 from transforms.records import ROW, Batch
@@ -38,9 +38,9 @@ def stored(folder: LocalStore, **benchmarks: Pieces) -> tuple[Benchmark, ...]:
     """Benchmarks whose pieces lie where workers look for them."""
     made = []
     for name, found in benchmarks.items():
-        data = pack(found)
+        data = pieces_to_bytes(found)
         digest = sha256(data).hexdigest()
-        folder.put_work(file_of(digest), data)
+        folder.put_work(pieces_file(digest), data)
         made.append(Benchmark(name, 1, 0, digest))
     return tuple(made)
 

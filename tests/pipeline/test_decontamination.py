@@ -21,7 +21,7 @@ from pipeline.planning import decontamination
 from pipeline.planning.plan import make_plan
 from pipeline.request import Request
 from transforms.errors import UsageError
-from transforms.leakage.contamination import file_of, unpack
+from transforms.leakage.contamination import pieces_file, pieces_from_bytes
 
 PROMPT = "Tom has five red apples and Ann has seven green pears, so who of them has more fruit?"
 
@@ -153,7 +153,7 @@ class TestSources:
         words = [w for benchmark in benchmarks for w in ("--decontaminate", str(benchmark))]
         plan = make_plan(parse(["--dataset", str(source), *words])[2])
         for benchmark in plan.quality.benchmarks:
-            assert file_of(benchmark.sha256) in plan.attachments
+            assert pieces_file(benchmark.sha256) in plan.attachments
         return [(b.prompts, b.too_short) for b in plan.quality.benchmarks]
 
     def test_a_folder_s_test_split_is_taken_unless_another_one_is_named(
@@ -200,7 +200,7 @@ class TestSources:
         plan = make_plan(Request(str(source), decontaminate=(str(bench),)))
         (data,) = plan.attachments.values()
         expected = pieces(PROMPT)
-        assert unpack(data)[13].tolist() == expected[13].tolist()
+        assert pieces_from_bytes(data)[13].tolist() == expected[13].tolist()
 
     @pytest.mark.parametrize("most", [1, 3, 64])
     def test_many_batches_are_the_pieces_of_all_prompts(
@@ -213,7 +213,7 @@ class TestSources:
         request = Request(str(source), decontaminate=(str(bench),))
         (data,) = make_plan(request).attachments.values()
         expected = pieces(*prompts)
-        assert {n: own.tolist() for n, own in unpack(data).items()} == {
+        assert {n: own.tolist() for n, own in pieces_from_bytes(data).items()} == {
             n: own.tolist() for n, own in expected.items()
         }
         count = sum(map(len, expected.values()))

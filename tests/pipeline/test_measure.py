@@ -42,7 +42,8 @@ from transforms.quality.row_stats import (
     to_text,
 )
 from transforms.records import TOKENS, VALIDATION, Batch, FileRange, Shard, Written, balance_column
-from transforms.steps.measure import Measure, without_counts
+from transforms.steps.commit import without_row_stats
+from transforms.steps.measure import Measure
 from transforms.steps.resume import ResumeRows
 from transforms.steps.write import Write
 from transforms.storage.local import LocalStore
@@ -197,7 +198,7 @@ def written(folder: DatasetStore, *units: tuple[Batch, ...]) -> list[Shard]:
 
 def test_write_counts_its_rows_in_the_unit_s_record(folder: LocalStore) -> None:
     train, validation = written(folder, UNIT)
-    assert validation.row_stats == "" and without_counts(train) == replace(train, row_stats="")
+    assert validation.row_stats == "" and without_row_stats(train) == replace(train, row_stats="")
     found = told(from_text(train.row_stats))
     assert found == told(merge_stats(measured(batch) for batch in UNIT))
     assert found["balance"][2]["values"] == [

@@ -28,7 +28,7 @@ from transforms.duplicates.row_reader import RowReader
 from transforms.errors import StorageError, VerificationFailed
 from transforms.formats import source_reader
 from transforms.formats.source_reader import FileFormat, Source
-from transforms.leakage.prompts import PROMPTS_FILE, Prompts, prompts_of
+from transforms.leakage.prompts import PROMPTS_FILE, Prompts, make_prompts
 from transforms.options import QualityRules
 from transforms.records import VALIDATION, Batch, Column, FileRange, WorkUnit
 from transforms.split import SplitRule, hash64
@@ -67,12 +67,10 @@ def units(count: int) -> list[WorkUnit]:
 
 def survey(looks: RowReader, folder: LocalStore, count: int) -> list[tuple[int, int, bool]]:
     """(unit, row, is it a near copy) of every row that is left out."""
-    step = Scan(looks, folder, rows=2_000_000)  # several buckets
+    step = Scan(looks, folder, estimated_rows=2_000_000)  # several buckets
     found = run(lambda p: {"drops": p | beam.Create(units(count)) | step})["drops"]
     return sorted(
-        (unit, int(row), drop.near)
-        for unit, drop in found
-        for row in rows_of_range(np.frombuffer(drop.places, np.uint64), 0)
+        (unit, int(row), drop.near) for unit, drop in found for row in rows_of_range(drop.places, 0)
     )
 
 
@@ -128,13 +126,13 @@ class TestAskedAlone:
             patch.setattr("transforms.steps.scan.MANY_ROWS", many_rows)
             target = LocalStore(str(folder / f"out-{many_rows}"))
             with target.claimed():
-                step = Scan(looks, target, rows=500_000)  # several buckets
+                step = Scan(looks, target, estimated_rows=500_000)  # several buckets
                 found = run(lambda p: {"drops": p | beam.Create(made) | step})["drops"]
                 stored = Prompts.from_bytes(target.get_work(PROMPTS_FILE) or b"")
         drops: dict[int, np.ndarray] = {}
         for unit, drop in found:
-            places = np.frombuffer(drop.places, np.uint64)
-            drops[unit] = np.sort(np.concatenate([drops.get(unit, places[:0]), places]))
+            before = drops.get(unit, drop.places[:0])
+            drops[unit] = np.sort(np.concatenate([before, drop.places]))
         return [{unit: places.tolist() for unit, places in drops.items()}, stored.ids.tolist()]
 
     @staticmethod
@@ -210,7 +208,7 @@ class TestAskedAlone:
     ) -> None:
         """Flink and Spark refuse a graph in which it has (Beam 2.70)."""
         pipeline = beam.Pipeline()
-        step = Scan(self.looks(tmp_path, [], dedup=dedup), folder, rows=500_000)
+        step = Scan(self.looks(tmp_path, [], dedup=dedup), folder, estimated_rows=500_000)
         _ = pipeline | beam.Create([WorkUnit(0, ())]) | step
         graph = pipeline.to_runner_api().components.transforms.values()
         steps = [step for step in graph if not step.subtransforms]
@@ -258,7 +256,7 @@ class TestFindLeaks:
     @staticmethod
     def store(folder: LocalStore, *prompts: str) -> None:
         values = pa.array(prompts, pa.string())
-        folder.put_work(PROMPTS_FILE, prompts_of(values, hash64(42, values)).to_bytes())
+        folder.put_work(PROMPTS_FILE, make_prompts(values, hash64(42, values)).to_bytes())
 
     def test_leaks_are_found_across_batches(self, folder: LocalStore) -> None:
         prompt = "one two three four five six seven eight nine ten eleven twelve"

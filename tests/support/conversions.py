@@ -24,7 +24,12 @@ from transforms.chat.token_limit import Limit, TooLong
 from transforms.conversations.normalize_rows import normalize
 from transforms.errors import DataPrepError
 from transforms.formats import source_reader
-from transforms.leakage.contamination import Finder, decontaminated, file_of, unpack
+from transforms.leakage.contamination import (
+    OverlapFinder,
+    decontaminated,
+    pieces_file,
+    pieces_from_bytes,
+)
 from transforms.records import Batch
 
 
@@ -130,6 +135,9 @@ def _limit(plan: Plan) -> Limit | None:
     return Limit(rule, TokenCounter(plan.attachments[TOKENIZER_FILE])) if rule else None
 
 
-def _finder(plan: Plan) -> Finder | None:
-    found = {b.name: unpack(plan.attachments[file_of(b.sha256)]) for b in plan.quality.benchmarks}
-    return Finder(found) if found else None
+def _finder(plan: Plan) -> OverlapFinder | None:
+    found = {
+        b.name: pieces_from_bytes(plan.attachments[pieces_file(b.sha256)])
+        for b in plan.quality.benchmarks
+    }
+    return OverlapFinder(found) if found else None

@@ -22,7 +22,7 @@ _MOST_MEASURED = 64
 """Batches whose counts wait to be added up, which is cheaper for many at a time."""
 
 
-class _SplitFiles:
+class SplitFiles:
     """The Arrow file of each split."""
 
     def __init__(
@@ -83,7 +83,7 @@ class _SplitFiles:
             writer.abandon()
 
 
-class _RejectsFile:
+class RejectsFile:
     """The JSON Lines file of a unit's rejects; made only when there is one."""
 
     def __init__(

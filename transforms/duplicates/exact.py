@@ -1,4 +1,4 @@
-"""The duplicate rule: of rows with the same content the first in source order stays.
+"""Exact duplicates: of rows with the same content the first in source order stays.
 
 Only hashes and places cross the shuffle, in arrays of a unit: 16 bytes a row.
 """
@@ -13,48 +13,48 @@ import numpy as np
 from transforms.duplicates.content_hash import Halves
 from transforms.duplicates.positions import Drop
 
-ROWS_A_BUCKET = 200_000
-"""Rows whose hashes one group holds, about: 3 MB, and some times that to sort them."""
+ROWS_PER_BUCKET = 200_000
+"""Rows whose hashes one group holds, about: 3 MB, and several times that to sort them."""
 
 
-def buckets(rows: int) -> int:
-    """In how many groups the hashes of so many rows are compared."""
-    return 1 + rows // ROWS_A_BUCKET
+def count_buckets(rows: int) -> int:
+    """The number of groups in which the hashes of ``rows`` rows are compared."""
+    return 1 + rows // ROWS_PER_BUCKET
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Fingerprints:
     """Hashes of rows of a unit that fall in one bucket, with their places.
 
-    ``first`` are bytes of uint64, ``second`` of uint32: 96 bits of each hash.  ``steps`` are the
-    distances of the places from ``start``, bytes of uint32, or of uint64 where they are far apart.
-    The rows of a unit may come in several parts, each in source order, that do not overlap.
+    ``first`` (uint64) and ``second`` (uint32) are 96 bits of each hash.  ``steps`` are the
+    distances of the places from ``start``, uint32, or uint64 where they are far apart.  The rows
+    of a unit may come in several parts, each in source order, that do not overlap.
     """
 
     unit: int
-    first: bytes
-    second: bytes
+    first: np.ndarray
+    second: np.ndarray
     start: int
-    steps: bytes
+    steps: np.ndarray
 
     @property
     def places(self) -> np.ndarray:
         """Where the rows lie; uint64."""
-        kind = np.uint32 if len(self.steps) < len(self.first) else np.uint64
-        return np.frombuffer(self.steps, kind).astype(np.uint64) + np.uint64(self.start)
-
-
-@dataclass(frozen=True, slots=True)
-class Alike:
-    """Rows of a unit whose hash others have, too: ``places``, bytes of uint64."""
-
-    places: bytes
+        places: np.ndarray = self.steps.astype(np.uint64) + np.uint64(self.start)
+        return places
 
 
 def fingerprints(
     unit: int, hashes: Halves, places: np.ndarray, bucket_count: int
 ) -> Iterator[tuple[int, Fingerprints]]:
-    """(bucket, the rows of a unit that fall in it)."""
+    """(bucket, the rows of a unit that fall in it).
+
+    Args:
+        unit: The unit's number.
+        hashes: Both halves of each row's content hash, uint64 of shape (n,).
+        places: Where the rows lie, uint64 of shape (n,), ascending.
+        bucket_count: The number of buckets, the same for all units.
+    """
     first, second = hashes
     bucket = second % np.uint64(bucket_count)
     for number in range(bucket_count):
@@ -64,38 +64,36 @@ def fingerprints(
             steps = places[own] - np.uint64(start)
             kind = np.uint32 if steps[-1] < 2**32 else np.uint64
             high = (second[own] >> np.uint64(32)).astype(np.uint32)
-            arrays = (first[own], high, steps.astype(kind))
-            one, other, far = (array.tobytes() for array in arrays)
-            yield number, Fingerprints(unit, one, other, start, far)
+            yield number, Fingerprints(unit, first[own], high, start, steps.astype(kind))
 
 
-def repeated(group: Iterable[Fingerprints]) -> Iterator[tuple[int, Drop]]:
-    """(unit, rows that stand earlier in the source already), from all that a bucket holds."""
-    units, places, order, begins = _by_hash(group)
-    for unit, own in _places_of_units(units, places, order[~begins]):
+def find_copies(bucket: Iterable[Fingerprints]) -> Iterator[tuple[int, Drop]]:
+    """(unit, its rows that equal an earlier row of the source), of all rows of a bucket."""
+    units, places, order, begins = _sort_by_hash(bucket)
+    for unit, own in _split_by_unit(units, places, order[~begins]):
         yield unit, Drop(own)
 
 
-def alike(group: Iterable[Fingerprints]) -> Iterator[tuple[int, Alike]]:
-    """(unit, rows that are not the only one with their hash), from all that a bucket holds."""
-    units, places, order, begins = _by_hash(group)
+def find_shared(bucket: Iterable[Fingerprints]) -> Iterator[tuple[int, np.ndarray]]:
+    """(unit, places of its rows that share their hash with another row), uint64, ascending."""
+    units, places, order, begins = _sort_by_hash(bucket)
     alone = begins & np.append(begins[1:], True)
-    for unit, own in _places_of_units(units, places, order[~alone]):
-        yield unit, Alike(own)
+    yield from _split_by_unit(units, places, order[~alone])
 
 
-def _by_hash(
-    group: Iterable[Fingerprints],
+def _sort_by_hash(
+    bucket: Iterable[Fingerprints],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(units, places, order, begins): of each row, and the rows' order by hash, equal ones in
-    source order, with marks where a hash begins.
+    """(units, places, order, begins) of a bucket's rows.
+
+    ``units`` and ``places`` are in source order.  ``order`` sorts the rows by hash, equal ones in
+    source order; ``begins`` marks in that order where another hash begins.
     """
-    ordered = sorted(group, key=lambda part: (part.unit, part.start))
-    first = np.frombuffer(b"".join(part.first for part in ordered), np.uint64)
-    second = np.frombuffer(b"".join(part.second for part in ordered), np.uint32).astype(np.uint64)
-    places = np.concatenate([part.places for part in ordered])
-    counts = [len(part.first) // 8 for part in ordered]
-    units = np.repeat(np.array([part.unit for part in ordered], np.int64), counts)
+    parts = sorted(bucket, key=lambda part: (part.unit, part.start))
+    first = np.concatenate([part.first for part in parts])
+    second = np.concatenate([part.second for part in parts]).astype(np.uint64)
+    places = np.concatenate([part.places for part in parts])
+    units = np.repeat([part.unit for part in parts], [len(part.first) for part in parts])
     # Stable, and the rows come in source order: of equal ones the first in the source leads.
     order = np.argsort(first + second * np.uint64(0x9E3779B97F4A7C15), kind="stable")
     first, second = first[order], second[order]
@@ -104,10 +102,10 @@ def _by_hash(
     return units, places, order, begins
 
 
-def _places_of_units(
+def _split_by_unit(
     units: np.ndarray, places: np.ndarray, rows: np.ndarray
-) -> Iterator[tuple[int, bytes]]:
-    """(unit, the places of those rows that are its own), in source order."""
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(unit, the places of those ``rows`` that are its own), in source order."""
     rows = np.sort(rows)
     for unit in np.unique(units[rows]).tolist():
-        yield unit, places[rows[units[rows] == unit]].tobytes()
+        yield unit, places[rows[units[rows] == unit]]

@@ -1,4 +1,4 @@
-"""The near-duplicate rule: rows of whose word 3-grams nearly all are the same.
+"""Near duplicates: rows of whose word 3-grams nearly all are the same.
 
 Each row has a MinHash (Broder, 1997; made by rensa) of 128 values.  Rows that agree in a band of it
 are compared by a sketch, two bits of each value (b-bit MinHash, Li and Koenig, 2010).  Those that
@@ -26,41 +26,29 @@ from transforms.text.ngrams import Hashed, ngrams, word_array
 
 VALUES, BANDS, BAND_VALUES = 128, 9, 7
 _SEED = 42
-_BITS = 2
-_SKETCH_BYTES = VALUES * _BITS // 8
 _ROWS_AT_ONCE = 2000  # rensa hands its values over as Python numbers
-_DOUBT = 0.06  # of an estimate; those that only seem alike are told by a comparison
+_DOUBT = 0.06  # of an estimate; a comparison of the 3-grams decides
 _MOST_LEADERS = 64
 """Different rows in one band that later ones are compared with: boilerplate fills some bands."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Banded:
-    """Rows of a unit in one band: hashes of the band, places (bytes of uint64), and sketches."""
+    """Rows of a unit in one band: the band's hashes and places (uint64), and sketches (uint8)."""
 
     unit: int
-    hashes: bytes
-    places: bytes
-    sketches: bytes
+    hashes: np.ndarray
+    places: np.ndarray
+    sketches: np.ndarray
 
     @property
     def begins(self) -> tuple[int, int]:
         """Where it stands among the parts of all units, which do not overlap."""
-        return self.unit, int.from_bytes(self.places[:8], "little")
-
-
-@dataclass(frozen=True, slots=True)
-class Links:
-    """Pairs of rows that are nearly the same: (unit, place) of the later and of the earlier row.
-
-    Four columns of uint64, as bytes.
-    """
-
-    pairs: bytes
+        return self.unit, int(self.places[0])
 
 
 def min_hashes(texts: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
-    """(values, which): MinHashes, uint32 of shape (n, VALUES), of the rows that have any words."""
+    """(values, rows): MinHashes, uint32 of shape (n, VALUES), of the rows that have any words."""
     shingles = ngrams(word_array(texts), SHINGLE_WORDS)
     which = np.flatnonzero(shingles.counts)
     parts = [
@@ -79,21 +67,27 @@ def _digests(shingles: Hashed, start: int, stop: int) -> np.ndarray:
 
 
 def banded(
-    unit: int, values: np.ndarray, places: np.ndarray, of: int
+    unit: int, values: np.ndarray, places: np.ndarray, bucket_count: int
 ) -> Iterator[tuple[tuple[int, int], Banded]]:
-    """((band, bucket), the rows of a unit that fall in it)."""
+    """((band, bucket), the rows of a unit that fall in it).
+
+    Args:
+        unit: The unit's number.
+        values: The rows' MinHashes, uint32 of shape (n, VALUES).
+        places: Where the rows lie, uint64 of shape (n,), ascending.
+        bucket_count: The number of buckets of each band, the same for all units.
+    """
     sketches = sketch(values)
     for band in range(BANDS):
         own = values[:, band * BAND_VALUES : (band + 1) * BAND_VALUES].astype(np.uint64)
         hashes = np.full(len(values), band, np.uint64)
         for column in range(BAND_VALUES):
             hashes = scattered(hashes ^ own[:, column])
-        bucket = hashes % np.uint64(of)
-        for number in range(of):
+        bucket = hashes % np.uint64(bucket_count)
+        for number in range(bucket_count):
             here = bucket == number
             if here.any():
-                parts = (array[here].tobytes() for array in (hashes, places, sketches))
-                yield (band, number), Banded(unit, *parts)
+                yield (band, number), Banded(unit, hashes[here], places[here], sketches[here])
 
 
 def sketch(values: np.ndarray) -> np.ndarray:
@@ -112,27 +106,29 @@ def similarity(sketches: np.ndarray, other: np.ndarray) -> np.ndarray:
     return estimated
 
 
-def linked(parts: Iterable[Banded]) -> Iterator[Links]:
-    """The pairs of near duplicates among the rows of a band's bucket."""
-    ordered = sorted(parts, key=lambda part: part.begins)
-    hashes, places = (
-        np.frombuffer(b"".join(getattr(part, name) for part in ordered), np.uint64)
-        for name in ("hashes", "places")
+def find_links(bucket: Iterable[Banded]) -> Iterator[np.ndarray]:
+    """The pairs of rows of a band's bucket that may be near duplicates.
+
+    Yields:
+        Links, uint64 of shape (4, n): unit and place of the later row, of the earlier row.
+    """
+    parts = sorted(bucket, key=lambda part: part.begins)
+    hashes, places, sketches = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("hashes", "places", "sketches")
     )
-    raw = np.frombuffer(b"".join(part.sketches for part in ordered), np.uint8)
-    counts = [len(part.places) // 8 for part in ordered]
-    units = np.repeat(np.array([part.unit for part in ordered], np.uint64), counts)
+    counts = [len(part.places) for part in parts]
+    units = np.repeat(np.array([part.unit for part in parts], np.uint64), counts)
     order = np.argsort(hashes, kind="stable")  # within a band's hash in source order
     edges = np.flatnonzero(np.concatenate(([True], np.diff(hashes[order]) != 0, [True])))
-    sketches = raw.reshape(-1, _SKETCH_BYTES)
-    pairs = []
+    links = []
     for group in np.flatnonzero(np.diff(edges) > 1).tolist():
         members = order[edges[group] : edges[group + 1]]
         for later, earlier in _leaders(sketches[members]):
             late, early = members[later], np.full(len(later), members[earlier])
-            pairs.append(np.stack([units[late], places[late], units[early], places[early]]))
-    if pairs:
-        yield Links(np.concatenate(pairs, axis=1).tobytes())
+            links.append(np.stack([units[late], places[late], units[early], places[early]]))
+    if links:
+        yield np.concatenate(links, axis=1)
 
 
 def _leaders(sketches: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
@@ -148,56 +144,51 @@ def _leaders(sketches: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
         left = left[~alike]
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Rows of a unit that are to be compared: three columns of uint64, as bytes.
-
-    The row's place, and the unit and place of the earlier row that it is compared with, which may
-    be the row itself.
-    """
-
-    rows: bytes
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RowShingles:
-    """A row's word 3-grams, hashed, sorted and distinct; bytes of uint64."""
+    """A row's word 3-grams, hashed, sorted and distinct; uint64."""
 
     unit: int
     place: int
-    shingles: bytes
+    shingles: np.ndarray
 
 
-def wanted(links: Links) -> Iterator[tuple[int, Wanted]]:
-    """(unit, its rows that are to be compared) of both sides of links."""
-    pairs = np.frombuffer(links.pairs, np.uint64).reshape(4, -1)
-    rows = np.unique(np.concatenate((pairs, pairs[[2, 3, 2, 3]]), axis=1), axis=1)
+def rows_to_compare(links: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """The rows on both sides of ``links``, by unit.
+
+    Yields:
+        The unit, and uint64 of shape (3, n): the place of its row, and unit and place of the
+        earlier row that it is compared with, which may be the row itself.
+    """
+    rows = np.unique(np.concatenate((links, links[[2, 3, 2, 3]]), axis=1), axis=1)
     for unit in np.unique(rows[0]).tolist():
-        yield int(unit), Wanted(rows[1:, rows[0] == unit].tobytes())
+        yield int(unit), rows[1:, rows[0] == unit]
 
 
-def verified(earlier: tuple[int, int], group: Iterable[RowShingles]) -> Iterator[Links]:
-    """The links of the rows that are as near to an ``earlier`` one, (unit, place), as they seem."""
-    rows = {(said.unit, said.place): np.frombuffer(said.shingles, np.uint64) for said in group}
-    first = rows.pop(earlier)
+def confirm_links(earlier: tuple[int, int], rows: Iterable[RowShingles]) -> Iterator[np.ndarray]:
+    """The links of those ``rows`` that are near duplicates of ``earlier``, (unit, place).
+
+    The earlier row is among ``rows``.
+    """
+    shingles = {(row.unit, row.place): row.shingles for row in rows}
+    first = shingles.pop(earlier)
     late = []
-    for row, own in rows.items():
+    for row, own in shingles.items():
         both = len(np.intersect1d(first, own, assume_unique=True))
         if both >= SIMILAR * (len(first) + len(own) - both):
             late.append(row)
     if late:
-        pairs = np.array([(*row, *earlier) for row in late], np.uint64).T
-        yield Links(pairs.tobytes())
+        yield np.array([(*row, *earlier) for row in late], np.uint64).T
 
 
-def left_out(found: Iterable[Links]) -> Iterator[tuple[int, Drop]]:
-    """(unit, rows that are near a row that stays), from all links.
+def find_near_copies(links: Iterable[np.ndarray]) -> Iterator[tuple[int, Drop]]:
+    """(unit, its rows that are near a row that stays), from all confirmed links.
 
     In source order: a row that is near one that is itself left out may stay.
     """
     earlier: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for links in found:
-        for unit, place, *first in np.frombuffer(links.pairs, np.uint64).reshape(4, -1).T.tolist():
+    for some in links:
+        for unit, place, *first in some.T.tolist():
             earlier.setdefault((unit, place), []).append((first[0], first[1]))
     dropped: dict[tuple[int, int], None] = {}
     for row in sorted(earlier):
@@ -207,4 +198,4 @@ def left_out(found: Iterable[Links]) -> Iterator[tuple[int, Drop]]:
     for unit, place in dropped:
         units.setdefault(unit, []).append(place)
     for unit, places in units.items():
-        yield unit, Drop(np.array(places, np.uint64).tobytes(), near=True)
+        yield unit, Drop(np.array(places, np.uint64), near=True)

@@ -10,7 +10,7 @@ _ROW_BITS = 40
 
 
 def place(range_index: int, rows: np.ndarray) -> np.ndarray:
-    """Where rows of a unit's piece lie, as one number each that sorts in source order.
+    """The places of rows of a unit's file range, uint64: numbers that sort in source order.
 
     ``range_index`` counts from 0, ``rows`` (from 1) within it.
     """
@@ -19,7 +19,7 @@ def place(range_index: int, rows: np.ndarray) -> np.ndarray:
 
 
 def rows_of_range(places: np.ndarray, range_index: int) -> np.ndarray:
-    """The row numbers of those places that lie in a piece; int64."""
+    """The row numbers of those places that lie in a file range; int64."""
     own = places[(places >> np.uint64(_ROW_BITS)) == range_index]
     rows: np.ndarray = (own & np.uint64(2**_ROW_BITS - 1)).astype(np.int64)
     return rows
@@ -35,9 +35,9 @@ def among(rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Drop:
-    """Rows of a unit that are left out: ``places``, bytes of uint64."""
+    """Rows of a unit that are left out: their ``places``, uint64; ``near`` for near duplicates."""
 
-    places: bytes
+    places: np.ndarray
     near: bool = False

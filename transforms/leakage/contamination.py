@@ -1,7 +1,7 @@
-"""The overlap rule: rows that hold a piece of a benchmark's prompt are told, or left out.
+"""Benchmark overlap: rows that hold a piece of a benchmark's prompt are counted, or left out.
 
 A piece is a run of 13 words; of a prompt with fewer words all of them, if there are at least 8.
-Words are compared by hashes (see ``word_array``), a batch at a stroke.
+Words are compared by hashes (see ``word_array``), a whole batch at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transforms.text.hashing import each_once
 from transforms.text.ngrams import Hashed, ngrams, word_array, word_places
 
 LEAST_WORDS = 8
-"""Prompts with fewer words are not looked for: many texts hold them."""
+"""Shorter prompts are not compared: many texts hold them."""
 
 CODE = "benchmark-overlap"
 """The reject code of a row that is left out."""
@@ -52,29 +52,33 @@ def merge_pieces(parts: Sequence[Pieces]) -> Pieces:
     }
 
 
-def pack(pieces: Pieces) -> bytes:
-    """Pieces as bytes: how many there are of each length, then all hashes; little-endian."""
+def pieces_to_bytes(pieces: Pieces) -> bytes:
+    """Pieces as bytes: how many there are of each length, then all hashes; uint64, little-endian.
+
+    The digest of these bytes is a part of the plan, so they stay as they are.
+    """
     counts = np.array([len(pieces[length]) for length in LENGTHS], "<u8")
     return b"".join(part.astype("<u8").tobytes() for part in (counts, *pieces.values()))
 
 
-def unpack(data: bytes) -> Pieces:
-    """What ``pack`` made them of."""
+def pieces_from_bytes(data: bytes) -> Pieces:
+    """The pieces of which ``pieces_to_bytes`` made ``data``."""
     numbers = np.frombuffer(data, "<u8").astype(np.uint64)
     ends = np.cumsum(numbers[: len(LENGTHS)].astype(np.int64))
     parts = np.split(numbers[len(LENGTHS) :], ends[:-1])
     return dict(zip(LENGTHS, parts, strict=True))
 
 
-def file_of(sha256: str) -> str:
-    """The work file that holds the packed pieces with this digest."""
+def pieces_file(sha256: str) -> str:
+    """The work file that holds the pieces with this digest."""
     return f"benchmark-{sha256}"
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where texts hold pieces: each by the number of the text and of its first word, and its
-    length in words; in order of texts and words.
+    """Where texts hold pieces: text number, number of the first word, length in words; int64.
+
+    In order of texts and words.
     """
 
     texts: np.ndarray
@@ -83,8 +87,8 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Finder:
-    """Looks for the pieces of several benchmarks, by their names."""
+class OverlapFinder:
+    """Finds the pieces of several benchmarks, by their names."""
 
     benchmarks: Mapping[str, Pieces]
     _known: Mapping[str, Mapping[int, Known]] = field(init=False, repr=False)
@@ -97,7 +101,7 @@ class Finder:
         }
         object.__setattr__(self, "_known", known)
         every = [array for pieces in self.benchmarks.values() for array in pieces.values()]
-        # Few of a row's runs are among them: only those are looked for in each by itself.
+        # Few of a row's runs are among them; only those are compared with each benchmark.
         all_known = Known(each_once(np.concatenate([np.empty(0, np.uint64), *every])))
         object.__setattr__(self, "_every", all_known)
 
@@ -131,21 +135,27 @@ def _ordered(parts: Sequence[np.ndarray]) -> Places:
 
 
 def decontaminated(
-    table: pa.Table, finder: Finder, drop: bool
+    table: pa.Table, finder: OverlapFinder, drop: bool
 ) -> tuple[pa.Table, pa.Table, dict[str, int]]:
-    """(kept, rejects, events) of rows that ``Normalize`` made.
+    """Finds the rows that overlap with a benchmark.
 
-    An event for each benchmark counts the rows that hold a piece of it, those that are dropped
-    among them.
+    Args:
+        table: Rows that ``Normalize`` made.
+        finder: The benchmarks' pieces.
+        drop: Do the rows become rejects?
+
+    Returns:
+        The rows that are kept, a ``REJECTS`` table, and for each benchmark a note with the number
+        of rows that hold a piece of it, rejects among them.
     """
-    looked = [(texts, rows, finder.find(texts)) for texts, rows in _texts(table)]
+    columns = [(texts, rows, finder.find(texts)) for texts, rows in _texts(table)]
     note_counts: dict[str, int] = {}
     gone: dict[int, str] = {}
     for name in finder.benchmarks:
-        own = np.unique(np.concatenate([rows[found[name].texts] for _, rows, found in looked]))
+        own = np.unique(np.concatenate([rows[found[name].texts] for _, rows, found in columns]))
         if len(own):
             note_counts[OVERLAP + name] = len(own)
-        for texts, rows, found in looked if drop else ():
+        for texts, rows, found in columns if drop else ():
             places = found[name]
             at, first = np.unique(rows[places.texts], return_index=True)
             for row, index in zip(at.tolist(), first.tolist(), strict=True):
@@ -155,7 +165,7 @@ def decontaminated(
         return table, rejects_table([]), note_counts
     kept = np.ones(table.num_rows, bool)
     kept[list(gone)] = False
-    rejects = [(table[ROW][row].as_py(), CODE, said) for row, said in sorted(gone.items())]
+    rejects = [(table[ROW][row].as_py(), CODE, text) for row, text in sorted(gone.items())]
     return table.filter(pa.array(kept)), rejects_table(rejects), note_counts
 
 
@@ -177,4 +187,4 @@ def _texts(table: pa.Table) -> list[tuple[pa.StringArray, np.ndarray]]:
 
 
 OVERLAP = "benchmark-overlap: "
-"""Begins the event of a row that holds a piece of a benchmark, whose name follows."""
+"""Begins the note of rows that hold a piece of a benchmark; the benchmark's name follows."""

@@ -1,14 +1,14 @@
-"""The leakage rule: validation rows whose prompt is nearly a training row's.
+"""Leakage: validation rows whose prompt is nearly a training row's.
 
 Equal prompts never straddle the splits, by construction; near ones may, and a model is then
 validated on what it was trained on.  Prompts are near duplicates if at least ``SIMILAR`` of their
 word 3-grams are the same (Jaccard), which is counted exactly, not estimated.
 
-Of each validation prompt that is looked for the rarest 3-grams are indexed before the training rows
-stream by, just so many that a row as alike as that must share a few of them (the prefix filter of
-Chaudhuri and others, 2006); only rows that do are compared.  A 3-gram that more than
-``_MOST_COMPARED`` prompts have is boilerplate; it leads each row to so many of them, chosen by the
-row, so that where everything is like everything many rows find them all, but a few rows may not.
+The rarest 3-grams of each sampled validation prompt are indexed before the training rows stream by:
+as many as make sure that a near row shares some of them (the prefix filter of Chaudhuri and others,
+2006).  Only rows that do are compared.  A 3-gram that more than ``_MAX_COMPARED`` prompts have is
+boilerplate; it leads each row to that number of them, chosen by the row.  So where all prompts are
+alike many rows find all of them, but a few rows may not.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from transforms.text.hashing import each_once
 from transforms.text.ngrams import Hashed, distinct, ngrams, word_array
 
 _SHOWN_CHARS = 300
-_MOST_EXAMPLES = 20
+_MAX_EXAMPLES = 20
 _SHARED = 12  # indexed 3-grams that a row must share with a prompt to be compared with it
-_MOST_COMPARED = 32
+_MAX_COMPARED = 32
 _ROUNDING = 1e-6  # 0.8 is no float, and a row of just that similarity must not be missed
-_MOST_AT_ONCE = 2**21  # 3-grams that are looked up in one go
+_MAX_AT_ONCE = 2**21  # 3-grams that are looked up in one go
 
 
 @dataclass(frozen=True)
@@ -49,22 +49,22 @@ class Leak:
 
 @dataclass(frozen=True)
 class Seen:
-    """What some rows tell: validation rows that are looked at, and leaks of validation prompts.
+    """What some rows show: the validation rows that are checked, and leaks of their prompts.
 
-    Both by id of the validation prompt; ``rows`` has (count, the prompt, cut).
+    Both by id of the validation prompt; ``rows`` has (number of rows, the prompt, cut).
     """
 
     rows: dict[int, tuple[int, str]]
     leaks: dict[int, Leak]
 
 
-class Finder:
-    """Looks for known validation prompts among the prompts of training rows."""
+class LeakFinder:
+    """Finds known validation prompts, and prompts near them, among those of training rows."""
 
     def __init__(self, known: Prompts) -> None:
         self._ids = Known(known.ids)
         self._counts = counts = known.shingles.counts.astype(np.int64)
-        # Of two prompts as alike as that so many 3-grams are the same.
+        # The 3-grams that a near prompt shares at least.
         enough = np.ceil(SIMILAR * counts).astype(np.int64)
         self._shared = np.minimum(_SHARED, enough)
         indexed, self._rows = _rarest(known.shingles, counts - enough + self._shared)
@@ -79,14 +79,20 @@ class Finder:
         owners = np.repeat(np.arange(len(counts)), counts)
         self._members = Known(each_once(known.shingles.hashes ^ _salt(owners)))
 
-    def look(self, prompts: pa.StringArray, keys: np.ndarray, validation: np.ndarray) -> Seen:
-        """What rows with these prompts tell; one key (``PROMPT_KEY``) and mark for each."""
+    def find(self, prompts: pa.StringArray, keys: np.ndarray, validation: np.ndarray) -> Seen:
+        """Compares some rows with the known prompts.
+
+        Args:
+            prompts: The rows' prompts, none null.
+            keys: Their ``PROMPT_KEY``, uint64 of shape (n,).
+            validation: Is the row a validation row? bool of shape (n,).
+        """
         if not len(self._ids):
             return Seen({}, {})
         at, numbers = self._ids.find(keys)
         trained = ~validation[at]
         return Seen(
-            _seen(prompts, keys, at[~trained]),
+            _count_rows(prompts, keys, at[~trained]),
             self._leaks(prompts, keys, np.flatnonzero(~validation), at[trained], numbers[trained]),
         )
 
@@ -99,7 +105,7 @@ class Finder:
         same: np.ndarray,
     ) -> dict[int, Leak]:
         """Leaks in the training rows; those ``equal`` to a known prompt have the ``same`` one's."""
-        # Rows with one prompt say one thing.
+        # Of rows with equal prompts one is compared.
         first = trained[np.unique(keys[trained], return_index=True)[1]]
         found = ngrams(word_array(prompts.take(pa.array(first))), SHINGLE_WORDS)
         familiar = self._familiar(found)
@@ -118,28 +124,28 @@ class Finder:
                 float(similarity[at]),
                 bool(exact[at]),
                 int(keys[rows[at]]),
-                shown(prompts[int(rows[at])].as_py()),
+                shorten(prompts[int(rows[at])].as_py()),
             )
             for at in last.tolist()
         }
 
     def _familiar(self, found: Hashed) -> np.ndarray:
-        """The rows that may be like a prompt at all; most have too many 3-grams that none has.
+        """The rows that may be near a prompt at all; most have too many 3-grams that none has.
 
-        A row and a prompt share at least ``SIMILAR`` of what either has, so of the row's distinct
-        3-grams at most (1 - ``SIMILAR``) / ``SIMILAR`` times as many are strange as are known.
-        Counted are bits that strange ones set in a mask, never more than there are distinct ones;
-        rows of more than some 1,500 3-grams always pass.
+        A near row and a prompt share at least ``SIMILAR`` of what either has.  So at most
+        (1 - ``SIMILAR``) / ``SIMILAR`` times as many of the row's distinct 3-grams are unknown as
+        are known.  Unknown ones set bits in a mask, and the bits are counted: never more than there
+        are distinct ones.  Rows of more than some 1,500 3-grams always pass.
         """
         rows = np.flatnonzero(found.counts)
         if not len(rows):
             return rows
         known = self._sieve.passes(found.hashes)
         begins = found.offsets[:-1][rows].astype(np.int64)
-        strange = np.uint64(1) << (found.hashes & np.uint64(63))
-        strange *= ~known
+        unknown = np.uint64(1) << (found.hashes & np.uint64(63))
+        unknown *= ~known
         most = np.add.reduceat(known, begins, dtype=np.int64) * (1 - SIMILAR) / SIMILAR
-        least = np.bitwise_count(np.bitwise_or.reduceat(strange, begins))
+        least = np.bitwise_count(np.bitwise_or.reduceat(unknown, begins))
         familiar: np.ndarray = rows[least <= most + _ROUNDING]
         return familiar
 
@@ -154,7 +160,7 @@ class Finder:
         likely = (self._least[index] <= counts[rows]) & (self._needs[index] <= shared[rows])
         rows, index = rows[likely], index[likely]
         often = self._often[index]
-        taken = np.minimum(often, _MOST_COMPARED)
+        taken = np.minimum(often, _MAX_COMPARED)
         ends = np.cumsum(taken)
         step = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - taken, taken)
         # Rows begin at different places of a long list, and at the same of equal lists.
@@ -168,7 +174,7 @@ class Finder:
         return rows[likely], numbers[likely]
 
     def _similarities(self, found: Hashed, rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """Of each pair the share of 3-grams, of both together, that both have."""
+        """The Jaccard similarity of each pair of a row and a known prompt."""
         each, which = np.unique(rows, return_inverse=True)
         own = distinct(found.select(each))
         counts = own.counts.astype(np.int64)[which]
@@ -186,34 +192,34 @@ class Finder:
         return shares
 
 
-def _seen(
+def _count_rows(
     prompts: pa.StringArray, keys: np.ndarray, found: np.ndarray
 ) -> dict[int, tuple[int, str]]:
-    """Validation rows that are looked at, by number, by their keys."""
+    """(number of rows, the prompt, cut) of the ``found`` validation rows, by their keys."""
     rows: dict[int, tuple[int, str]] = {}
     for row in found.tolist():
         key = int(keys[row])
-        text = shown(prompts[row].as_py())
+        text = shorten(prompts[row].as_py())
         before, other = rows.get(key, (0, text))
         rows[key] = (before + 1, min(other, text))
     return rows
 
 
 def _salt(numbers: np.ndarray) -> np.ndarray:
-    """Different bits for each prompt, so that one sorted array holds the 3-grams of all."""
+    """Other bits for each prompt, so that one sorted array holds the 3-grams of all of them."""
     salted: np.ndarray = (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     return salted
 
 
 def _cuts(counts: np.ndarray) -> np.ndarray:
-    """Where to cut pairs with so many 3-grams each, so that no part has too many."""
-    parts = np.cumsum(counts) // _MOST_AT_ONCE
+    """Where to cut pairs, with their ``counts`` of 3-grams, so that no part has too many."""
+    parts = np.cumsum(counts) // _MAX_AT_ONCE
     cuts: np.ndarray = np.flatnonzero(np.diff(parts)) + 1
     return cuts
 
 
 def _rarest(shingles: Hashed, most: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(hashes, rows), sorted by hash: so many 3-grams of each row, those that fewest rows have."""
+    """(hashes, rows), sorted by hash: ``most`` 3-grams of each row, those that fewest rows have."""
     rows = np.repeat(np.arange(len(shingles)), shingles.counts.astype(np.int64))
     _, which, often = np.unique(shingles.hashes, return_inverse=True, return_counts=True)
     order = np.lexsort((often[which], rows))  # stable: equals stay in the order of their hashes
@@ -225,18 +231,18 @@ def _rarest(shingles: Hashed, most: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return hashes[by_hash], rows[by_hash]
 
 
-def shown(text: str) -> str:
-    """The beginning of a prompt, for examples."""
+def shorten(text: str) -> str:
+    """The beginning of a prompt, for the examples of the manifest."""
     return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
 
 
 def nearer(one: Leak, other: Leak) -> Leak:
-    """The one to tell of, whatever the order."""
+    """The nearer leak; of equally near ones the same one in any order."""
     return max(one, other, key=lambda leak: (leak.similarity, leak.exact, leak.key))
 
 
 def merge_seen(first: Seen, others: Iterable[Seen]) -> Seen:
-    """What several parts tell; the first one is changed to it."""
+    """Adds ``others`` to ``first``, and returns it."""
     rows, leaks = first.rows, first.leaks
     for part in others:
         for prompt, (count, text) in part.rows.items():
@@ -248,7 +254,7 @@ def merge_seen(first: Seen, others: Iterable[Seen]) -> Seen:
 
 
 def leakage(seen: Seen) -> Leakage:
-    """The manifest's part: of the rows that were checked those that leak, the nearest first."""
+    """The manifest's part: the rows that were checked, those that leak, the nearest examples."""
     leaked = {prompt: leak for prompt, leak in seen.leaks.items() if prompt in seen.rows}
     nearest = sorted(
         leaked.items(), key=lambda item: (-item[1].similarity, seen.rows[item[0]][1], item[0])
@@ -264,6 +270,6 @@ def leakage(seen: Seen) -> Leakage:
                 validation=seen.rows[prompt][1],
                 train=leak.train,
             )
-            for prompt, leak in nearest[:_MOST_EXAMPLES]
+            for prompt, leak in nearest[:_MAX_EXAMPLES]
         ),
     )

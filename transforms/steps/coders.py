@@ -1,4 +1,4 @@
-"""How Beam encodes a ``Batch``: Arrow IPC with a header, and a size it can tell without encoding.
+"""How Beam encodes a ``Batch``: a pickle that holds its tables as Arrow IPC streams.
 
 Beam samples the size of elements by *encoding* them.  With the default coder that pickles tables
 which nobody sends; ``estimate_size`` answers from the table's own accounting instead.
@@ -6,47 +6,25 @@ which nobody sends; ``estimate_size`` answers from the table's own accounting in
 
 from __future__ import annotations
 
-import json
-import struct
-from dataclasses import astuple
+import pickle
+from dataclasses import replace
 
-import pyarrow as pa
 from apache_beam import coders
 
-from transforms.records import Batch, FileRange
+from transforms.records import Batch, table_from_bytes, table_to_bytes
 
 
 class BatchCoder(coders.Coder):
-    """Encodes a ``Batch`` as: header length, JSON header, Arrow IPC stream(s)."""
+    """Encodes a ``Batch``; a slice of a table is encoded without the rest of its buffers."""
 
     def encode(self, value: Batch) -> bytes:
-        table = _to_ipc(value.table)
-        rejects = b"" if value.rejects is None else _to_ipc(value.rejects)
-        header = json.dumps(
-            [
-                *(value.unit, value.index, value.last, value.read, astuple(value.file_range)),
-                *(len(table), dict(value.note_counts), value.duplicates),
-            ]
-        ).encode()
-        return b"".join((struct.pack("<I", len(header)), header, table, rejects))
+        rejects = None if value.rejects is None else table_to_bytes(value.rejects)
+        return pickle.dumps(replace(value, table=table_to_bytes(value.table), rejects=rejects))
 
     def decode(self, encoded: bytes) -> Batch:
-        start = 4 + struct.unpack_from("<I", encoded)[0]
-        unit, index, last, read, file_range, length, note_counts, duplicates = json.loads(
-            encoded[4:start]
-        )
-        table, rejects = encoded[start : start + length], encoded[start + length :]
-        return Batch(
-            unit=unit,
-            index=index,
-            last=last,
-            file_range=FileRange(*file_range),
-            table=_from_ipc(table),
-            read=read,
-            rejects=_from_ipc(rejects) if rejects else None,
-            note_counts=note_counts,
-            duplicates=tuple(duplicates),
-        )
+        value: Batch = pickle.loads(encoded)  # noqa: S301 (what encode made, from another worker)
+        rejects = None if value.rejects is None else table_from_bytes(value.rejects)
+        return replace(value, table=table_from_bytes(value.table), rejects=rejects)
 
     def estimate_size(self, value: Batch) -> int:
         return int(value.table.nbytes)
@@ -56,17 +34,6 @@ class BatchCoder(coders.Coder):
 
     def to_type_hint(self) -> type[Batch]:
         return Batch
-
-
-def _to_ipc(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
-
-
-def _from_ipc(data: bytes) -> pa.Table:
-    return pa.ipc.open_stream(data).read_all()
 
 
 coders.registry.register_coder(Batch, BatchCoder)

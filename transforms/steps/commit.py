@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
@@ -17,18 +17,20 @@ from transforms.storage.store import DatasetStore
 
 @dataclass
 class Commit(beam.PTransform):
-    """(``Shard``, ``Measured``, ``Leakage``) ``-> RowCounts``: once, when the folder is in place.
+    """``(Shard, Measured, Leakage) -> RowCounts``: once, when the folder is in place.
 
     The result is not the manifest: Beam would encode all of it, to learn its size.
     """
 
     store: DatasetStore
-    units: int
+    shard_count: int
     contents: Contents
 
     def expand(self, inputs: tuple[beam.PCollection[Any], ...]) -> beam.PCollection[RowCounts]:
+        shards, *parts = inputs
+        without = beam.Map(without_row_stats).with_output_types(Shard)
         return (
-            inputs
+            (shards | "WithoutRowStats" >> without, *parts)
             | beam.Flatten()
             | "OneKey" >> beam.WithKeys(0)
             | "All" >> beam.GroupByKey()
@@ -46,4 +48,9 @@ class Commit(beam.PTransform):
                 leakage = one
             else:
                 shards.append(one)
-        return commit(self.store, self.units, self.contents, shards, measured, leakage)
+        return commit(self.store, self.shard_count, self.contents, shards, measured, leakage)
+
+
+def without_row_stats(shard: Shard) -> Shard:
+    """The record as Commit needs it: it holds those of all units at once."""
+    return replace(shard, row_stats="")

@@ -9,7 +9,13 @@ from dataclasses import dataclass, replace
 import apache_beam as beam
 import pyarrow as pa
 
-from transforms.leakage.contamination import Finder, Pieces, decontaminated, file_of, unpack
+from transforms.leakage.contamination import (
+    OverlapFinder,
+    Pieces,
+    decontaminated,
+    pieces_file,
+    pieces_from_bytes,
+)
 from transforms.options import Benchmark, QualityRules
 from transforms.records import Batch
 from transforms.steps import coders  # noqa: F401 (registers the coder of Batch)
@@ -20,7 +26,7 @@ from transforms.storage.store import DatasetStore, checked_work
 class Decontaminate(beam.PTransform):
     """``Batch -> Batch``, of rows as ``Normalize`` makes them.
 
-    The benchmarks' pieces lie beside ``store``.  Without benchmarks nothing is done.
+    The benchmarks' pieces are work files of ``store``.  Without benchmarks the step does nothing.
     """
 
     rules: QualityRules
@@ -34,11 +40,15 @@ class Decontaminate(beam.PTransform):
 
 
 class _DecontaminateFn(beam.DoFn):
+    """A batch -> the batch without the rows that overlap, or with a note of how many do."""
+
     def __init__(self, rules: QualityRules, store: DatasetStore) -> None:
         self._rules, self._store = rules, store
 
     def setup(self) -> None:
-        self._finder = Finder({b.name: stored(self._store, b) for b in self._rules.benchmarks})
+        self._finder = OverlapFinder(
+            {b.name: load_pieces(self._store, b) for b in self._rules.benchmarks}
+        )
 
     def process(self, batch: Batch) -> Iterator[Batch]:
         drop = self._rules.contaminated == "drop"
@@ -50,9 +60,10 @@ class _DecontaminateFn(beam.DoFn):
         yield replace(batch, table=kept, rejects=rejects, note_counts=note_counts)
 
 
-def stored(store: DatasetStore, benchmark: Benchmark) -> Pieces:
-    """A benchmark's pieces as they lie beside a job's output.
+def load_pieces(store: DatasetStore, benchmark: Benchmark) -> Pieces:
+    """Loads a benchmark's pieces from a job's output.
 
-    Raises ``StorageError`` where the file is gone or is another one.
+    Raises:
+        StorageError: The file is gone, or has another digest than the plan's.
     """
-    return unpack(checked_work(store, file_of(benchmark.sha256), benchmark.sha256))
+    return pieces_from_bytes(checked_work(store, pieces_file(benchmark.sha256), benchmark.sha256))

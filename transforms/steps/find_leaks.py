@@ -1,4 +1,4 @@
-"""FindLeaks: rows that are kept tell which validation prompts have a near copy in training."""
+"""FindLeaks: which validation prompts have a near duplicate among the training prompts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from transforms.chat.output_columns import user_prompt
 from transforms.chat.template import ChatTemplate
 from transforms.errors import VerificationFailed
-from transforms.leakage.near_prompts import Finder, Seen, leakage, merge_seen
+from transforms.leakage.near_prompts import LeakFinder, Seen, leakage, merge_seen
 from transforms.leakage.prompts import BYTES_AT_ONCE, NONE, PROMPTS_FILE, Prompts
 from transforms.records import PROMPT, PROMPT_KEY, VALIDATION, Batch, one_array
 from transforms.split import SplitRule, hash64
@@ -29,10 +29,10 @@ from transforms.text.normalization import normalise_keys
 class FindLeaks(beam.PTransform):
     """``(Batch, …) -> Leakage``: once, of all the batches.
 
-    The tables are those that Render made.  ``Scan`` has stored the prompts to look for: it ends
-    before the first batch is read (for rows of an earlier run, that run's did).  Without
-    ``enabled`` there are none.  Where the split is by the prompt itself, equal prompts in both
-    splits are a ``VerificationFailed``.
+    The tables are those that Render made.  ``Scan`` has stored the prompts to find: it ends before
+    the first batch is read (for rows of an earlier run, that run's did).  Without ``enabled`` there
+    are none.  Where the split is by the prompt itself, equal prompts in both splits are a
+    ``VerificationFailed``.
     """
 
     store: DatasetStore
@@ -41,29 +41,29 @@ class FindLeaks(beam.PTransform):
     enabled: bool = True
 
     def expand(self, batches: tuple[beam.PCollection[Batch], ...]) -> beam.PCollection[Leakage]:
-        look = beam.ParDo(
-            _LookFn(self.store, self.template, self.split, self.enabled)
+        find = beam.ParDo(
+            _FindFn(self.store, self.template, self.split, self.enabled)
         ).with_output_types(Seen)
         # Each by itself: runners may store what is flattened, and batches are all of the data.
-        seen = [part | f"Look{number}" >> look for number, part in enumerate(batches)]
+        seen = [some | f"Find{number}" >> find for number, some in enumerate(batches)]
         return (
             seen
             | beam.Flatten()
             | "OneKey" >> beam.WithKeys(0)
-            | "Together" >> beam.CombinePerKey(_MergeFn())
+            | "Merge" >> beam.CombinePerKey(_MergeFn())
             | "Leakage" >> beam.Map(_part, self.split.key is None).with_output_types(Leakage)
         )
 
 
-class _LookFn(beam.DoFn):
-    """Batches -> what the rows of several of them tell."""
+class _FindFn(beam.DoFn):
+    """Batches -> what the rows of several of them show."""
 
     def __init__(
         self, store: DatasetStore, template: ChatTemplate, split: SplitRule, enabled: bool
     ) -> None:
         self._store, self._template = store, template
         self._split, self._enabled = split, enabled
-        self._finder: Finder | None = None
+        self._finder: LeakFinder | None = None
 
     def start_bundle(self) -> None:
         self._waiting: list[tuple[pa.StringArray, np.ndarray, np.ndarray]] = []
@@ -77,19 +77,19 @@ class _LookFn(beam.DoFn):
         self._waiting.append((prompts, keys, rows[VALIDATION].to_numpy()))
         self._bytes += prompts.nbytes
         if self._bytes >= BYTES_AT_ONCE:
-            yield self._look()
+            yield self._find()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         if self._waiting:
             window = GlobalWindow()
-            yield WindowedValue(self._look(), window.max_timestamp(), [window])
+            yield WindowedValue(self._find(), window.max_timestamp(), [window])
 
-    def _look(self) -> Seen:
+    def _find(self) -> Seen:
         # Not in setup: a worker may be set up before the prompts are stored.
-        self._finder = self._finder or self._find()
+        self._finder = self._finder or self._make_finder()
         prompts, keys, marks = zip(*self._waiting, strict=True)
         self._waiting, self._bytes = [], 0
-        return self._finder.look(
+        return self._finder.find(
             pa.concat_arrays(prompts), np.concatenate(keys), np.concatenate(marks)
         )
 
@@ -99,27 +99,27 @@ class _LookFn(beam.DoFn):
         prompts = user_prompt(rows, self._template.user_marker, self._template.control_tokens)
         return prompts, hash64(self._split.seed, normalise_keys(prompts))
 
-    def _find(self) -> Finder:
+    def _make_finder(self) -> LeakFinder:
         if not self._enabled:
-            return Finder(NONE)
-        return _finder(required_work(self._store, PROMPTS_FILE))
+            return LeakFinder(NONE)
+        return _shared_finder(required_work(self._store, PROMPTS_FILE))
 
 
 _making = Lock()
-_made: dict[bytes, Finder] = {}
+_made: dict[bytes, LeakFinder] = {}
 
 
-def _finder(prompts: bytes) -> Finder:
-    """One for all threads of a worker: its index takes time and room."""
+def _shared_finder(prompts: bytes) -> LeakFinder:
+    """One finder for all threads of a worker: its index takes time and memory."""
     with _making:
         if prompts not in _made:
             _made.clear()
-            _made[prompts] = Finder(Prompts.from_bytes(prompts))
+            _made[prompts] = LeakFinder(Prompts.from_bytes(prompts))
         return _made[prompts]
 
 
 class _MergeFn(beam.CombineFn):
-    """Seen -> all that was seen."""
+    """Seen, … -> their sum."""
 
     def create_accumulator(self) -> Seen:
         return Seen({}, {})

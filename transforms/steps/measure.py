@@ -1,9 +1,9 @@
-"""Measure: what the units' records count of their rows becomes a part of the manifest's quality."""
+"""Measure: the row statistics in the units' records become parts of the manifest's quality."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import apache_beam as beam
 from apache_beam import coders
@@ -33,18 +33,13 @@ class Measure(beam.PTransform):
     def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[Measured]:
         return (
             shards
-            | "Counted" >> beam.FlatMap(_counted).with_output_types(tuple[int, str])
-            | "Together" >> beam.CombinePerKey(_MeasureFn(self.rules))
+            | "RowStats" >> beam.FlatMap(_row_stats).with_output_types(tuple[int, str])
+            | "Merge" >> beam.CombinePerKey(_MeasureFn(self.rules))
             | "Part" >> beam.Values()
         )
 
 
-def without_counts(shard: Shard) -> Shard:
-    """The record as Commit needs it: it holds those of all units at once."""
-    return replace(shard, row_stats="")
-
-
-def _counted(shard: Shard) -> list[tuple[int, str]]:
+def _row_stats(shard: Shard) -> list[tuple[int, str]]:
     return [(0, shard.row_stats)] if shard.row_stats else []
 
 
@@ -62,7 +57,7 @@ class _RowStatsCoder(coders.Coder):
 
 
 class _MeasureFn(beam.CombineFn):
-    """The counts of each unit as text -> the parts of ``quality``."""
+    """The statistics of each unit as text -> the parts of ``quality``."""
 
     def __init__(self, rules: QualityRules) -> None:
         self._rules = rules

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -16,6 +16,7 @@ from transforms.formats import source_reader
 from transforms.records import REJECTS, ROW, Batch, FileRange, WorkUnit
 from transforms.storage.store import DatasetStore, required_work
 from transforms.text.hashing import each_once
+from transforms.work_units import consecutive_runs
 
 
 @dataclass
@@ -31,56 +32,69 @@ class WorkUnits(beam.PTransform):
         return begin | "All" >> beam.Create(self.units, reshuffle=False).with_output_types(WorkUnit)
 
 
+def by_number() -> Any:
+    """A transform: each unit with its number as the key, to be grouped or joined."""
+    return beam.Map(_with_number).with_output_types(tuple[int, WorkUnit])
+
+
+def _with_number(unit: WorkUnit) -> tuple[int, WorkUnit]:
+    return unit.number, unit
+
+
 @dataclass
 class Read(beam.PTransform):
-    """(``WorkUnit``, (unit number, ``Drop``)) ``-> Batch``: every unit's rows, in order.
+    """``(WorkUnit, (unit number, Drop)) -> Batch``: every unit's rows, in order.
 
     An empty batch with ``last`` set closes a unit.  Rows of its drops are left out, and counted in
-    ``duplicates``.  Units in ``finished``, runs of numbers (first, past the last), are not read.
-    ``batch_bytes`` is about how much a batch holds; it never shows in the output.
+    ``duplicates``.  The units whose numbers are in ``finished`` are not read.  A batch holds about
+    ``batch_bytes``, which never shows in the output.
     """
 
     source: source_reader.Source
-    finished: Sequence[tuple[int, int]] = ()
+    finished: Sequence[int] = ()
     batch_bytes: int = source_reader.BATCH_BYTES
 
     def expand(
         self, inputs: tuple[beam.PCollection[WorkUnit], beam.PCollection[tuple[int, Drop]]]
     ) -> beam.PCollection[Batch]:
         units, drops = inputs
+        finished = consecutive_runs(self.finished)  # a graph must stay small
         read = beam.ParDo(_ReadUnitFn(self.source, self.batch_bytes)).with_output_types(Batch)
-        left = beam.FlatMap(_left, self.finished).with_output_types(tuple[int, Any])
-        # Grouping spreads the units, too; else they would be fused to the one first element.
         return (
-            (units | "Left" >> left, drops)
-            | beam.Flatten()
-            | "WithDrops" >> beam.GroupByKey()
+            (
+                units
+                | "Unfinished" >> beam.Filter(_is_unfinished, finished).with_output_types(WorkUnit)
+                | "ByNumber" >> by_number(),
+                drops,
+            )
+            # Spreads the units over the workers, too; else they would be fused to their one source.
+            | "WithDrops" >> beam.CoGroupByKey()
             | "ReadUnit" >> read
         )
 
 
-def _left(unit: WorkUnit, finished: Sequence[tuple[int, int]]) -> Iterator[tuple[int, WorkUnit]]:
-    if not any(first <= unit.number < end for first, end in finished):
-        yield unit.number, unit
+def _is_unfinished(unit: WorkUnit, finished: Sequence[tuple[int, int]]) -> bool:
+    return not any(first <= unit.number < end for first, end in finished)
 
 
 class _ReadUnitFn(beam.DoFn):
-    """One unit, with what to leave out of it -> its batches.
+    """A unit, with what to leave out of it -> its batches.
 
-    Unit(7, (Piece("a.jsonl", 0, 9000),)) -> Batch(7, 0, False, …), Batch(7, 1, False, …),
-    Batch(7, 2, True, …) where the last one holds no rows.
+    (7, ([WorkUnit(7, …)], [Drop(…)])) -> Batch(7, 0, False, …), Batch(7, 1, False, …),
+    Batch(7, 2, True, …) where the last one holds no rows.  Without a unit, as where only drops of
+    a finished one come, there is nothing to read.
     """
 
     def __init__(self, source: source_reader.Source, batch_bytes: int) -> None:
         self._source = source
         self._batch_bytes = batch_bytes
 
-    def process(self, element: tuple[int, Iterable[WorkUnit | Drop]]) -> Iterator[Batch]:
-        parts = list(element[1])
-        drops = [part for part in parts if isinstance(part, Drop)]
-        for part in parts:  # no unit where only drops came: it is finished
-            if isinstance(part, WorkUnit):
-                yield from self._read(part, _LeftOut(drops))
+    def process(
+        self, element: tuple[int, tuple[Iterable[WorkUnit], Iterable[Drop]]]
+    ) -> Iterator[Batch]:
+        units, drops = element[1]
+        for unit in units:
+            yield from self._read(unit, _LeftOut(list(drops)))
 
     def _read(self, unit: WorkUnit, left_out: _LeftOut) -> Iterator[Batch]:
         index = 0
@@ -88,7 +102,7 @@ class _ReadUnitFn(beam.DoFn):
             [*((c.name, pa.string()) for c in self._source.columns), (ROW, pa.int64())]
         )
         for number, file_range in enumerate(unit.file_ranges):
-            exact, near = left_out.of_piece(number)
+            exact, near = left_out.of_range(number)
             for rows in source_reader.read(
                 self._source.path(file_range.file),
                 self._source.file_format,
@@ -110,19 +124,16 @@ class _LeftOut:
     """The rows of a unit that are duplicates; a row that is an exact copy counts as that alone."""
 
     def __init__(self, drops: Sequence[Drop]) -> None:
+        empty = np.empty(0, np.uint64)
         self._exact, near = (
-            each_once(
-                np.concatenate(
-                    [np.empty(0, np.uint64), *(_places(d) for d in drops if d.near is kind)]
-                )
-            )
+            each_once(np.concatenate([empty, *(d.places for d in drops if d.near is kind)]))
             for kind in (False, True)
         )
         self._near = np.setdiff1d(near, self._exact)
 
-    def of_piece(self, file_range: int) -> tuple[np.ndarray, np.ndarray]:
-        """The row numbers of a piece's exact and near copies, sorted."""
-        return rows_of_range(self._exact, file_range), rows_of_range(self._near, file_range)
+    def of_range(self, range_index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The row numbers of a file range's exact and near copies, sorted."""
+        return rows_of_range(self._exact, range_index), rows_of_range(self._near, range_index)
 
 
 def _without(
@@ -138,17 +149,13 @@ def _without(
     return table.filter(pa.array(kept)), (len(exact), len(near))
 
 
-def _places(drop: Drop) -> np.ndarray:
-    return np.frombuffer(drop.places, np.uint64)
-
-
 MAX_INLINE = 1000
 """More units than this travel as files: runners limit the size of a graph (Flink to 10 MB)."""
 
 
 @dataclass(frozen=True)
 class StoredWorkUnits:
-    """``count`` units in files of ``MAX_INLINE`` units each."""
+    """``count`` units in work files of ``MAX_INLINE`` units each."""
 
     store: DatasetStore
     count: int
@@ -159,11 +166,7 @@ class StoredWorkUnits:
         stored = cls(store, len(units))
         for part in stored.parts:
             some = units[part * MAX_INLINE : (part + 1) * MAX_INLINE]
-            rows = [
-                [unit.number, [astuple(file_range) for file_range in unit.file_ranges]]
-                for unit in some
-            ]
-            store.put_work(_name(part), json.dumps(rows).encode())
+            store.put_work(_name(part), msgspec.json.encode(some))
         return stored
 
     @property
@@ -171,10 +174,9 @@ class StoredWorkUnits:
         """The numbers of the files."""
         return range(-(-self.count // MAX_INLINE))
 
-    def load(self, part: int) -> Iterator[WorkUnit]:
+    def load(self, part: int) -> list[WorkUnit]:
         """The units of one file."""
-        for number, file_ranges in json.loads(required_work(self.store, _name(part))):
-            yield WorkUnit(number, tuple(FileRange(*file_range) for file_range in file_ranges))
+        return msgspec.json.decode(required_work(self.store, _name(part)), type=list[WorkUnit])
 
 
 def _name(part: int) -> str:

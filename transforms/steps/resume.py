@@ -1,10 +1,9 @@
-"""Recall: units that an earlier run finished give their records again, and their rows."""
+"""Resume: the records and the rows of units that an earlier run finished."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import apache_beam as beam
 import numpy as np
@@ -16,28 +15,29 @@ from transforms.split import SPLITS
 from transforms.steps import coders  # noqa: F401 (registers the coder of Batch)
 from transforms.storage.chunked_file import ChunkedFile
 from transforms.storage.store import DatasetStore, read_records
+from transforms.work_units import consecutive_runs
 
 _UNKNOWN = FileRange("", 0, 0)
 
 
 @dataclass
 class ResumeShards(beam.PTransform):
-    """``PBegin -> Shard``: the records of finished ``units``, which the output holds."""
+    """``PBegin -> Shard``: the records of finished ``units``, given by number."""
 
     store: DatasetStore
     units: Sequence[int]
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Shard]:
         load = beam.FlatMap(_load, self.store).with_output_types(Shard)
-        return begin | "Runs" >> beam.Create(runs(self.units)) | "Load" >> load
+        return begin | "Runs" >> beam.Create(consecutive_runs(self.units)) | "Load" >> load
 
 
 @dataclass
 class ResumeRows(beam.PTransform):
     """``PBegin -> Batch``: the rows of finished ``units`` as their shards hold them.
 
-    The tables have the shape's columns and ``validation``, a record batch of a shard each; which
-    file a row came from is not known any more (``file_range.file`` is "").
+    A table holds a record batch of a shard: the shape's columns, and ``validation``.  The shards
+    do not say which file a row came from (``file_range.file`` is "").
     """
 
     store: DatasetStore
@@ -47,23 +47,11 @@ class ResumeRows(beam.PTransform):
         read = beam.FlatMap(_read, self.store).with_output_types(Batch)
         return (
             begin
-            | "Runs" >> beam.Create(runs(self.units))
-            | "WorkUnits" >> beam.FlatMap(lambda run: range(*run)).with_output_types(int)
+            | "Runs" >> beam.Create(consecutive_runs(self.units))
+            | "Numbers" >> beam.FlatMap(lambda run: range(*run)).with_output_types(int)
             | "Spread" >> beam.Reshuffle()
-            | "Rows" >> read
+            | "Read" >> read
         )
-
-
-def runs(units: Sequence[int]) -> list[tuple[int, int]]:
-    """(first, past the last) of each run of consecutive numbers: a graph must stay small.
-
-    [0, 1, 2, 5] -> [(0, 3), (5, 6)]
-    """
-    found = []
-    for _, run in groupby(enumerate(sorted(units)), key=lambda place: place[1] - place[0]):
-        numbers = [unit for _, unit in run]
-        found.append((numbers[0], numbers[-1] + 1))
-    return found
 
 
 def _load(run: tuple[int, int], store: DatasetStore) -> Iterator[Shard]:

@@ -1,10 +1,10 @@
-"""Survey: a first pass over the source, for what must be known before rows are written.
+"""Scan: a first pass over the source, for what must be known before rows are written.
 
-Which rows are duplicates can be told only when all were seen, and so can what a training row must
-not be like.  The source is read twice for that: hashing takes a small part of the time that
-rendering and writing take, and nothing but hashes is held or crosses a shuffle.
+Only a pass over all rows shows which of them are duplicates, and which validation prompts no
+training row may resemble.  The source is read twice for that: hashing takes a small part of the
+time that rendering and writing take, and only hashes are held or cross a shuffle.
 
-Of a large columnar source only the instructions are read at first (see ``asked_again``).
+Of a large columnar source only the instructions are read at first (see ``confirm_exact``).
 """
 
 from __future__ import annotations
@@ -17,142 +17,143 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from transforms.duplicates.content_hash import (
-    prompt_hashes,
-)
-from transforms.duplicates.exact import Alike, alike, buckets, repeated
-from transforms.duplicates.minhash import linked
+from transforms.duplicates.content_hash import prompt_hashes
+from transforms.duplicates.exact import count_buckets, find_copies, find_shared
+from transforms.duplicates.minhash import find_links
 from transforms.duplicates.positions import Drop, place
 from transforms.duplicates.row_reader import RowReader
-from transforms.duplicates.unit_hashes import _ROWS_A_PART, _Key, _Part
+from transforms.duplicates.unit_hashes import BAND_KEY, HASH_KEY, ROWS_PER_PART, UnitHashes
 from transforms.leakage.prompts import (
     BYTES_AT_ONCE,
     NONE,
     PROMPTS_FILE,
     Prompts,
     is_sampled,
-    merged,
-    prompts_of,
+    make_prompts,
+    merge_prompts,
 )
 from transforms.records import ROW, WorkUnit, one_array
 from transforms.split import hash64
 from transforms.steps.confirm_exact import ConfirmExact
-from transforms.steps.confirm_near import ConfirmNear, numbered
+from transforms.steps.confirm_near import ConfirmNear
+from transforms.steps.read import by_number
 from transforms.storage.store import DatasetStore, note_scanned
 from transforms.text.normalization import normalise_keys
 
-_LINKS = "links"
-
 MANY_ROWS = 50_000
-"""Rows from which on it pays to read instructions alone, and to have two more shuffles for it."""
+"""From this number of rows on, reading instructions alone pays for the two shuffles it adds."""
+
+_PROMPTS_KEY = "prompts"
+_LINKS, _DROPS = "links", "drops"
 
 
 @dataclass
 class Scan(beam.PTransform):
-    """``WorkUnit -> (unit number, Drop)``: rows to leave out, once all is known.
+    """``WorkUnit -> (unit number, Drop)``: the rows to leave out, once all rows are known.
 
-    Validation prompts are then in the folder's work file.  A unit without rows to leave out has no
-    ``Drop``.  ``rows`` is about how many there are.
+    The validation prompts are then in the work file ``PROMPTS_FILE``.  A unit without rows to
+    leave out has no ``Drop``.  The source has about ``estimated_rows``.
     """
 
     row_reader: RowReader
     store: DatasetStore
-    rows: int
+    estimated_rows: int
 
     def expand(self, units: beam.PCollection[WorkUnit]) -> beam.PCollection[tuple[int, Drop]]:
         if not self.row_reader.is_needed:
             nothing = beam.FlatMap(lambda unit: []).with_output_types(tuple[int, Drop])
             return units | "Nothing" >> nothing
-        bucket_count = buckets(self.rows)
-        alone = self.row_reader.can_read_prompts_alone and self.rows >= MANY_ROWS
-        look = beam.ParDo(_ScanUnitFn(self.row_reader, self.store, bucket_count, alone))
-        found = (
+        bucket_count = count_buckets(self.estimated_rows)
+        prompts_only = self.row_reader.can_read_prompts_alone and self.estimated_rows >= MANY_ROWS
+        scan = beam.ParDo(_ScanUnitFn(self.row_reader, self.store, bucket_count, prompts_only))
+        resolve = beam.ParDo(_ResolveFn(self.store, prompts_only))
+        hashes = (
             units
-            | "ByNumber" >> beam.Map(numbered).with_output_types(tuple[int, Any])
+            | "ByNumber" >> by_number()
             | "Spread" >> beam.GroupByKey()
-            | "SurveyUnit" >> look.with_output_types(tuple[str, Any])
-            | "SameKey" >> beam.GroupByKey()
+            | "ScanUnit" >> scan.with_output_types(tuple[str, Any])
+            | "ByKey" >> beam.GroupByKey()
         )
-        resolve = beam.ParDo(_ResolveFn(self.store, alone))
-        if alone and self.row_reader.quality.dedup == "exact":
-            asked = found | "Resolve" >> resolve.with_output_types(tuple[int, Alike])
-            return (asked, units) | "ConfirmExact" >> ConfirmExact(self.row_reader, bucket_count)
+        if prompts_only and self.row_reader.quality.dedup == "exact":
+            shared = hashes | "Resolve" >> resolve.with_output_types(tuple[int, np.ndarray])
+            return (shared, units) | "ConfirmExact" >> ConfirmExact(self.row_reader, bucket_count)
         if self.row_reader.quality.dedup != "near":
-            return found | "Resolve" >> resolve.with_output_types(tuple[int, Drop])
-        resolved = found | "Resolve" >> resolve.with_outputs(_LINKS, main="drops")
-
+            return hashes | "Resolve" >> resolve.with_output_types(tuple[int, Drop])
+        resolved = hashes | "Resolve" >> resolve.with_outputs(_LINKS, main=_DROPS)
         near = (resolved[_LINKS], units) | "ConfirmNear" >> ConfirmNear(self.row_reader)
-        return (resolved.drops, near) | beam.Flatten()
+        return (resolved[_DROPS], near) | beam.Flatten()
 
 
 class _ScanUnitFn(beam.DoFn):
-    """(number, [Unit]) -> (key, Fingerprints, Banded or bytes of Prompts).
+    """A unit -> (key, Fingerprints, Banded or Prompts); those of one key belong together.
 
-    Those of one key belong together.
+    (7, [WorkUnit(7, …)]) -> ("hashes/0", Fingerprints(7, …)), ("prompts", Prompts(…))
     """
 
     def __init__(
-        self, row_reader: RowReader, store: DatasetStore, bucket_count: int, alone: bool
+        self, row_reader: RowReader, store: DatasetStore, bucket_count: int, prompts_only: bool
     ) -> None:
         self._row_reader, self._store, self._bucket_count = row_reader, store, bucket_count
-        self._alone = alone
+        self._prompts_only = prompts_only
 
     def process(self, element: tuple[int, Iterable[WorkUnit]]) -> Iterator[tuple[str, Any]]:
         (unit,) = element[1]
-        part = _Part(unit.number, self._row_reader.quality.dedup, self._bucket_count, self._alone)
-        prompts, chosen, size = NONE, [], 0
-        read = self._row_reader.prompts if self._alone else self._row_reader.rows
+        dedup = self._row_reader.quality.dedup
+        hashes = UnitHashes(unit.number, dedup, self._bucket_count, self._prompts_only)
+        prompts, sampled, size = NONE, [], 0
+        read = self._row_reader.prompts if self._prompts_only else self._row_reader.rows
         for range_index, rows in read(unit):
-            asked = prompt_hashes(rows)
-            part.add(rows, asked, place(range_index, rows[ROW].to_numpy()))
-            if part.rows >= _ROWS_A_PART:
-                yield from part.taken()
-            chosen.append(self._chosen(rows, asked))
-            size += chosen[-1].nbytes
+            of_prompts = prompt_hashes(rows)
+            hashes.add(rows, of_prompts, place(range_index, rows[ROW].to_numpy()))
+            if hashes.rows >= ROWS_PER_PART:
+                yield from hashes.take()
+            sampled.append(self._sample(rows, of_prompts))
+            size += sampled[-1].nbytes
             if size >= BYTES_AT_ONCE:
-                prompts, chosen, size = merged([prompts, self._prompts(chosen)]), [], 0
-        yield from part.taken()
-        yield _Key.PROMPTS, merged([prompts, self._prompts(chosen)]).to_bytes()
+                prompts, sampled, size = self._add(prompts, sampled), [], 0
+        yield from hashes.take()
+        yield _PROMPTS_KEY, self._add(prompts, sampled)
         note_scanned(self._store, unit.number)
         pa.default_memory_pool().release_unused()  # what reading took is not needed for a while
 
-    def _chosen(self, rows: pa.Table, hashes: np.ndarray) -> pa.Table:
-        """Instructions (and split keys) that are looked for if they are validation rows'."""
+    def _sample(self, rows: pa.Table, hashes: np.ndarray) -> pa.Table:
+        """Instructions (and split keys) to look for if they are validation rows'."""
         rows = rows.select(["instruction", *(["key"] if self._row_reader.split.key else [])])
         return rows.filter(
             pa.array(is_sampled(hashes, self._row_reader.quality.leakage_sample_rate))
         )
 
-    def _prompts(self, chosen: list[pa.Table]) -> Prompts:
-        """The prompts of validation rows among them."""
-        if not any(some.num_rows for some in chosen):
-            return NONE
-        rows, split = pa.concat_tables(chosen), self._row_reader.split
-        asked = normalise_keys(one_array(rows["instruction"]))
-        marks = split.is_validation(one_array(rows["key"]) if split.key else asked)
-        asked = asked.filter(marks)
-        return prompts_of(asked, hash64(split.seed, asked))
+    def _add(self, prompts: Prompts, sampled: list[pa.Table]) -> Prompts:
+        """``prompts`` and those of the validation rows among the sampled ones."""
+        if not any(rows.num_rows for rows in sampled):
+            return prompts
+        rows, split = pa.concat_tables(sampled), self._row_reader.split
+        texts = normalise_keys(one_array(rows["instruction"]))
+        marks = split.is_validation(one_array(rows["key"]) if split.key else texts)
+        texts = texts.filter(marks)
+        return merge_prompts([prompts, make_prompts(texts, hash64(split.seed, texts))])
 
 
 class _ResolveFn(beam.DoFn):
-    """(key, all that has it) -> (unit number, Drop), and links of near copies beside them.
+    """A key and all that has it -> (unit number, Drop), and links of near duplicates beside them.
 
-    Where instructions were read ``alone`` it is (unit number, Alike).
+    ("hashes/0", [Fingerprints(…), …]) -> (7, Drop(…)), (9, Drop(…)).  Where only prompts were read
+    it gives (unit number, places of the rows with a shared prompt) instead.
     """
 
-    def __init__(self, store: DatasetStore, alone: bool) -> None:
-        self._store, self._alone = store, alone
+    def __init__(self, store: DatasetStore, prompts_only: bool) -> None:
+        self._store, self._prompts_only = store, prompts_only
 
     def process(self, element: tuple[str, Iterable[Any]]) -> Iterator[Any]:
         key, group = element
         kind = key.partition("/")[0]
-        if kind == _Key.HASHES:
-            yield from alike(group) if self._alone else repeated(group)
-        elif kind == _Key.BAND:
-            for links in linked(group):
+        if kind == HASH_KEY:
+            yield from find_shared(group) if self._prompts_only else find_copies(group)
+        elif kind == BAND_KEY:
+            for links in find_links(group):
                 yield beam.pvalue.TaggedOutput(_LINKS, links)
         else:
             prompts = NONE
             for part in group:
-                prompts = merged([prompts, Prompts.from_bytes(part)])
+                prompts = merge_prompts([prompts, part])
             self._store.put_work(PROMPTS_FILE, prompts.to_bytes())

@@ -1,10 +1,10 @@
 """Write: a unit's batches become its shards, one a split, and a file of its rejects.
 
-A batch belongs to the file that its unit has open.  Fused stages hand batches over in order on
-every runner that was tried; a runner that would not is caught here, loudly, by unit and index.
+A batch belongs to the files that are open for its unit.  Fused stages hand batches over in order
+on every runner that was tried; unit and index of each batch reveal a runner that does not.
 
-A unit that is whole is flushed and published beside the work on the next one, for that is waiting,
-not work; its records leave at the end of the bundle, once the storage has confirmed its files.
+A complete unit is flushed and published while the next one is written, as that is mostly waiting.
+Its records leave at the end of the bundle, once the storage has confirmed its files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.chat.output_columns import OutputColumns
-from transforms.dataset.unit_files import _RejectsFile, _SplitFiles
+from transforms.dataset.unit_files import RejectsFile, SplitFiles
 from transforms.errors import VerificationFailed
 from transforms.formats import source_reader
 from transforms.records import Batch, Shard
@@ -31,9 +31,8 @@ from transforms.storage.store import DatasetStore
 class Write(beam.PTransform):
     """``Batch -> Shard``: one Arrow file a work unit and split, also where it holds no rows.
 
-    ``shard_count`` is the number of shards of a split.
-
-    ``balance`` names the columns whose values are counted, as the lengths of all texts are.
+    ``shard_count`` is the number of shards of a split.  ``balance`` names the columns whose values
+    are counted, besides the lengths of all texts.
     """
 
     store: DatasetStore
@@ -42,9 +41,7 @@ class Write(beam.PTransform):
     balance: tuple[str, ...] = ()
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Shard]:
-        files = partial(
-            _SplitFiles, self.store, self.shard_count, self.output_columns, self.balance
-        )
+        files = partial(SplitFiles, self.store, self.shard_count, self.output_columns, self.balance)
         return batches | beam.ParDo(_WriteFn(files)).with_output_types(Shard)
 
 
@@ -60,7 +57,7 @@ class WriteRejects(beam.PTransform):
     source: source_reader.Source
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Shard]:
-        files = partial(_RejectsFile, self.store, self.shard_count, self.source)
+        files = partial(RejectsFile, self.store, self.shard_count, self.source)
         return batches | beam.ParDo(_WriteFn(files)).with_output_types(Shard)
 
 
@@ -74,8 +71,8 @@ class _UnitFiles(Protocol):
     def abandon(self) -> None: ...
 
 
-_MOST_CLOSING = 2
-"""Whole units whose files are being published at a time: they take room until they are."""
+_MAX_CLOSING = 2
+"""Complete units that are published at a time: their files take room until they are."""
 
 
 class _WriteFn(beam.DoFn):
@@ -104,8 +101,8 @@ class _WriteFn(beam.DoFn):
         self._open.append(batch)
         self._next = (batch.unit, batch.index + 1)
         if batch.last:
-            if len(self._closing) >= _MOST_CLOSING:
-                self._closing[-_MOST_CLOSING][1].result()
+            if len(self._closing) >= _MAX_CLOSING:
+                self._closing[-_MAX_CLOSING][1].result()
             publisher = cast(ThreadPoolExecutor, self._publisher)
             self._closing.append((self._open, publisher.submit(_close, self._open)))
             self._open = None

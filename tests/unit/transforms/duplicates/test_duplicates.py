@@ -13,19 +13,18 @@ from hypothesis import strategies as st
 
 from transforms.conversations.turns import Turn, Turns
 from transforms.duplicates.content_hash import content_hashes, contents
-from transforms.duplicates.exact import fingerprints, repeated
+from transforms.duplicates.exact import find_copies, fingerprints
 from transforms.duplicates.minhash import (
     VALUES,
-    Links,
     RowShingles,
     banded,
-    left_out,
-    linked,
+    confirm_links,
+    find_links,
+    find_near_copies,
     min_hashes,
+    rows_to_compare,
     similarity,
     sketch,
-    verified,
-    wanted,
 )
 from transforms.duplicates.positions import Drop, place, rows_of_range
 from transforms.records import TURNS
@@ -96,9 +95,7 @@ class TestContent:
 
 def dropped(found: Sequence[tuple[int, Drop]]) -> set[tuple[int, int]]:
     """(unit, place) of every row that is left out."""
-    return {
-        (unit, at) for unit, drop in found for at in np.frombuffer(drop.places, np.uint64).tolist()
-    }
+    return {(unit, at) for unit, drop in found for at in drop.places.tolist()}
 
 
 class TestRepeated:
@@ -120,7 +117,7 @@ class TestRepeated:
         order.shuffle(parts)
         for bucket, part in parts:
             groups.setdefault(bucket, []).append(part)
-        found = [drop for group in groups.values() for drop in repeated(group)]
+        found = [drop for group in groups.values() for drop in find_copies(group)]
         seen: set[int] = set()
         expected = set()
         for unit, contents_ in enumerate(units):
@@ -135,12 +132,12 @@ class TestRepeated:
         places = np.concatenate([place(0, np.array([1, 2])), place(3, np.array([5]))])
         (part,) = (part for _, part in fingerprints(4, (same, same), places, 1))
         assert part.places.tolist() == places.tolist()
-        assert dropped(list(repeated([part]))) == {(4, int(places[1])), (4, int(places[2]))}
+        assert dropped(list(find_copies([part]))) == {(4, int(places[1])), (4, int(places[2]))}
 
     def test_one_half_alone_makes_no_copy(self) -> None:
         one = (np.array([1, 1], np.uint64), np.array([5 << 40, 6 << 40], np.uint64))
         parts = [part for _, part in fingerprints(0, one, place(0, np.array([1, 2])), 1)]
-        assert list(repeated(parts)) == []
+        assert list(find_copies(parts)) == []
 
     @given(st.integers(0, 2**20), st.lists(st.integers(1, 2**39), unique=True))
     def test_places_keep_piece_and_row_and_sort_like_them(
@@ -182,25 +179,23 @@ def near(rows: list[str], of: int = 3) -> set[int]:
         places = place(0, np.arange(1, len(part) + 1))[which]
         for key, entry in banded(unit, values, places, of):
             groups.setdefault(key, []).insert(0, entry)  # the later unit first
-    links = [link for group in groups.values() for link in linked(group)]
-    found = dropped(list(left_out(compared(links, rows, half))))
+    links = [link for group in groups.values() for link in find_links(group)]
+    found = dropped(list(find_near_copies(compared(links, rows, half))))
     return {int(at) - 1 + unit * half for unit, at in found}
 
 
-def compared(links: list[Links], rows: list[str], half: int) -> Iterator[Links]:
-    """The links that hold, as the transform Near finds them."""
-    said: dict[tuple[int, int], dict[RowShingles, None]] = {}
+def compared(links: list[np.ndarray], rows: list[str], half: int) -> Iterator[np.ndarray]:
+    """The links that hold, as ConfirmNear finds them."""
+    groups: dict[tuple[int, int], dict[tuple[int, int], RowShingles]] = {}
     for link in links:
-        for unit, some in wanted(link):
-            for at, of_unit, of_place in (
-                np.frombuffer(some.rows, np.uint64).reshape(3, -1).T.tolist()
-            ):
+        for unit, some in rows_to_compare(link):
+            for at, of_unit, of_place in some.T.tolist():
                 text = pa.array([rows[at - 1 + unit * half]])
                 shingles = distinct(ngrams(word_array(text), 3)).hashes
-                row = RowShingles(unit, at, shingles.tobytes())
-                said.setdefault((of_unit, of_place), {})[row] = None
-    for earlier, group in said.items():
-        yield from verified(earlier, group)
+                row = RowShingles(unit, at, shingles)
+                groups.setdefault((of_unit, of_place), {})[unit, at] = row
+    for earlier, group in groups.items():
+        yield from confirm_links(earlier, group.values())
 
 
 class TestNear:

@@ -18,12 +18,12 @@ from step_runs import codes_of
 from transforms.conversations.turns import Turn, Turns
 from transforms.leakage.contamination import (
     LENGTHS,
-    Finder,
+    OverlapFinder,
     decontaminated,
     merge_pieces,
-    pack,
+    pieces_from_bytes,
     pieces_of,
-    unpack,
+    pieces_to_bytes,
 )
 from transforms.records import ROW, TURNS
 from transforms.storage.local import LocalStore
@@ -56,7 +56,7 @@ class TestRule:
     def test_rows_are_found_if_and_only_if_they_share_a_piece(
         self, prompts: list[str], texts: list[str]
     ) -> None:
-        found = Finder({"x": pieces(*prompts)}).find(strings(*texts))["x"]
+        found = OverlapFinder({"x": pieces(*prompts)}).find(strings(*texts))["x"]
         expected = [n for n, text in enumerate(texts) if slow_overlap(text, prompts)]
         assert np.unique(found.texts).tolist() == expected
         for text, first, length in zip(found.texts, found.firsts, found.lengths, strict=True):
@@ -70,7 +70,9 @@ class TestRule:
     ) -> None:
         text = f"before {words_of(0, min(shared, prompt))} behind"
         table = pairs(("q", text), (text, "a"), ("no", "thing"))
-        _, _, events = decontaminated(table, Finder({"x": pieces(words_of(0, prompt))}), False)
+        _, _, events = decontaminated(
+            table, OverlapFinder({"x": pieces(words_of(0, prompt))}), False
+        )
         is_found = prompt >= 8 and shared >= min(prompt, 13)
         assert events == ({"benchmark-overlap: x": 2} if is_found else {})
 
@@ -78,13 +80,15 @@ class TestRule:
         assert pieces_of(strings("", "a b", words_of(0, 7), words_of(0, 8)))[1] == 3
 
     def test_case_punctuation_and_white_space_do_not_matter(self) -> None:
-        finder = Finder({"x": pieces("Tom has 5 apples; he buys 7 more. How many are there?")})
+        finder = OverlapFinder(
+            {"x": pieces("Tom has 5 apples; he buys 7 more. How many are there?")}
+        )
         same = "tom HAS 5\u00a0apples \u2014 he (buys) 7\n\nmore: how  many are there"
         assert len(finder.find(strings(same))["x"].texts)
         assert not len(finder.find(strings(same.replace("7", "8")))["x"].texts)
 
     def test_no_piece_goes_over_two_turns_or_two_rows(self) -> None:
-        finder = Finder({"x": pieces(words_of(0, 13))})
+        finder = OverlapFinder({"x": pieces(words_of(0, 13))})
         halves = (words_of(0, 6), words_of(6, 7))
         for table in (
             conversations(halves),
@@ -96,13 +100,13 @@ class TestRule:
     def test_every_turn_is_looked_at(self) -> None:
         said = words_of(0, 13)
         table = conversations((said, "b"), ("a", "b"), ("a", "b", "c", said, said), ("a", "b"))
-        kept, rejects, events = decontaminated(table, Finder({"x": pieces(said)}), True)
+        kept, rejects, events = decontaminated(table, OverlapFinder({"x": pieces(said)}), True)
         assert codes_of(rejects) == [(1, "benchmark-overlap"), (3, "benchmark-overlap")]
         assert kept[ROW].to_pylist() == [2, 4]
         assert events == {"benchmark-overlap: x": 2}
 
     def test_a_dropped_row_shows_the_words_and_the_first_benchmark(self) -> None:
-        finder = Finder({"one": pieces(words_of(50, 20)), "two": pieces(words_of(0, 13))})
+        finder = OverlapFinder({"one": pieces(words_of(50, 20)), "two": pieces(words_of(0, 13))})
         both = f"Who, {words_of(0, 14).replace(' ', ' – ').upper()}? {words_of(52, 15)}."
         table = pairs(("x", both), ("y", "z"), (words_of(0, 13), words_of(0, 13)))
         kept, rejects, events = decontaminated(table, finder, True)
@@ -119,7 +123,7 @@ class TestRule:
     def test_pieces_travel_as_bytes(self, parts: list[list[str]]) -> None:
         found = merge_pieces([pieces(*prompts) for prompts in parts])
         whole = pieces(*(prompt for prompts in parts for prompt in prompts))
-        again = unpack(pack(found))
+        again = pieces_from_bytes(pieces_to_bytes(found))
         assert list(again) == list(LENGTHS)
         for length in LENGTHS:
             assert again[length].tolist() == whole[length].tolist() == sorted(set(whole[length]))
@@ -135,7 +139,7 @@ class TestRule:
             piece = " ".join(chooser.choice(prompts).split()[start : start + 13])
             at = chooser.randrange(len(texts[n]))
             texts[n] = f"{texts[n][:at]} {piece} {texts[n][at:]}"
-        found = Finder({"x": pieces(*prompts)}).find(strings(*texts))["x"]
+        found = OverlapFinder({"x": pieces(*prompts)}).find(strings(*texts))["x"]
         assert np.unique(found.texts).tolist() == planted
 
 

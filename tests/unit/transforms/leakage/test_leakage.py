@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.chat.output_columns import user_prompt
-from transforms.leakage.near_prompts import Finder, Leak, Seen, leakage, merge_seen
-from transforms.leakage.prompts import NONE, Prompts, is_sampled, merged, prompts_of
+from transforms.leakage.near_prompts import Leak, LeakFinder, Seen, leakage, merge_seen
+from transforms.leakage.prompts import NONE, Prompts, is_sampled, make_prompts, merge_prompts
 from transforms.split import hash64
 from transforms.text.ngrams import Hashed, ngrams, word_array
 from transforms.text.normalization import normalise_keys
@@ -31,13 +31,13 @@ def keys_of(values: Sequence[str]) -> np.ndarray:
 
 
 def known(values: Sequence[str]) -> Prompts:
-    return prompts_of(normalise_keys(array(values)), keys_of(values))
+    return make_prompts(normalise_keys(array(values)), keys_of(values))
 
 
 def look(validation: Sequence[str], training: Sequence[str]) -> dict:
     rows = [*validation, *training]
     marks = np.arange(len(rows)) < len(validation)
-    return leakage(Finder(known(validation)).look(array(rows), keys_of(rows), marks))
+    return leakage(LeakFinder(known(validation)).find(array(rows), keys_of(rows), marks))
 
 
 def jaccard(one: str, other: str) -> float:
@@ -103,7 +103,7 @@ class TestFinder:
     def test_most_rows_are_passed_over(self) -> None:
         order = random.Random(2)
         texts = [" ".join(f"w{order.randrange(3000)}" for _ in range(40)) for _ in range(400)]
-        finder = Finder(known(texts[:50]))
+        finder = LeakFinder(known(texts[:50]))
         rows = ngrams(word_array(array([*texts, ""])), 3)
         assert finder._familiar(rows).tolist() == list(range(50))
 
@@ -123,13 +123,13 @@ class TestFinder:
 
     def test_validation_rows_that_nobody_looks_for_are_not_counted(self) -> None:
         rows = ["a b c d", "e f g h"]
-        finder = Finder(known(["a b c d"]))
-        found = finder.look(array(rows), keys_of(rows), np.array([True, True]))
+        finder = LeakFinder(known(["a b c d"]))
+        found = finder.find(array(rows), keys_of(rows), np.array([True, True]))
         assert leakage(found).checked == 1
 
     def test_a_prompt_that_was_rejected_later_is_no_leak(self) -> None:
         rows = ["a b c d"]
-        found = Finder(known(rows)).look(array(rows), keys_of(rows), np.array([False]))
+        found = LeakFinder(known(rows)).find(array(rows), keys_of(rows), np.array([False]))
         assert leakage(found).rows == 0
 
     def test_copies_of_boilerplate_are_all_found(self) -> None:
@@ -145,7 +145,7 @@ class TestFinder:
 
     def test_without_anything_to_look_for(self) -> None:
         rows = ["a", ""]
-        found = leakage(Finder(NONE).look(array(rows), keys_of(rows), np.array([True, False])))
+        found = leakage(LeakFinder(NONE).find(array(rows), keys_of(rows), np.array([True, False])))
         assert (found.checked, found.rows, found.examples) == (0, 0, ())
 
 
@@ -167,13 +167,15 @@ class TestPrompts:
         self, parts: list[list[str]], most: int, most_shingles: int
     ) -> None:
         everything = known([value for part in parts for value in part])
-        at_once = merged([everything], most, most_shingles)
+        at_once = merge_prompts([everything], most, most_shingles)
         step_by_step = NONE
         for part in reversed(parts):
             travelled = Prompts.from_bytes(step_by_step.to_bytes())
-            step_by_step = merged([known(part), travelled], most, most_shingles)
-        each = merged(
-            [merged([known(part)], most, most_shingles) for part in parts], most, most_shingles
+            step_by_step = merge_prompts([known(part), travelled], most, most_shingles)
+        each = merge_prompts(
+            [merge_prompts([known(part)], most, most_shingles) for part in parts],
+            most,
+            most_shingles,
         )
         for made in (step_by_step, each):
             assert made.ids.tolist() == at_once.ids.tolist()
@@ -192,19 +194,19 @@ class TestPrompts:
             return Prompts(ids, Hashed(np.arange(offsets[-1], dtype=np.uint64), offsets))
 
         large, small = sized(_1=30, _3=30), sized(_2=4, _4=5)
-        first = merged([large], most_shingles=40)
+        first = merge_prompts([large], max_shingles=40)
         assert (first.ids.tolist(), first.below) == ([1], 3)
         for parts in ([large, small], [first, small], [small, first]):
-            made = merged(parts, most_shingles=40)
+            made = merge_prompts(parts, max_shingles=40)
             assert (made.ids.tolist(), made.below) == ([1, 2], 3)
 
     def test_long_prompts_do_not_fill_the_memory(self) -> None:
         long = [" ".join(f"w{n}x{k}" for n in range(42)) for k in range(9)]
-        kept = merged([known(long)], most_shingles=100)
+        kept = merge_prompts([known(long)], max_shingles=100)
         assert (len(kept.ids), len(kept.shingles.hashes)) == (2, 80)
 
     def test_none_left_travel_with_what_was_left_out(self) -> None:
-        made = merged([known(["a b c d"])], most_shingles=1)
+        made = merge_prompts([known(["a b c d"])], max_shingles=1)
         assert (len(made.ids), made.below) == (0, known(["a b c d"]).ids[0])
         assert Prompts.from_bytes(made.to_bytes()).below == made.below
 
