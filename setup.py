@@ -41,6 +41,7 @@ setup(
         "tokenizers>=0.23,<0.24",
         "tomli>=2.2,<3; python_version < '3.11'",  # reads configuration files
         "tomli-w>=1.2,<2",  # writes them
+        "wheel>=0.46,<0.49",  # packs this project for workers that lack it
         "xxhash>=3.5,<5",  # the split's hash; XXH3-64 is the same in all versions
     ],
     extras_require={

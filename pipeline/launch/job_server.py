@@ -20,7 +20,6 @@ from apache_beam.runners.portability.portable_runner import PortableRunner
 
 from pipeline.launch.job_monitor import check_reachable
 from pipeline.launch.runners import runner_name, works_elsewhere
-from pipeline.launch.wheel import make_wheel
 from transforms.errors import RunnerFailed, UsageError
 
 
@@ -41,6 +40,8 @@ def connected(runner: Any, options: PipelineOptions) -> Iterator[None]:
         check_reachable(spark, "--spark_master_url")
     with tempfile.TemporaryDirectory(prefix="reasonforge-") as folder:
         if _lacks_the_project(options):
+            from pipeline.launch.wheel import make_wheel  # few jobs need it
+
             setup = options.view_as(SetupOptions)
             setup.extra_packages = [*(setup.extra_packages or ()), str(make_wheel(Path(folder)))]
         with _job_server(runner, options) if not endpoint else nullcontext():

@@ -130,19 +130,17 @@ def test_the_digest_is_that_of_an_ordinary_installation(tmp_path: Path) -> None:
     """setuptools leaves scripts out that are no part of a package."""
     for name in ("pipeline", "transforms"):
         shutil.copytree(REPOSITORY / name, tmp_path / name)
-    scripts = [
-        path for path in tmp_path.rglob("*.py") if not (path.parent / "__init__.py").exists()
-    ]
-    assert scripts, "the test proves nothing without one"
-    for path in scripts:
-        path.unlink()
+    script = tmp_path / "pipeline" / "sample" / "script.py"  # as a checkout may have one
+    script.write_text("raise SystemExit\n")
     (tmp_path / "reasonforge_data_prep-1.dist-info").mkdir()
     (tmp_path / "reasonforge_data_prep-1.dist-info" / "METADATA").write_text("Version: 1\n")
     assert look(tmp_path)["digest"] == worker_agent.digest()
-    template = tmp_path / "transforms" / "templates" / "qwen3.jinja"
+    script.unlink()
+    assert look(tmp_path)["digest"] == worker_agent.digest()
+    template = tmp_path / "transforms" / "chat" / "templates" / "qwen3.jinja"
     text = template.read_text()
     template.write_text(f"{text}\n")
     assert look(tmp_path)["digest"] != worker_agent.digest()
     template.write_text(text)
-    (tmp_path / "pipeline" / "plan.py").write_text("changed = True\n")
+    (tmp_path / "pipeline" / "planning" / "plan.py").write_text("changed = True\n")
     assert look(tmp_path)["digest"] != worker_agent.digest()

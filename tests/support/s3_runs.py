@@ -256,12 +256,12 @@ def _run_and_stop(number: int, words: list[str]) -> int:
     from pipeline.cli import main, signals
 
     main._calm()  # before Beam is imported, as it is in a command
-    from transforms.steps import write
+    from transforms.dataset import unit_files
     from transforms.storage.s3.lease import S3Lease
     from transforms.storage.s3.store import S3Store
     from transforms.storage.s3.uri import S3Uri
 
-    record, leave = write.record, S3Lease._leave
+    record, leave = unit_files.write_records, S3Lease._leave
     recorded: Counter[int] = Counter()
     S3Store(S3Uri("bucket", "prefix")).scratch_file().touch()
 
@@ -280,7 +280,7 @@ def _run_and_stop(number: int, words: list[str]) -> int:
         os.kill(os.getpid(), number)
         leave(claim, state)
 
-    write.record, S3Lease._leave = stopping, stopping_again  # type: ignore[method-assign]
+    unit_files.write_records, S3Lease._leave = stopping, stopping_again  # type: ignore[method-assign]
     return main.main(words)
 
 
