@@ -35,6 +35,7 @@ from transforms.split import SplitRule, hash64
 from transforms.steps.find_leaks import FindLeaks
 from transforms.steps.scan import Scan
 from transforms.storage.local import LocalStore
+from transforms.storage.manifest_parts import Leakage
 
 ROWS = [("asked once", "a"), ("asked twice", "b"), ("asked twice", "b"), ("", "a"), ("asked", "c")]
 
@@ -239,7 +240,7 @@ def kept(prompts: Sequence[str], validation: Sequence[bool], unit: int = 0) -> B
 class TestFindLeaks:
     STEP = FindLeaks(None, chatml().template, SplitRule(0.1, 42))  # type: ignore[arg-type]
 
-    def found(self, folder: LocalStore, *batches: Batch, **more: Any) -> dict[str, Any]:
+    def found(self, folder: LocalStore, *batches: Batch, **more: Any) -> Leakage:
         step = replace(self.STEP, store=folder, **more)
         half = len(batches) // 2
 
@@ -251,7 +252,7 @@ class TestFindLeaks:
             return {"found": parts | step}
 
         (part,) = run(build)["found"]
-        return part["leakage"]
+        return part
 
     @staticmethod
     def store(folder: LocalStore, *prompts: str) -> None:
@@ -266,20 +267,20 @@ class TestFindLeaks:
             kept([prompt, "something else that is asked"], [True, True]),
             kept([f"{prompt} thirteen", "unlike"], [False, False], unit=1),
         )
-        assert (found["checked"], found["rows"], found["exact"]) == (2, 1, 0)
-        assert found["examples"][0]["train"] == f"{prompt} thirteen"
+        assert (found.checked, found.rows, found.exact) == (2, 1, 0)
+        assert found.examples[0].train == f"{prompt} thirteen"
 
     def test_equal_prompts_in_both_splits_fail_the_job(self, folder: LocalStore) -> None:
         self.store(folder, "one two three")
         batch = kept(["one two three", "one  two three"], [True, False])
         found = self.found(folder, batch, split=SplitRule(0.1, 42, "group"))
-        assert (found["exact"], found["by_prompt"]) == (1, False)
+        assert (found.exact, found.by_prompt) == (1, False)
         error = error_of(lambda p: (p | beam.Create([batch]),) | replace(self.STEP, store=folder))
         assert isinstance(error, VerificationFailed)
         assert "the very prompt of a training row, such as 'one two three'" in str(error)
 
     def test_without_rows_there_are_figures(self, folder: LocalStore) -> None:
-        assert self.found(folder, kept(["a"], [True]), enabled=False)["checked"] == 0
+        assert self.found(folder, kept(["a"], [True]), enabled=False).checked == 0
 
     def test_prompts_that_are_gone_are_an_error(self, folder: LocalStore) -> None:
         batch = kept(["a"], [True])
