@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from transforms.errors import AccessDenied, BadInput, OutputTaken, StorageError,
 from transforms.storage.checksums import hash_file
 from transforms.storage.local import explained
 from transforms.storage.names import DATASET_DICT
+from transforms.storage.parallel import for_each, in_parallel
 from transforms.storage.s3.bucket import Bucket
 from transforms.storage.s3.uri import S3Options, check_bucket_name
 
@@ -61,14 +61,7 @@ class S3Handler:
             _check_name(key, f"the key of {root / name}")
         store = self._bucket(bucket)
         for names in _sets_last(list(keys)):
-            with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-                work = [pool.submit(_send, store, root / name, keys[name]) for name in names]
-                try:
-                    for one in as_completed(work):
-                        one.result()
-                except BaseException:
-                    pool.shutdown(cancel_futures=True)
-                    raise
+            for_each(lambda name: _send(store, root / name, keys[name]), names, FILES_AT_ONCE)
         return sorted(keys.values())
 
     def download_directory(self, bucket: str, prefix: str, local_path: str | Path) -> Path:
@@ -196,9 +189,8 @@ def _missing(store: Bucket, objects: Sequence[Wanted], root: Path) -> list[Wante
             "nothing was written: give another folder, or move the file away"
         )
 
-    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        there = pool.map(is_there, objects)
-        return [one for one, is_one in zip(objects, there, strict=True) if not is_one]
+    there = in_parallel(is_there, objects, FILES_AT_ONCE)
+    return [one for one, is_one in zip(objects, there, strict=True) if not is_one]
 
 
 def _send(store: Bucket, path: Path, key: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ from transforms.errors import UsageError, VerificationFailed
 from transforms.split import SPLITS
 from transforms.storage.manifest import read_manifest
 from transforms.storage.names import DATASET_DICT, MANIFEST
+from transforms.storage.parallel import for_each, in_parallel
 from transforms.storage.s3.bucket import Bucket, Stored
 from transforms.storage.s3.lease import COMPLETE, state_of
 from transforms.storage.s3.store import REQUESTS_AT_ONCE
@@ -60,9 +60,8 @@ def list_sets(address: str, options: S3Options = _FROM_ENVIRONMENT) -> list[List
     place = S3Uri.parse(address)
     bucket = Bucket(place.bucket, options)
     names = bucket.folders(place.key(""))
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        found = pool.map(lambda name: _look(bucket, place, name), names)
-        return _newest_first([one for one in found if one])
+    found = in_parallel(lambda name: _look(bucket, place, name), names, REQUESTS_AT_ONCE)
+    return _newest_first([one for one in found if one])
 
 
 def _newest_first(sets: Sequence[ListedDataset]) -> list[ListedDataset]:
@@ -171,8 +170,7 @@ def prune(uri: str, options: S3Options = _FROM_ENVIRONMENT) -> int:
             )
     bucket.delete([key for key in keys if key == first])
     between = [key for key in keys if key not in (first, *last)]
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        list(pool.map(lambda key: bucket.delete([key]), between))
+    for_each(lambda key: bucket.delete([key]), between, REQUESTS_AT_ONCE)
     bucket.delete([key for key in last if key in keys])
     return len(keys)
 

@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from transforms.storage.checksums import sync
 from transforms.storage.local import explained
 from transforms.storage.manifest import Manifest, read_manifest
 from transforms.storage.names import DATASET_DICT, MANIFEST
+from transforms.storage.parallel import in_parallel
 from transforms.storage.s3.bucket import Bucket
 from transforms.storage.s3.uri import S3Options, S3Uri
 
@@ -226,8 +226,10 @@ def _remove_others(folder: Path, names: set[str]) -> None:
 
 
 def _present(folder: Path, files: Sequence[DatasetFile]) -> list[bool]:
-    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        return list(pool.map(lambda f: is_right(folder / f.path, f.bytes, f.sha256), files))
+    def is_there(file: DatasetFile) -> bool:
+        return is_right(folder / file.path, file.bytes, file.sha256)
+
+    return list(in_parallel(is_there, files, FILES_AT_ONCE))
 
 
 def _check_states(folder: Path, source: _Source) -> None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
 
 from transforms.errors import OutputTaken, StorageError, VerificationFailed
 from transforms.storage.checksums import hash_file, sync
+from transforms.storage.parallel import for_each
 from transforms.storage.s3.bucket import Bucket
 
 FILES_AT_ONCE = 4  # each in parts: together they use the connections of one client
@@ -44,18 +44,11 @@ def fetch(
     and ``OutputTaken`` where a link would lead out of ``root``.
     """
     stopped, lock = Event(), Lock()
-    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        work = [
-            pool.submit(_fetch_one, bucket, one, root, _ByteCount(received, stopped, lock))
-            for one in objects
-        ]
-        try:
-            for one in as_completed(work):
-                one.result()
-        except BaseException:
-            stopped.set()  # else the files that are half there would come to their end first
-            pool.shutdown(cancel_futures=True)
-            raise
+
+    def fetch_one(wanted: Wanted) -> None:
+        _fetch_one(bucket, wanted, root, _ByteCount(received, stopped, lock))
+
+    for_each(fetch_one, objects, FILES_AT_ONCE, stopped)
 
 
 def _fetch_one(bucket: Bucket, wanted: Wanted, root: Path, on_bytes: _ByteCount) -> None:

@@ -11,7 +11,6 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -22,14 +21,15 @@ from transforms.records import DatasetFile
 from transforms.storage import names
 from transforms.storage.manifest import Manifest, read_manifest
 from transforms.storage.manifest_parts import Run
+from transforms.storage.parallel import for_each
 from transforms.storage.s3.store import S3Store
 
 _FILES_AT_ONCE = 4
 _DATED = re.compile(r"\d{8}_\d{6}(_\d+)?$")
 _KEPT = "The prepared set is kept at"
 
-Heard = Callable[[int], None]
-ManifestView = Callable[[str], None]
+OnBytes = Callable[[int], None]
+OnFile = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,18 @@ def claimed(stores: Iterable[S3Store], plan_digest: str, resume: bool) -> Iterat
         raise taken or UsageError("no place to upload to")
 
 
-def send(local: Path, store: S3Store, on_bytes: Heard, told: ManifestView) -> Uploaded:
-    """Sends the set at ``local`` to a place that is held.
+def send(local: Path, store: S3Store, on_bytes: OnBytes, on_file: OnFile) -> Uploaded:
+    """Uploads the set at ``local`` to a place that is held.
 
-    ``heard`` is told of bytes, ``told`` a line for each file.  Raises ``VerificationFailed`` where
-    a local file is not what its manifest says, ``OutputTaken`` where a set of other bytes is.
+    Args:
+        local: the folder of the set.
+        store: the place.
+        on_bytes: called with a number of bytes that were sent or were there already.
+        on_file: called with a line for the user for each file.
+
+    Raises:
+        VerificationFailed: a local file is not what its manifest says.
+        OutputTaken: the place holds a set of this plan with other bytes.
     """
     manifest = local_manifest(local)
     steps = _in_order(local, manifest.files)
@@ -98,20 +105,14 @@ def send(local: Path, store: S3Store, on_bytes: Heard, told: ManifestView) -> Up
             "another address"
         )
     sent = 0
-    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
-        for files in steps:  # one step is whole before the next begins
-            there = store.present(files)
-            work = [
-                pool.submit(_send_one, local, store, file, is_there, on_bytes, told)
-                for file, is_there in zip(files, there, strict=True)
-            ]
-            try:
-                for one in work:
-                    one.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-            sent += there.count(False)
+    for files in steps:  # one step is whole before the next begins
+        there = store.present(files)
+        for_each(
+            lambda one: _send_one(local, store, *one, on_bytes, on_file),
+            zip(files, there, strict=True),
+            _FILES_AT_ONCE,
+        )
+        sent += there.count(False)
     return Uploaded(
         uri=store.path,
         manifest=manifest,
@@ -139,16 +140,16 @@ def _send_one(
     store: S3Store,
     file: DatasetFile,
     is_there: bool,
-    on_bytes: Heard,
-    told: ManifestView,
+    on_bytes: OnBytes,
+    on_file: OnFile,
 ) -> None:
     if is_there:
         on_bytes(file.bytes)
-        told(f"✓ Already there: {file.path}")
+        on_file(f"✓ Already there: {file.path}")
     else:
         key = store.place.key(file.path)
         store.bucket.upload(_inside(local, file), key, file.bytes, file.sha256, on_bytes)
-        told(f"✓ Uploaded: {file.path}")
+        on_file(f"✓ Uploaded: {file.path}")
 
 
 def _inside(local: Path, file: DatasetFile) -> Path:

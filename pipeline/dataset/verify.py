@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError
 from dataclasses import asdict, dataclass
 from threading import Event, Lock
 from typing import Any
@@ -26,6 +26,7 @@ from transforms.storage.chunked_file import ChunkedFile
 from transforms.storage.manifest import Manifest, read_manifest
 from transforms.storage.manifest_parts import RowCounts
 from transforms.storage.names import DATASET_DICT, MANIFEST, REJECTS_FOLDER
+from transforms.storage.parallel import in_parallel
 from transforms.storage.s3.uri import S3Options
 
 _FILES_AT_ONCE = 8
@@ -219,16 +220,8 @@ class _Files:
 
     def problems(self, files: Sequence[DatasetFile]) -> list[str]:
         """What is wrong, in the order of ``files``."""
-        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
-            work = [pool.submit(self._problem, file) for file in files]
-            try:
-                for one in as_completed(work):
-                    one.result()
-            except BaseException:
-                self._stopped.set()  # else leaving the pool would wait for whole files
-                pool.shutdown(cancel_futures=True)
-                raise
-        return [problem for problem in (one.result() for one in work) if problem]
+        found = in_parallel(self._problem, files, _FILES_AT_ONCE, self._stopped)
+        return [problem for problem in found if problem]
 
     def _on_bytes(self, size: int) -> None:
         if self._stopped.is_set():

@@ -35,7 +35,8 @@ from transforms.records import WorkUnit
 from transforms.steps.read import MAX_INLINE, StoredWorkUnits
 from transforms.storage.manifest import Manifest
 from transforms.storage.manifest_parts import Run
-from transforms.storage.s3.store import answers
+from transforms.storage.parallel import in_parallel
+from transforms.storage.s3.store import REQUESTS_AT_ONCE
 from transforms.storage.store import DatasetStore, Lease, read_records
 
 
@@ -238,5 +239,5 @@ def finished_units(store: DatasetStore, units: int) -> tuple[int, ...]:
         shards = read_records(store, unit)
         return shards is not None and all(store.present(shards))
 
-    finished = answers(is_finished, range(units))
+    finished = in_parallel(is_finished, range(units), REQUESTS_AT_ONCE)
     return tuple(unit for unit, is_whole in enumerate(finished) if is_whole)

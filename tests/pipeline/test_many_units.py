@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -25,7 +24,6 @@ from transforms.records import Shard
 from transforms.storage.local import LocalStore
 from transforms.storage.manifest_parts import Run
 from transforms.storage.names import shard_path
-from transforms.storage.s3.store import answers
 from transforms.storage.store import SPLITS_RECORD, UnitReports, write_records
 
 UNITS = 100_000
@@ -138,28 +136,3 @@ class TestProgress:
             assert len(folder.reports()) == 20
             assert len(pickle.dumps(folder)) == size
             assert len(pickle.loads(pickle.dumps(folder)).reports()) == 20
-
-
-class TestAnswers:
-    def test_they_come_in_order(self) -> None:
-        assert list(answers(lambda n: n * n, range(2500))) == [n * n for n in range(2500)]
-
-    def test_few_questions_wait_at_a_time(self) -> None:
-        asked = []
-
-        def questions() -> Iterator[int]:
-            for number in range(UNITS):
-                asked.append(number)
-                yield number
-
-        found = answers(lambda n: n, questions())
-        assert next(found) == 0
-        assert len(asked) <= 1000
-        found.close()
-
-    def test_an_error_is_raised(self) -> None:
-        def fail(number: int) -> Any:
-            raise ValueError(number)
-
-        with pytest.raises(ValueError, match="^0$"):
-            list(answers(fail, range(3000)))

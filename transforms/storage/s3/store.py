@@ -13,18 +13,17 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from transforms.errors import AccessDenied, DataPrepError, OutputTaken, VerificationFailed
 from transforms.records import DatasetFile, Shard, Written
 from transforms.storage.manifest import Manifest, read_manifest
 from transforms.storage.names import DATASET_DICT, MANIFEST
+from transforms.storage.parallel import in_parallel
 from transforms.storage.s3 import lease as s3_claim
 from transforms.storage.s3.bucket import Bucket
 from transforms.storage.s3.lease import S3Lease
@@ -33,8 +32,6 @@ from transforms.storage.store import CHUNK_BYTES, CLAIM, SUBMITTED, WORK, UnitRe
 
 REQUESTS_AT_ONCE = 16
 _LOOK_SECONDS = 2.0
-_Asked = TypeVar("_Asked")
-_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -183,7 +180,7 @@ class S3Store:
 
     def present(self, files: Iterable[Shard | DatasetFile]) -> list[bool]:
         """Which of these files the store holds with their size and SHA-256."""
-        return list(answers(self._is_present, files))
+        return list(in_parallel(self._is_present, files, REQUESTS_AT_ONCE))
 
     def _is_present(self, file: Shard | DatasetFile) -> bool:
         if not file.path:  # a unit without rejects
@@ -193,14 +190,6 @@ class S3Store:
 
     def finish(self, plan_digest: str) -> None:
         """Nothing: the set is in place with its last file."""
-
-
-def answers(ask: Callable[[_Asked], _Answer], about: Iterable[_Asked]) -> Iterator[_Answer]:
-    """``map`` by some threads; a pool's own would hold more than a kilobyte for every element."""
-    left = iter(about)
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        while some := list(islice(left, 1000)):
-            yield from pool.map(ask, some)
 
 
 def remove_scratch() -> None:
