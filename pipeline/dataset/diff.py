@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.lib.recfunctions import repack_fields
 
-from pipeline.dataset.reader import DatasetReader, open_dataset
 from pipeline.dataset.verify import Stream, begin
 from transforms.chat.output_columns import user_prompt
 from transforms.errors import UsageError, VerificationFailed
 from transforms.records import DatasetFile
 from transforms.split import SPLITS, hash64
+from transforms.storage.reader import DatasetReader, open_dataset
 from transforms.storage.s3.uri import S3Options
 from transforms.text.normalization import normalise_keys
 

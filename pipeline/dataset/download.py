@@ -28,10 +28,10 @@ from transforms.records import DatasetFile
 from transforms.split import SPLITS
 from transforms.storage.checksums import sync
 from transforms.storage.local import explained
-from transforms.storage.manifest import Manifest, read_manifest
+from transforms.storage.manifest import Manifest
 from transforms.storage.names import DATASET_DICT, MANIFEST
 from transforms.storage.parallel import in_parallel
-from transforms.storage.s3.bucket import Bucket
+from transforms.storage.reader import CompleteSet, S3Reader, complete_set
 from transforms.storage.s3.uri import S3Options, S3Uri
 
 _PLAIN = S3Options()
@@ -77,7 +77,7 @@ def download(
     where the disk has no room or the network fails: what was fetched is kept for the next run.
     """
     place, folder = S3Uri.parse(uri), _folder(target)
-    source = _Source.at(place, options)
+    source = _source(S3Reader(place, options))
     temporary = folder.with_name(f".{folder.name}.download")
     with explained(str(target)), _one_run(folder):
         if _holds_anything(folder):
@@ -90,7 +90,7 @@ def download(
         temporary.mkdir(exist_ok=True)
         _write(temporary / MANIFEST, source.manifest.document)
         fetch(
-            source.bucket,
+            S3Reader(place, options).bucket,
             [Wanted(place.key(f.path), f.path, f.bytes, f.sha256) for f in missing],
             temporary,
             received,
@@ -102,41 +102,15 @@ def download(
     return Downloaded(target, place.uri, len(missing), present, size, source.manifest)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A complete set on S3; ``files`` are all but the two whose bytes are here."""
-
-    uri: str
-    bucket: Bucket
-    dataset_dict: bytes
-    manifest: Manifest
-
-    @property
-    def files(self) -> Sequence[DatasetFile]:
-        """The files that the manifest names."""
-        return self.manifest.files
-
-    @classmethod
-    def at(cls, place: S3Uri, options: S3Options) -> _Source:
-        bucket = Bucket(place.bucket, options)
-        found = {}
-        for name in (DATASET_DICT, MANIFEST):
-            # Not a HEAD, whose reply does not tell a missing object from a missing bucket.
-            answer = bucket.get(place.key(name))
-            if answer is None:
-                raise VerificationFailed(
-                    f"{place.uri} holds no complete set: {name} is not there; check the address, "
-                    "or wait for (or repeat) the run that writes it"
-                )
-            found[name] = answer[0]
-        # It has no SHA-256 in the manifest, and names the folders that are read.
-        if found[DATASET_DICT] != layout.dataset_dict():
-            raise VerificationFailed(
-                f"{DATASET_DICT} of {place.uri} is not that of a set of this tool (found "
-                f"{found[DATASET_DICT][:100]!r}); publish the set again"
-            )
-        manifest = read_manifest(found[MANIFEST], place.uri)
-        return cls(place.uri, bucket, found[DATASET_DICT], manifest)
+def _source(at: S3Reader) -> CompleteSet:
+    found = complete_set(at)
+    # It has no SHA-256 in the manifest, and names the folders that are read.
+    if found.dataset_dict != layout.dataset_dict():
+        raise VerificationFailed(
+            f"{DATASET_DICT} of {at.path} is not that of a set of this tool (found "
+            f"{found.dataset_dict[:100]!r}); publish the set again"
+        )
+    return found
 
 
 def _folder(target: Path) -> Path:
@@ -178,23 +152,23 @@ def _holds_anything(folder: Path) -> bool:
     return folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
 
 
-def _check_same(folder: Path, source: _Source) -> None:
+def _check_same(folder: Path, source: CompleteSet) -> None:
     """``OutputTaken`` unless the folder holds this very set, whole."""
     own = {MANIFEST: source.manifest.document, DATASET_DICT: source.dataset_dict}
     if any(_content(folder / name) != data for name, data in own.items()):
         raise OutputTaken(
-            f"{folder} is there already and does not hold the set at {source.uri}; expected an "
+            f"{folder} is there already and does not hold the set at {source.path}; expected an "
             "empty folder or none: give another one, or move this one away"
         )
     for file, is_there in zip(source.files, _present(folder, source.files), strict=True):
         if not is_there:
             raise OutputTaken(
-                f"{folder} holds the set at {source.uri}, but its {file.path} is missing or "
+                f"{folder} holds the set at {source.path}, but its {file.path} is missing or "
                 "damaged: move the folder away, then download it again"
             )
 
 
-def _prepare(temporary: Path, source: _Source) -> Sequence[DatasetFile]:
+def _prepare(temporary: Path, source: CompleteSet) -> Sequence[DatasetFile]:
     """Leaves nothing in the folder but right files of this set; returns the missing ones."""
     if temporary.is_symlink():
         temporary.unlink()  # what it leads to is not ours
@@ -232,11 +206,11 @@ def _present(folder: Path, files: Sequence[DatasetFile]) -> list[bool]:
     return list(in_parallel(is_there, files, FILES_AT_ONCE))
 
 
-def _check_states(folder: Path, source: _Source) -> None:
+def _check_states(folder: Path, source: CompleteSet) -> None:
     """``VerificationFailed`` where a split would read files that are no part of the set."""
     names = {file.path for file in source.files}
     for split in SPLITS:
-        where = f"{source.uri}/{split}/state.json"
+        where = f"{source.path}/{split}/state.json"
         try:
             state = json.loads((folder / split / "state.json").read_bytes())
             listed = [f"{split}/{file['filename']}" for file in state["_data_files"]]

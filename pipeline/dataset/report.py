@@ -12,7 +12,6 @@ import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.dataset.reader import open_dataset
 from pipeline.dataset.verify import begin
 from transforms.errors import StorageError, UsageError, VerificationFailed
 from transforms.report.elements import plain
@@ -20,6 +19,7 @@ from transforms.report.headline import Headline, headlines
 from transforms.report.page import BEGINNING, page
 from transforms.storage.manifest import Manifest
 from transforms.storage.names import DATASET_DICT, MANIFEST
+from transforms.storage.reader import open_dataset
 from transforms.storage.s3.uri import S3Options, is_s3
 
 _OTHERS = re.compile(r"[^A-Za-z0-9._-]+")

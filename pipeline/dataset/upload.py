@@ -19,9 +19,10 @@ from pathlib import Path
 from transforms.errors import DataPrepError, OutputTaken, UsageError, VerificationFailed
 from transforms.records import DatasetFile
 from transforms.storage import names
-from transforms.storage.manifest import Manifest, read_manifest
+from transforms.storage.manifest import Manifest
 from transforms.storage.manifest_parts import Run
 from transforms.storage.parallel import for_each
+from transforms.storage.reader import LocalReader, complete_set
 from transforms.storage.s3.store import S3Store
 
 _FILES_AT_ONCE = 4
@@ -63,7 +64,7 @@ def local_manifest(local: Path) -> Manifest:
             f"{local} holds no complete set ({names.DATASET_DICT} and {names.MANIFEST} are "
             "expected there); prepare it first"
         )
-    return read_manifest((local / names.MANIFEST).read_bytes(), str(local))
+    return complete_set(LocalReader(str(local))).manifest
 
 
 @contextmanager

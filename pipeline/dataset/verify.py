@@ -17,16 +17,16 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from pipeline.dataset.reader import DatasetReader, open_dataset
 from transforms.chat.output_columns import OutputColumns
 from transforms.errors import VerificationFailed
 from transforms.records import DatasetFile
 from transforms.split import SPLITS
 from transforms.storage.chunked_file import ChunkedFile
-from transforms.storage.manifest import Manifest, read_manifest
+from transforms.storage.manifest import Manifest
 from transforms.storage.manifest_parts import RowCounts
 from transforms.storage.names import DATASET_DICT, MANIFEST, REJECTS_FOLDER
 from transforms.storage.parallel import in_parallel
+from transforms.storage.reader import DatasetReader, complete_set, open_dataset
 from transforms.storage.s3.uri import S3Options
 
 _FILES_AT_ONCE = 8
@@ -109,30 +109,11 @@ def _translated(path: str, problems: Sequence[str]) -> str:
 
 def begin(at: DatasetReader) -> tuple[Manifest, list[str]]:
     """The manifest, and what is wrong with the file that makes the set load."""
-    last = _small(at, DATASET_DICT)
-    if last is None:
-        raise VerificationFailed(
-            f"{at.path} holds no complete set: {DATASET_DICT} is missing, a run broke off or is "
-            "still writing; run it again, or wait for it"
-        )
-    data = _small(at, MANIFEST)
-    if data is None:
-        raise VerificationFailed(
-            f"{at.path} holds no complete set of this tool: {MANIFEST}, which names its files, is "
-            "missing; prepare or fetch the set again"
-        )
-    manifest = read_manifest(data, at.path)
-    named = _json(last)
+    found = complete_set(at)
+    named = _json(found.dataset_dict)
     right = isinstance(named, dict) and named.get("splits") == list(SPLITS)
     problem = f"{DATASET_DICT} does not name the splits {' and '.join(SPLITS)}"
-    return manifest, [] if right else [problem]
-
-
-def _small(at: DatasetReader, name: str) -> bytes | None:
-    try:
-        return at.read(name)
-    except VerificationFailed as error:
-        raise VerificationFailed(f"{at.path}: {error}; prepare or fetch the set again") from error
+    return found.manifest, [] if right else [problem]
 
 
 def _json(data: bytes) -> Any:

@@ -15,10 +15,10 @@ import pytest
 from made_sets import FILES, MadeSet, local_set, s3_set, use_server
 from s3_servers import S3Server
 
-from pipeline.dataset import reader as open_dataset
 from pipeline.dataset.verify import verify
 from transforms.dataset.layout import SCHEMA
 from transforms.errors import AccessDenied, StorageError, UsageError, VerificationFailed
+from transforms.storage import reader
 from transforms.storage.s3.bucket import Bucket
 from transforms.storage.s3.uri import S3Options
 
@@ -109,7 +109,7 @@ class TestGoodSets:
 
     def test_quick_reads_no_shard(self, made: MadeSet, monkeypatch: pytest.MonkeyPatch) -> None:
         seen = []
-        place = open_dataset._OnS3 if made.on_s3 else open_dataset._Local
+        place = reader.S3Reader if made.on_s3 else reader.LocalReader
         chunks = place.chunks
 
         def spy(self: Any, name: str) -> Iterator[bytes]:
@@ -251,12 +251,12 @@ class TestDamage:
         made = local_set(tmp_path)
 
         def chunks(self: object, name: str) -> Iterator[bytes]:
-            with open_dataset._readable(name):
+            with reader._readable(name):
                 yield b"x"
                 raise OSError(5, "Input/output error")
 
-        monkeypatch.setattr(open_dataset._Local, "read", lambda self, name: made.read(name))
-        monkeypatch.setattr(open_dataset._Local, "chunks", chunks)
+        monkeypatch.setattr(reader.LocalReader, "read", lambda self, name: made.read(name))
+        monkeypatch.setattr(reader.LocalReader, "chunks", chunks)
         found = problems(made)
         assert found[0] == "README.md cannot be read (Input/output error)"
         assert found[-1] == f"and {FILES - 5} more"
@@ -525,8 +525,8 @@ class TestOtherFailures:
 
     def test_a_permission_error_is_no_damage(self, tmp_path: Path) -> None:
         with (
-            pytest.raises(AccessDenied, match="no permission to read /x: verify as"),
-            open_dataset._readable("x"),
+            pytest.raises(AccessDenied, match="no permission to read /x: run as"),
+            reader._readable("x"),
         ):
             raise PermissionError(13, "Permission denied", "/x")
 
@@ -536,7 +536,7 @@ class TestOtherFailures:
         class Stopped(BaseException):
             """As the handler of a signal raises it."""
 
-        whole = open_dataset._Local.chunks
+        whole = reader.LocalReader.chunks
         reading, stop = threading.Event(), threading.Event()
         slow: list[int] = []
 
@@ -556,7 +556,7 @@ class TestOtherFailures:
                 raise Stopped
 
         made = local_set(tmp_path)
-        monkeypatch.setattr(open_dataset._Local, "chunks", chunks)
+        monkeypatch.setattr(reader.LocalReader, "chunks", chunks)
         started = time.monotonic()
         with pytest.raises(Stopped):
             verify(made.place, on_bytes=on_bytes)

@@ -36,8 +36,9 @@ from transforms.errors import (
 )
 from transforms.records import DatasetFile, Shard, Written
 from transforms.storage.checksums import hash_file, sync
-from transforms.storage.manifest import Manifest, read_manifest
-from transforms.storage.names import DATASET_DICT, MANIFEST
+from transforms.storage.manifest import Manifest
+from transforms.storage.names import DATASET_DICT
+from transforms.storage.reader import LocalReader, finished_manifest
 from transforms.storage.store import (
     CHUNK_BYTES,
     CLAIM,
@@ -79,12 +80,7 @@ class LocalStore:
 
     def manifest(self) -> Manifest | None:
         """The manifest of the finished set at the target; None where there is none to read."""
-        if not (Path(self.path) / DATASET_DICT).is_file():
-            return None
-        try:
-            return read_manifest((Path(self.path) / MANIFEST).read_bytes(), self.path)
-        except (FileNotFoundError, VerificationFailed):
-            return None
+        return finished_manifest(LocalReader(self.path))
 
     def check_free(self, plan_digest: str, overwrite: bool) -> None:
         """``OutputTaken`` where the target holds anything but nothing, with what to do about it."""

@@ -71,7 +71,11 @@ def read_manifest(data: bytes, where: str) -> Manifest:
         VerificationFailed: ``data`` is not a manifest, or one of a newer format, or a part is not
             what it must be.  The message names the part by its JSON path.
     """
-    check_size(len(data), where)
+    if len(data) > MOST_BYTES:
+        raise VerificationFailed(
+            f"{MANIFEST} of {where} has {len(data):,} bytes, expected at most {MOST_BYTES:,}: it "
+            f"is damaged or foreign; {_AGAIN}"
+        )
     _check_format(data, where)
     try:
         facts = msgspec.json.decode(data, type=ManifestFacts)
@@ -81,15 +85,6 @@ def read_manifest(data: bytes, where: str) -> Manifest:
         _check_file(file, f"$.files[{number}]", where)
     _check_names([file.path for file in facts.files], where)
     return Manifest(**msgspec.structs.asdict(facts), document=data)
-
-
-def check_size(size: int, where: str) -> None:
-    """``VerificationFailed`` where a manifest is too large to be one."""
-    if size > MOST_BYTES:
-        raise VerificationFailed(
-            f"{MANIFEST} of {where} has {size:,} bytes, expected at most {MOST_BYTES:,}: it is "
-            f"damaged or foreign; {_AGAIN}"
-        )
 
 
 class _Header(Struct):

@@ -48,6 +48,10 @@ class Conflict(Exception):
     """A condition of a write did not hold: the object is there, or is another one."""
 
 
+class TooLarge(Exception):
+    """An object has more bytes than are to be read."""
+
+
 @dataclass(frozen=True)
 class Bucket:
     """One bucket, reached in one way.  Every method may be called from many threads.
@@ -90,12 +94,15 @@ class Bucket:
                 raise
         return _stored(answer) if answer else None
 
-    def get(self, key: str) -> tuple[bytes, Stored] | None:
-        """A small object whole; None where there is none."""
+    def get(self, key: str, most: int | None = None) -> tuple[bytes, Stored] | None:
+        """A small object whole; None where there is none, ``TooLarge`` above ``most`` bytes."""
         with self._explained(key):
             answer = _or_none(
                 lambda: self._client.get_object(Bucket=self.name, Key=key, **self._owner)
             )
+            if answer and most is not None and answer["ContentLength"] > most:
+                answer["Body"].close()
+                raise TooLarge
             return (answer["Body"].read(), _stored(answer)) if answer else None
 
     def chunks(self, key: str, size: int = 2**20) -> Iterator[bytes]:

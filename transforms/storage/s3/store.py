@@ -21,9 +21,10 @@ from typing import Any
 
 from transforms.errors import AccessDenied, DataPrepError, OutputTaken, VerificationFailed
 from transforms.records import DatasetFile, Shard, Written
-from transforms.storage.manifest import Manifest, read_manifest
-from transforms.storage.names import DATASET_DICT, MANIFEST
+from transforms.storage.manifest import Manifest
+from transforms.storage.names import DATASET_DICT
 from transforms.storage.parallel import in_parallel
+from transforms.storage.reader import S3Reader, finished_manifest
 from transforms.storage.s3 import lease as s3_claim
 from transforms.storage.s3.bucket import Bucket
 from transforms.storage.s3.lease import S3Lease
@@ -62,14 +63,7 @@ class S3Store:
 
     def manifest(self) -> Manifest | None:
         """The manifest of the finished set that is here; None where there is none to read."""
-        # Not a HEAD, whose reply does not tell a missing object from a missing bucket.
-        if self.bucket.get(self.place.key(DATASET_DICT)) is None:
-            return None
-        found = self.bucket.get(self.place.key(MANIFEST))
-        try:
-            return read_manifest(found[0], self.path) if found else None
-        except VerificationFailed:
-            return None
+        return finished_manifest(S3Reader(self.place, self.options))
 
     def check_free(self, plan_digest: str, overwrite: bool) -> None:
         """``OutputTaken`` where a finished set is here: it is never replaced, for it is in use."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _thread
+import signal
 import threading
 from collections.abc import Iterator
 from threading import Barrier, Event
@@ -108,7 +108,7 @@ def test_ctrl_c_cancels_what_waits_and_ends_what_is_in_progress() -> None:
 
     def work(n: int) -> None:
         begun.append(n)
-        _thread.interrupt_main()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         assert stopped.wait(WAIT)
 
     with pytest.raises(KeyboardInterrupt):
