@@ -1,21 +1,20 @@
 """Prepare instruction data sets for fine-tuning: fields, chat text, split, Arrow.
 
-    from pipeline import DatasetProcessor           # the guide's steps, on datasets objects
     from pipeline import Request, prepare           # the whole job, on Beam
-    from pipeline import S3Handler                  # the guide's helper for trainers
+    from pipeline import DatasetProcessor           # the same rules, a step at a time
+    from pipeline import S3Handler                  # folders and files to and from S3
 
-A command's way; what the data does meanwhile is told in ``transforms``:
+The way of a command, each folder using only those below it:
 
-    cli         words become a request (``flags``, ``request``, ``config_file``)
-    story       what the console tells
-    plan        everything that decides the bytes (``source``, ``hub``, ``template``)
-    job         the pipeline, on the output's place
-    runners     which runner, and how; job_server: the way to a cluster
-    probe       do the cluster's workers fit (``on_worker`` is what they run)
-    execution   to the end, or handed over
-    verbs       what is done with a set: status, upload, download, verify, diff, list, prune
+    cli        arguments become a request; console, configuration files, signals
+    processor, s3_handler    the step-by-step Python API
+    launch     the graph (start at ``launch/graph.py``), runners, clusters, waiting
+    dataset    what is done with a finished set: verify, diff, upload, download, list, report
+    planning   everything that decides the bytes, without Beam
+    request    what the user wants: the one declaration of every option
 
-Names are imported when they are first used, so that ``--help`` does not wait for Beam.
+The rules that the graph applies, and its steps, are in ``transforms``.  Names are imported when
+they are first used, so that ``--help`` does not wait for Beam.
 """
 
 from __future__ import annotations

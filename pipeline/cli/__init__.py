@@ -1,1 +1,1 @@
-"""The command line: words become a request; console, configuration files, signals."""
+"""The command line: arguments become a request; console, configuration files, signals."""

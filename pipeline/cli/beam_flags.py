@@ -1,4 +1,4 @@
-"""Which flags Beam knows, and which must never be given as a flag."""
+"""The flags of Apache Beam: which exist, and which must not be used because they hold secrets."""
 
 from __future__ import annotations
 
@@ -33,12 +33,21 @@ class _BeamParser(ArgumentParser):
         raise UsageError(f"Apache Beam does not take this: {message}")
 
 
-def check(words: Sequence[str], own: Sequence[str]) -> None:
-    """``UsageError`` for a word that is no flag of Beam's, naming the nearest flag of either."""
-    for word in words:
-        if word.split("=")[0] in _SECRETS:
+def check(argv: Sequence[str], own: Sequence[str]) -> None:
+    """Checks the arguments that are left for Beam.
+
+    Args:
+        argv: the arguments.
+        own: the flags and commands of this program, for a hint at the nearest one.
+
+    Raises:
+        UsageError: an argument is no flag of Beam, has a wrong value, or holds a secret.
+    """
+    for argument in argv:
+        flag = argument.split("=")[0]
+        if flag in _SECRETS:
             raise UsageError(
-                f"{word.split('=')[0]} would show a secret on the runner's pages; set the AWS or "
+                f"{flag} would show a secret on the runner's pages; set the AWS or "
                 "Azure environment variables instead"
             )
     parser = _BeamParser(allow_abbrev=False, add_help=False)
@@ -51,10 +60,10 @@ def check(words: Sequence[str], own: Sequence[str]) -> None:
     for name in _OF_JOB_SERVERS:
         parser.add_argument(name)
     known = [option for action in parser._actions for option in action.option_strings]
-    _, unknown = parser.parse_known_args(list(words))
+    _, unknown = parser.parse_known_args(list(argv))
     if unknown:
-        word = unknown[0].split("=")[0]
-        raise UsageError(f"unknown {word!r}{nearest(word, [*own, *known])} (see --help)")
+        flag = unknown[0].split("=")[0]
+        raise UsageError(f"unknown {flag!r}{nearest(flag, [*own, *known])} (see --help)")
 
 
 def _all_options(base: type[PipelineOptions]) -> list[type[PipelineOptions]]:

@@ -128,7 +128,7 @@ class Parser(argparse.ArgumentParser):
                     _add(group, one)
 
     def values(self, argv: Sequence[str]) -> tuple[dict[str, object], list[str]]:
-        """The values that a command line gives, by key, and the words that are no options."""
+        """The values that a command line gives, by key, and the arguments that are no options."""
         namespace, rest = self.parse_known_args(argv)
         return {
             name.replace("_", "-"): tuple(value) if isinstance(value, list) else value

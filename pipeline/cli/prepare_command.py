@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 _RULE = "=" * 70
 
 _EVENTS = {
-    "reasoning-not-in-text": "have reasoning that the template leaves out of the text; "
+    "reasoning-not-in-text": "had reasoning that the template leaves out of the text; "
     "--think keep includes all of it",
-    "tools-not-in-text": "offer tools that the template cannot render",
+    "tools-not-in-text": "offered tools that the template cannot render",
     "template-system-prompt": "got the template's own system prompt; set another one with "
     "--system-prompt",
     "control-token-escaped": "contained control tokens, which were escaped",
-    "control-token-kept": "contain control tokens, which were kept (--control-tokens keep)",
+    "control-token-kept": "contained control tokens, which were kept (--control-tokens keep)",
 }
 
 
@@ -163,7 +163,7 @@ def _print_result(plan: Plan, request: Request, outcome: Prepared, console: Cons
     size = sum(file.bytes for file in files)
     if is_s3(request.output):
         say(f"\n☁️  Saving dataset to {output}...")
-        _, noted = note(_cache(request), _straight(outcome), request.dataset)
+        _, noted = note(_cache(request), _written_by_workers(outcome), request.dataset)
         say(f"✓ Dataset saved successfully: {len(files)} files, {size / 1e6:,.1f} MB")
         say(f"  {noted}")
     else:
@@ -179,7 +179,7 @@ def _describe_note(event: str, plan: Plan) -> str:
     done = ", so they were dropped"
     if plan.quality.contaminated == "report":
         done = "; --contaminated drop removes them"
-    return f"contain text of the benchmark {event.removeprefix(OVERLAP)}{done}"
+    return f"contained text of the benchmark {event.removeprefix(OVERLAP)}{done}"
 
 
 def _print_quality(outcome: Prepared, place: str, console: Console) -> None:
@@ -191,7 +191,7 @@ def _print_quality(outcome: Prepared, place: str, console: Console) -> None:
         console.say(f"  Report: {place}/{REPORT}")
 
 
-def _straight(outcome: Prepared) -> Uploaded:
+def _written_by_workers(outcome: Prepared) -> Uploaded:
     """The files that the workers wrote to S3 themselves, as an upload."""
     prefix = S3Uri.parse(outcome.path)
     paths = [file.path for file in outcome.manifest.files]

@@ -1,9 +1,9 @@
-"""SIGINT and SIGTERM end a run cleanly: what is staged is removed, nothing is published.
+"""SIGINT and SIGTERM end a run cleanly: staged files are removed, nothing is published.
 
-The handler raises, so that the run is unwound; and it remembers the signal, because a runner that
-executes in this thread reports the interruption as a failure of the step it was in.  Signals that
-follow it (wrappers pass them on twice, users press Ctrl-C again) do not disturb the unwinding; one
-that comes when it takes long ends the process at once.
+The handler raises, which unwinds the run.  It also remembers the signal, because a runner that
+executes in this thread reports the interruption as a failure of its current step.  Further
+signals (wrappers pass them on twice, users press Ctrl-C again) do not disturb the unwinding, unless
+it takes longer than ``_PATIENCE_SECONDS``: then a signal ends the process at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _received: list[tuple[int, float]] = []
 
 
 class Stopped(BaseException):
-    """Raised in the main thread when a signal asks to stop."""
+    """Raised in the main thread by a signal."""
 
 
 def install() -> None:
@@ -31,7 +31,7 @@ def install() -> None:
 
 
 def received() -> int | None:
-    """The signal that asked to stop, if one did."""
+    """The signal that stopped the run, if one did."""
     return _received[0][0] if _received else None
 
 
@@ -50,8 +50,8 @@ def leave(number: int) -> NoReturn:
     with suppress(RuntimeError):  # a handler may interrupt a write
         sys.stdout.flush()
         sys.stderr.flush()
-    said = "stopped: nothing was published; run again to start over, or with --resume to go on"
-    os.write(2, f"\n{said}\n".encode())
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # threads will miss what is removed
+    text = "stopped: nothing was published; run again to start over, or with --resume to continue"
+    os.write(2, f"\n{text}\n".encode())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # threads fail when their files are removed
     remove_scratch()
     os._exit(128 + number)

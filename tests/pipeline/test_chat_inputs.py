@@ -738,7 +738,7 @@ def test_reasoning_that_is_in_no_text_is_told(prepare: Prepare, tmp_path: Path) 
     words = ("--dataset", source, "--template", "llama3")
     ended = prepare(*words)
     assert ended.counts["events"] == {"reasoning-not-in-text": 60}
-    assert has(ended.out, "Note: 60 rows have reasoning that the template leaves", "--think keep")
+    assert has(ended.out, "Note: 60 rows had reasoning that the template leaves", "--think keep")
     assert not any("Because" in text for text in ended.texts())
     kept = prepare(*words, "--think", "keep")
     assert kept.counts["events"] == {}

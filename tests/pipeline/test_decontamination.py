@@ -52,7 +52,7 @@ class TestRuns:
         ]
         assert ended.counts["events"] == {f"benchmark-overlap: {bench}": 2}
         assert len(ended.rows()) == 60
-        assert f"Note: 2 rows contain text of the benchmark {bench}; --contaminated" in ended.out
+        assert f"Note: 2 rows contained text of the benchmark {bench}; --contaminated" in ended.out
 
     def test_rows_are_left_out_where_so_asked(
         self, prepare: Prepare, source: Path, tmp_path: Path

@@ -336,7 +336,7 @@ def test_reasoning_that_a_template_leaves_out_is_counted(
     lost = {"reasoning-not-in-text": 1}
     assert (there, ended.counts["events"]) == ((0, lost) if think == "auto" else (1, {}))
     if think == "auto":
-        assert has(ended.out, "Note: 1 row have", "--think keep")
+        assert has(ended.out, "Note: 1 row had", "--think keep")
 
 
 def test_a_dropped_turn_that_another_one_repeats_is_a_reject(
