@@ -65,6 +65,7 @@ _EXIT_CODES = {
     "7": "verification failed",
     "8": "quality gate missed",
     "130, 143": "stopped by a signal",
+    "141": "nobody reads the output any more",
 }
 
 

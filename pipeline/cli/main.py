@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import signal
 import sys
 import warnings
@@ -31,6 +32,10 @@ from transforms.storage.s3.uri import S3Options
 
 Values = dict[str, object]
 """Values of options by key: those of the command line and of its configuration file."""
+
+
+_SIGPIPE = 128 + signal.SIGPIPE
+"""What a shell reports of a program whose reader, such as ``head``, has left."""
 
 
 def parse(argv: Sequence[str]) -> tuple[str, Call, Request]:
@@ -100,9 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             _flush()
     except BrokenPipeError:
-        if not _is_closed(sys.stdout):
+        if not _reader_has_left():
             raise
-        return 128 + signal.SIGPIPE  # what a shell reports of a program that wrote to `head`
+        return _SIGPIPE
     except BaseException:
         number = signals.received()
         if number is None:
@@ -115,14 +120,16 @@ def _flush() -> None:
         sys.stdout.flush()  # the interpreter would do it when nobody can handle the error any more
 
 
-def _is_closed(out: TextIO) -> bool:
-    """Has the reader of stdout gone?  What waits to be written is dropped then."""
-    try:
-        out.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
-        return True
-    return False
+def _reader_has_left() -> bool:
+    """Is stdout a pipe that nobody reads any more?  What waits to be written is dropped then."""
+    if sys.stdout is None:
+        return False
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    if not output.poll(0):  # it reports errors only
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -198,9 +205,9 @@ def _print_json(value: object) -> None:
 
 
 def _fail(message: str, code: int, as_json: bool) -> int:
+    print(f"error: {message}", file=sys.stderr)
     if as_json:
         _print_json({"error": {"message": message, "exit_code": code}})
-    print(f"error: {message}", file=sys.stderr)
     return code
 
 

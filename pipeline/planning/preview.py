@@ -142,7 +142,11 @@ def preview(plan: Plan, count: int, as_json: bool = False, rejected: bool = Fals
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(soft_wrap=True, highlight=False)
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704 (rich calls it where it handles the error, and would exit with 1)
+
+    console = Output(soft_wrap=True, highlight=False)
     mapping = plan.fields.mapping
     console.print(Text(f"{mapping.describe()}: {plan.fields.rule}", style="bold"))
     if roles := roles_seen(plan):
