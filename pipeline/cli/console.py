@@ -7,10 +7,10 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Event, Lock, Thread
-from typing import Any, TextIO
+from typing import TextIO
 
 from pipeline.cli import signals
 from transforms.errors import DataPrepError
@@ -20,7 +20,7 @@ _LOG_SECONDS = 10.0
 
 SCANNING = "scan"
 
-Reports = Callable[[], Sequence[dict[str, Any]]]
+Reports = Callable[[], Sequence[Mapping[str, int]]]
 
 
 class Console:
@@ -169,7 +169,7 @@ def runner_output_aside() -> Iterator[None]:
 
 
 def progress_line(
-    units: int, finished: Sequence[dict[str, Any]], seconds: float, scanned: int = 0
+    units: int, finished: Sequence[Mapping[str, int]], seconds: float, scanned: int = 0
 ) -> str:
     """The plain form of the live line: rows, rows per second, shards, time left.
 
