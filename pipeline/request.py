@@ -16,7 +16,7 @@ from pathlib import Path
 
 from transforms.chat.sandbox import DEFAULT_DATE
 from transforms.conversations.roles import role_table
-from transforms.declaration import at_least, between, check_options, option, parse_size
+from transforms.declaration import Group, at_least, between, check_options, parse_size
 from transforms.errors import AccessDenied, UsageError
 from transforms.quality.gates import FEW_VALIDATION_ROWS, Gates
 from transforms.storage.s3.uri import S3Options, S3Uri, check_bucket_name, is_s3
@@ -26,6 +26,19 @@ DEFAULT_BUCKET = "reasonforge-datasets-dev-071909720457"
 DEFAULT_OUTPUT = "data_cache/processed_reasoning"
 MIN_SHARD_BYTES = 2**20
 MAX_SHARD_BYTES = 2**30
+
+SOURCE = Group("source", decides_bytes=True)
+TEXT = Group("text", decides_bytes=True)
+CONVERSATIONS = Group("conversations", decides_bytes=True)
+SPLIT = Group("split", decides_bytes=True)
+QUALITY = Group("quality", decides_bytes=True)
+GATES = Group("gates", "limits that a set must meet to be published (exit code 8)", gate=True)
+OUTPUT = Group("output")
+CLUSTER = Group(
+    "cluster",
+    "choose one with --runner, for example --runner=FlinkRunner --flink_master=HOST:8081; see "
+    "docs/clusters.md",
+)
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")  # Python takes other forms, too
 
@@ -65,332 +78,240 @@ class Request:
         UsageError: a value can never work.
     """
 
-    dataset: str = option(
+    dataset: str = SOURCE.option(
         DEFAULT_DATASET,
-        "hub name, or local file, folder or glob: Parquet, JSON Lines, JSON, CSV, TSV "
-        "(text formats also as .gz or .zst), Arrow, or a save_to_disk folder",
+        "hub name, or local file, folder or glob: Parquet, JSON Lines, JSON, CSV, TSV (text "
+        "formats also as .gz or .zst), Arrow, or a save_to_disk folder",
         metavar="NAME|PATH",
-        group="source",
         check=_named,
-        decides_bytes=True,
     )
-    output: str = option(
+    output: str = OUTPUT.option(
         DEFAULT_OUTPUT,
-        "local folder, or s3://BUCKET/PREFIX to which the workers write; a closing "
-        "slash adds a name with the time",
+        "local folder, or s3://BUCKET/PREFIX to which the workers write; a closing slash adds a"
+        " name with the time",
         metavar="DIR|S3-URI",
-        group="output",
     )
-    config: str | None = option(
+    config: str | None = SOURCE.option(
         None,
         "configuration of the hub data set",
         metavar="NAME",
-        group="source",
         default_text="its default or only one",
-        decides_bytes=True,
     )
-    split: str | None = option(
+    split: str | None = SOURCE.option(
         None,
         "split of the source",
         metavar="NAME",
-        group="source",
         default_text="train, else the only or first one",
-        decides_bytes=True,
     )
-    revision: str | None = option(
-        None,
-        "branch, tag or commit on the hub",
-        metavar="REF",
-        group="source",
-        default_text="main",
-        decides_bytes=True,
+    revision: str | None = SOURCE.option(
+        None, "branch, tag or commit on the hub", metavar="REF", default_text="main"
     )
-    val_size: float = option(
-        0.1,
-        "expected share of validation rows, 0 to 1",
-        metavar="F",
-        group="split",
-        check=between(0, 1),
-        decides_bytes=True,
+    val_size: float = SPLIT.option(
+        0.1, "expected share of validation rows, 0 to 1", metavar="F", check=between(0, 1)
     )
-    max_samples: int | None = option(
+    max_samples: int | None = SOURCE.option(
         None,
         "read only the first N rows, in source order",
         metavar="N",
-        group="source",
         default_text="all rows",
         check=at_least(1),
-        decides_bytes=True,
     )
-    seed: int = option(42, "seed of the split", metavar="N", group="split", decides_bytes=True)
-    split_key: str | None = option(
+    seed: int = SPLIT.option(42, "seed of the split", metavar="N")
+    split_key: str | None = SPLIT.option(
         None,
         "column to split by: rows with equal values stay together",
         metavar="COLUMN",
-        group="split",
         default_text="the instruction",
-        decides_bytes=True,
     )
-    fields: str | None = option(
+    fields: str | None = TEXT.option(
         None,
-        "columns to use: instruction=A,response=B+C (+ joins columns with a blank line;"
-        " also reasoning=, system=, history=), or messages=A,system=B,tools=C",
+        "columns to use: instruction=A,response=B+C (+ joins columns with a blank line; also "
+        "reasoning=, system=, history=), or messages=A,system=B,tools=C",
         metavar="instruction=A,response=B+C",
-        group="text",
         default_text="detected",
-        decides_bytes=True,
     )
-    system_prompt: str | None = option(
+    system_prompt: str | None = TEXT.option(
         None,
         "system prompt for rows that have none; none sets no prompt",
         metavar="TEXT|none",
-        group="text",
         default_text='"You are a helpful assistant…" for questions and answers, else none',
         empty="none",
-        decides_bytes=True,
     )
-    template: str = option(
+    template: str = TEXT.option(
         "chatml",
         "chat template: chatml, qwen3, qwen3-2507, qwen2.5, llama3, mistral, gemma, "
         "deepseek-r1, gpt-oss, a Jinja file, a tokenizer folder, or hub:MODEL",
         metavar="NAME|FILE|hub:MODEL",
-        group="text",
-        decides_bytes=True,
     )
-    think: str = option(
+    think: str = TEXT.option(
         "auto",
-        "reasoning in the text: auto follows the model's template, keep includes all, "
-        "strip includes none, empty writes an empty block in each answer",
+        "reasoning in the text: auto follows the model's template, keep includes all, strip "
+        "includes none, empty writes an empty block in each answer",
         choices=("auto", "keep", "strip", "empty"),
-        group="text",
-        decides_bytes=True,
     )
-    control_tokens: str = option(
+    control_tokens: str = TEXT.option(
         "reject",
-        "for rows that contain a token of the template, such as <|im_end|>: reject the "
-        "row, escape the token, or keep it",
+        "for rows that contain a token of the template, such as <|im_end|>: reject the row, "
+        "escape the token, or keep it",
         choices=("reject", "escape", "keep"),
-        group="text",
-        decides_bytes=True,
     )
-    columns: str = option(
+    columns: str = TEXT.option(
         "text",
-        "columns of the set: text, messages or prompt-completion; text can be combined "
-        "with one of the others, as text,messages",
+        "columns of the set: text, messages or prompt-completion; text can be combined with one"
+        " of the others, as text,messages",
         metavar="text|messages|prompt-completion",
-        group="text",
-        decides_bytes=True,
     )
-    bos: str = option(
+    bos: str = TEXT.option(
         "drop",
         "keep or drop the BOS token at the start of the text; most trainers add it",
         choices=("drop", "keep"),
-        group="text",
-        decides_bytes=True,
     )
-    tools: bool = option(
-        False, "render the tools that a row offers", group="text", decides_bytes=True
-    )
-    roles: tuple[str, ...] = option(
+    tools: bool = TEXT.option(False, "render the tools that a row offers")
+    roles: tuple[str, ...] = CONVERSATIONS.option(
         (),
         "map another role name to system, user, assistant, tool or function_call; can be repeated",
         flag="--role",
         metavar="NAME=ROLE",
-        group="conversations",
-        decides_bytes=True,
     )
-    same_role: str = option(
+    same_role: str = CONVERSATIONS.option(
         "reject",
         "for two neighbouring turns of one role: reject the row, or merge the turns",
         choices=("reject", "merge"),
-        group="conversations",
-        decides_bytes=True,
     )
-    ends_with_user: str = option(
+    ends_with_user: str = CONVERSATIONS.option(
         "reject",
-        "for conversations that do not end with the assistant: reject the row, or trim "
-        "the turns after its last one",
+        "for conversations that do not end with the assistant: reject the row, or trim the "
+        "turns after its last one",
         choices=("reject", "trim"),
-        group="conversations",
-        decides_bytes=True,
     )
-    assistant_first: bool = option(
+    assistant_first: bool = CONVERSATIONS.option(
+        False, "accept conversations that the assistant begins"
+    )
+    unpack_json: bool = CONVERSATIONS.option(
         False,
-        "accept conversations that the assistant begins",
-        group="conversations",
-        decides_bytes=True,
+        'read responses as JSON objects with reasoning and an answer, such as {"process": …, '
+        '"final_answer": …}',
     )
-    unpack_json: bool = option(
-        False,
-        "read responses as JSON objects with reasoning and an answer, such as "
-        '{"process": …, "final_answer": …}',
-        group="conversations",
-        decides_bytes=True,
-    )
-    template_date: str = option(
+    template_date: str = TEXT.option(
         DEFAULT_DATE,
         "date that templates use as today, so that the bytes do not depend on the day",
         metavar="DAY",
-        group="text",
         check=_day,
-        decides_bytes=True,
     )
-    shard_size: int | None = option(
+    shard_size: int | None = OUTPUT.option(
         None,
         "text per work unit; each work unit becomes one shard per split",
         metavar="SIZE",
-        group="output",
         default_text="64MiB",
         parse=parse_size,
         check=_shard_size,
         decides_bytes=True,
     )
-    dedup: str = option(
+    dedup: str = QUALITY.option(
         "exact",
         "remove duplicates of earlier rows: exact, near (which includes exact), or off",
         choices=("exact", "off", "near"),
-        group="quality",
-        decides_bytes=True,
     )
-    decontaminate: tuple[str, ...] = option(
+    decontaminate: tuple[str, ...] = QUALITY.option(
         (),
-        "benchmark to search for: a row is contaminated if it contains 13 consecutive "
-        "words of one of its prompts, or a whole prompt of 8 to 12 words; takes what "
-        "--dataset takes, with ,config=C ,split=S ,revision=R appended; can be repeated",
+        "benchmark to search for: a row is contaminated if it contains 13 consecutive words of "
+        "one of its prompts, or a whole prompt of 8 to 12 words; takes what --dataset takes, "
+        "with ,config=C ,split=S ,revision=R appended; can be repeated",
         metavar="NAME|PATH",
-        group="quality",
         default_text="none; split test, else validation",
-        decides_bytes=True,
     )
-    contaminated: str = option(
-        "report",
-        "report contaminated rows, or drop them",
-        choices=("report", "drop"),
-        group="quality",
-        decides_bytes=True,
+    contaminated: str = QUALITY.option(
+        "report", "report contaminated rows, or drop them", choices=("report", "drop")
     )
-    tokenizer: str | None = option(
+    tokenizer: str | None = QUALITY.option(
         None,
         "tokenizer to count tokens with: a hub model, a tokenizer folder, or its tokenizer.json",
         metavar="NAME|PATH",
-        group="quality",
-        decides_bytes=True,
     )
-    max_tokens: int | None = option(
+    max_tokens: int | None = QUALITY.option(
         None,
         "maximum number of tokens in a text; needs --tokenizer",
         metavar="N",
-        group="quality",
         default_text="no limit",
         check=at_least(1),
-        decides_bytes=True,
     )
-    too_long: str = option(
+    too_long: str = QUALITY.option(
         "reject",
-        "for texts above --max-tokens: reject the row, truncate its last response, or "
-        "raise an error",
+        "for texts above --max-tokens: reject the row, truncate its last response, or raise an "
+        "error",
         choices=("reject", "truncate-response", "raise"),
-        group="quality",
-        decides_bytes=True,
     )
-    balance: tuple[str, ...] = option(
+    balance: tuple[str, ...] = QUALITY.option(
         (),
         "compare the values of this column between train and validation; can be repeated",
         metavar="COLUMN",
-        group="quality",
-        decides_bytes=True,
     )
-    max_reject_rate: float = option(
-        0.05,
-        "maximum share of rejected rows, 0 to 1",
-        metavar="F",
-        group="gates",
-        check=between(0, 1),
-        gate=True,
+    max_reject_rate: float = GATES.option(
+        0.05, "maximum share of rejected rows, 0 to 1", metavar="F", check=between(0, 1)
     )
-    max_duplicates: float | None = option(
+    max_duplicates: float | None = GATES.option(
         None,
         "maximum share of duplicate rows, 0 to 1",
         metavar="F",
-        group="gates",
         default_text="no limit",
         check=between(0, 1),
-        gate=True,
     )
-    max_leakage: float | None = option(
+    max_leakage: float | None = GATES.option(
         None,
         "maximum share of validation rows with a near duplicate in train, 0 to 1",
         metavar="F",
-        group="gates",
         default_text="no limit",
         check=between(0, 1),
-        gate=True,
     )
-    min_validation: int | None = option(
+    min_validation: int | None = GATES.option(
         None,
         "minimum number of validation rows",
         metavar="N",
-        group="gates",
         default_text="none, with a warning below 100",
         check=at_least(0),
-        gate=True,
     )
-    max_truncated: float | None = option(
+    max_truncated: float | None = GATES.option(
         None,
         "maximum share of rows truncated to --max-tokens, 0 to 1",
         metavar="F",
-        group="gates",
         default_text="no limit",
         check=between(0, 1),
-        gate=True,
     )
-    overwrite: bool = option(
-        False,
-        "replace the local set at the output when the new one is complete",
-        group="output",
-        saved=False,
+    overwrite: bool = OUTPUT.option(
+        False, "replace the local set at the output when the new one is complete", saved=False
     )
-    resume: bool = option(
+    resume: bool = OUTPUT.option(
         False,
         "continue an earlier run with the same flags at this output",
         metavar="DIR|S3-URI",
-        group="output",
         takes="output",
         saved=False,
     )
-    s3_bucket: str = option(
-        DEFAULT_BUCKET,
-        "bucket to which a local set is uploaded, below datasets/",
-        metavar="NAME",
-        group="output",
+    s3_bucket: str = OUTPUT.option(
+        DEFAULT_BUCKET, "bucket to which a local set is uploaded, below datasets/", metavar="NAME"
     )
-    skip_upload: bool = option(False, "do not upload the local set", group="output")
+    skip_upload: bool = OUTPUT.option(False, "do not upload the local set")
     s3: S3Options = S3Options()
-    shared_filesystem: bool = option(
-        False, "the local output is on a file system that all workers share", group="cluster"
+    shared_filesystem: bool = CLUSTER.option(
+        False, "the local output is on a file system that all workers share"
     )
-    detach: bool = option(
+    detach: bool = CLUSTER.option(
         False,
         "return as soon as the cluster has the job; status OUTPUT shows its progress",
-        group="cluster",
         commands=("submit",),
     )
-    skip_worker_check: bool = option(
-        False, "do not check the workers before the job", group="cluster"
-    )
-    start_timeout: float = option(
+    skip_worker_check: bool = CLUSTER.option(False, "do not check the workers before the job")
+    start_timeout: float = CLUSTER.option(
         300.0,
         "seconds within which a worker must start and answer",
         metavar="SECONDS",
-        group="cluster",
         default_text="300",
         check=_seconds,
     )
-    stall_timeout: float = option(
+    stall_timeout: float = CLUSTER.option(
         1800.0,
         "cancel a job that finishes no work unit for this many seconds",
         metavar="SECONDS",
-        group="cluster",
         default_text="1800",
         check=_seconds,
     )

@@ -1,8 +1,8 @@
 """One declaration of each option: a dataclass's field carries its flag, its help and its checks.
 
-``option`` declares a field.  Everything else is made from the declaration: the parser, the reader
-and writer of configuration files and the page of options (``pipeline/cli``), the check of a value,
-and the list of what a manifest's ``config`` may set.  A field whose type is a dataclass with
+``Group.option`` declares a field.  Everything else is made from the declaration: the parser, the
+reader and writer of configuration files and the page of options (``pipeline/cli``), the check of a
+value, and the list of what a manifest's ``config`` may set.  A field whose type is a dataclass with
 options, such as ``Request.s3``, brings these along.
 """
 
@@ -34,7 +34,7 @@ _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMG]?)(?:i?B)?", re.I
 
 @dataclass(frozen=True)
 class Option:
-    """An option: the arguments of ``option``, and what the dataclass says of its field.
+    """An option: the arguments of ``Group.option``, and what the dataclass says of its field.
 
     Attributes:
         name: name of the field.
@@ -46,7 +46,7 @@ class Option:
     help: str
     flag: str
     metavar: str
-    group: str
+    group: Group
     choices: tuple[str, ...]
     default_text: str
     empty: str
@@ -54,7 +54,6 @@ class Option:
     parse: Callable[[str], object] | None
     check: Callable[[Any], str] | None
     decides_bytes: bool
-    gate: bool
     saved: bool
     commands: tuple[str, ...]
     name: str = ""
@@ -153,50 +152,68 @@ class Option:
         return ""
 
 
-def option(
-    default: T,
-    help: str,
-    *,
-    flag: str = "",
-    metavar: str = "",
-    group: str = "",
-    choices: tuple[str, ...] = (),
-    default_text: str = "",
-    empty: str = "",
-    takes: str = "",
-    parse: Callable[[str], object] | None = None,
-    check: Callable[[Any], str] | None = None,
-    decides_bytes: bool = False,
-    gate: bool = False,
-    saved: bool = True,
-    commands: tuple[str, ...] = (),
-) -> T:
-    """Declares a dataclass's field as an option; its type comes from the field's annotation.
+@dataclass(frozen=True)
+class Group:
+    """A heading of the help and of the page of options, with the options below it.
 
-    Args:
-        default: default of the field; ``required()`` where there is none.
-        help: what the flag does, without its default.
-        flag: the flag; by default the field's name with dashes.  Without dashes it is positional.
-        metavar: what the flag takes, for the help; by default the choices, or the key.
-        group: heading under which the help and the page of options show it.
-        choices: all texts that are valid.
-        default_text: the default in words, where the value does not say it.
-        empty: the word that stands for the empty text on the command line and in files.
-        takes: name of another field whose value this flag takes; the field itself becomes True.
-        parse: makes a value of text, where the type alone does not.
-        check: says what a value must be instead, "must be …"; "" if it is right.
-        decides_bytes: the bytes of a set depend on it, so that a manifest's ``config`` holds it.
-        gate: a limit that a set must meet, which a manifest's verdicts hold.
-        saved: a configuration file may hold it.
-        commands: the commands that have it; by default all that have the dataclass.
+    Attributes:
+        title: the heading; "" for none.
+        text: what the heading says of them.
+        decides_bytes: the bytes of a set depend on each of the options.
+        gate: each is a limit that a set must meet, which the verdicts of a manifest hold.
     """
-    declared = Option(
-        help, flag, metavar, group, choices, default_text, empty, takes, parse, check,
-        decides_bytes, gate, saved, commands,
-    )  # fmt: skip
-    if default is MISSING:
-        return cast(T, field(metadata={_METADATA: declared}))
-    return field(default=default, metadata={_METADATA: declared})
+
+    title: str
+    text: str = ""
+    decides_bytes: bool = False
+    gate: bool = False
+
+    def option(
+        self,
+        default: T,
+        help: str,
+        *,
+        flag: str = "",
+        metavar: str = "",
+        choices: tuple[str, ...] = (),
+        default_text: str = "",
+        empty: str = "",
+        takes: str = "",
+        parse: Callable[[str], object] | None = None,
+        check: Callable[[Any], str] | None = None,
+        decides_bytes: bool = False,
+        saved: bool = True,
+        commands: tuple[str, ...] = (),
+    ) -> T:
+        """Declares a dataclass's field as an option; its type comes from the field's annotation.
+
+        Args:
+            default: default of the field, or ``REQUIRED``.
+            help: what the flag does, without its default.
+            flag: by default the field's name with dashes; a name without dashes is positional.
+            metavar: what the flag takes, for the help; by default the choices, or the key.
+            choices: all texts that are valid.
+            default_text: the default in words, where the value does not say it.
+            empty: the word that stands for the empty text on the command line and in files.
+            takes: name of another field whose value this flag takes; the field itself becomes True.
+            parse: makes a value of text, where the type alone does not.
+            check: says what a value must be instead, "must be …"; "" if it is right.
+            decides_bytes: the bytes of a set depend on it, as in some groups on every option.
+            saved: a configuration file may hold it.
+            commands: the commands that have it; by default all that have the dataclass.
+        """
+        declared = Option(
+            help, flag, metavar, self, choices, default_text, empty, takes, parse, check,
+            decides_bytes or self.decides_bytes, saved, commands,
+        )  # fmt: skip
+        if default is MISSING:
+            return cast(T, field(metadata={_METADATA: declared}))
+        return field(default=default, metadata={_METADATA: declared})
+
+
+UNGROUPED = Group("")
+option = UNGROUPED.option
+"""Declares an option without a heading."""
 
 
 def own_options(declared: type) -> tuple[Option, ...]:

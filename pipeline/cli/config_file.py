@@ -28,7 +28,7 @@ else:
 DECIDE_BYTES = frozenset(one.key for one in options_of(Request) if one.decides_bytes)
 """The keys that a manifest's ``config`` may hold."""
 
-GATES = tuple(one.key for one in options_of(Request) if one.gate)
+GATES = tuple(one.key for one in options_of(Request) if one.group.gate)
 """The keys that a manifest's ``run`` may set."""
 
 

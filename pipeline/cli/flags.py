@@ -8,9 +8,20 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import NoReturn
 
-from pipeline.request import Request
-from transforms.declaration import Option, at_least, check_options, option, options_of
+from pipeline.request import (
+    CLUSTER,
+    CONVERSATIONS,
+    GATES,
+    OUTPUT,
+    QUALITY,
+    SOURCE,
+    SPLIT,
+    TEXT,
+    Request,
+)
+from transforms.declaration import UNGROUPED, Group, Option, at_least, check_options, options_of
 from transforms.errors import UsageError
+from transforms.storage.s3.uri import S3
 
 PREPARE_COMMANDS = {
     "prepare": "prepare a data set (the default command)",
@@ -32,22 +43,13 @@ DATASET_COMMANDS = {
 }
 """The commands that work on a finished set."""
 
-GROUPS = {
-    "source": "",
-    "text": "",
-    "conversations": "",
-    "split": "",
-    "quality": "",
-    "gates": "limits that a set must meet to be published (exit code 8)",
-    "output": "",
-    "configuration": "",
-    "cluster": "choose one with --runner, for example --runner=FlinkRunner "
-    "--flink_master=HOST:8081; see docs/clusters.md",
-    "S3": "credentials come from the AWS environment",
-    "preview": "",
-    "console": "",
-}
-"""The headings of the options, in the order of the help, each with what it says of them."""
+CONFIGURATION, PREVIEW, CONSOLE = Group("configuration"), Group("preview"), Group("console")
+
+GROUPS = (
+    *(SOURCE, TEXT, CONVERSATIONS, SPLIT, QUALITY, GATES, OUTPUT, CONFIGURATION, CLUSTER, S3),
+    *(PREVIEW, CONSOLE),
+)
+"""The headings in the order of the help."""
 
 _DESCRIPTION = (
     "Prepare an instruction data set for fine-tuning: detect the columns, remove duplicates, "
@@ -73,10 +75,8 @@ _EXIT_CODES = {
 class Printing:
     """What a command prints."""
 
-    json: bool = option(
-        False, "print one JSON object to stdout and all messages to stderr", group="console"
-    )
-    quiet: bool = option(False, "print errors only", group="console")
+    json: bool = CONSOLE.option(False, "print one JSON object to stdout and all messages to stderr")
+    quiet: bool = CONSOLE.option(False, "print errors only")
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -86,29 +86,20 @@ class Printing:
 class Call(Printing):
     """What is said of one call of a command that takes a request, and not of the set."""
 
-    config_file: str | None = option(
+    config_file: str | None = CONFIGURATION.option(
         None,
         "read flags from a TOML file (val-size = 0.2) or from the manifest.json of a set; flags on "
         "the command line take precedence",
         metavar="FILE",
-        group="configuration",
     )
-    save_config: str | None = option(
-        None, "write the flags of this run to a TOML file", metavar="FILE", group="configuration"
+    save_config: str | None = CONFIGURATION.option(
+        None, "write the flags of this run to a TOML file", metavar="FILE"
     )
-    n: int = option(
-        3,
-        "number of rows to show",
-        flag="-n",
-        group="preview",
-        check=at_least(1),
-        commands=("preview",),
+    n: int = PREVIEW.option(
+        3, "number of rows to show", flag="-n", check=at_least(1), commands=("preview",)
     )
-    rejected: bool = option(
-        False,
-        "show the rows that would be rejected, and why",
-        group="preview",
-        commands=("preview",),
+    rejected: bool = PREVIEW.option(
+        False, "show the rows that would be rejected, and why", commands=("preview",)
     )
 
 
@@ -121,12 +112,11 @@ class Parser(argparse.ArgumentParser):
 
     def add_options(self, options: Sequence[Option]) -> None:
         """Adds options, each below the heading of its group."""
-        places = list(GROUPS)
-        for title in sorted({one.group for one in options}, key=[*places, ""].index):
-            group = self.add_argument_group(title, GROUPS[title] or None) if title else self
+        for group in sorted({one.group for one in options}, key=(UNGROUPED, *GROUPS).index):
+            place = self.add_argument_group(group.title, group.text) if group.title else self
             for one in options:
-                if one.group == title:
-                    _add(group, one)
+                if one.group == group:
+                    _add(place, one)
 
     def values(self, argv: Sequence[str]) -> tuple[dict[str, object], list[str]]:
         """The values that a command line gives, by key, and the arguments that are no options."""

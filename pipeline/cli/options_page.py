@@ -33,10 +33,10 @@ def page() -> str:
     options = (*options_of(Request), *options_of(Call))
     blocks = [_HEAD, "## Commands\n", _PREPARE]
     blocks.append(_commands((f"`{name}`", text) for name, text in PREPARE_COMMANDS.items()))
-    for group, text in GROUPS.items():
-        blocks.append(f"## {_sentence(group)}\n")
-        if text:
-            text = text.replace("docs/clusters.md", "[Clusters](clusters.md)")
+    for group in GROUPS:
+        blocks.append(f"## {_sentence(group.title)}\n")
+        if group.text:
+            text = group.text.replace("docs/clusters.md", "[Clusters](clusters.md)")
             blocks.append(f"{_sentence(_marked(text))}.\n")
         blocks.append(_options(_row(one) for one in options if one.group == group))
     blocks += ["## Commands on a set\n", _SETS]

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from transforms.declaration import check_options, option, options_of
+from transforms.declaration import Group, check_options, options_of
 from transforms.errors import UsageError
 
-_GROUP = "S3"
+S3 = Group("S3", "credentials come from the AWS environment")
 
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PREFIX = re.compile(r"[A-Za-z0-9._=+@,()!*'/-]*")
@@ -81,57 +81,44 @@ def _account(value: str) -> str:
 class S3Options:
     """How S3 is reached and written to; None leaves it to the AWS environment."""
 
-    endpoint_url: str | None = option(
+    endpoint_url: str | None = S3.option(
         None,
         "address of another store with the S3 API",
         metavar="URL",
-        group=_GROUP,
         default_text="AWS, or AWS_ENDPOINT_URL_S3",
     )
-    region: str | None = option(
-        None,
-        "region of the bucket",
-        metavar="NAME",
-        group=_GROUP,
-        default_text="from the AWS environment",
+    region: str | None = S3.option(
+        None, "region of the bucket", metavar="NAME", default_text="from the AWS environment"
     )
-    profile: str | None = option(
+    profile: str | None = S3.option(
         None,
         "profile of the AWS configuration files",
         metavar="NAME",
-        group=_GROUP,
         default_text="from the AWS environment",
     )
-    expected_owner: str | None = option(
+    expected_owner: str | None = S3.option(
         None,
         "refuse a bucket that another account owns",
         flag="--expected-bucket-owner",
         metavar="ACCOUNT",
-        group=_GROUP,
         default_text="any owner",
         check=_account,
     )
-    sse: str | None = option(
-        None,
-        "encryption at rest",
-        choices=("AES256", "aws:kms"),
-        group=_GROUP,
-        default_text="that of the bucket",
+    sse: str | None = S3.option(
+        None, "encryption at rest", choices=("AES256", "aws:kms"), default_text="that of the bucket"
     )
-    sse_key: str | None = option(
+    sse_key: str | None = S3.option(
         None,
         "KMS key for --sse aws:kms",
         flag="--sse-kms-key-id",
         metavar="KEY",
-        group=_GROUP,
         default_text="that of the bucket",
     )
-    checksums: str = option(
+    checksums: str = S3.option(
         "when_supported",
         "when to compute checksums; when_required suits a store that does not support them",
         flag="--request-checksum-calculation",
         choices=("when_supported", "when_required"),
-        group=_GROUP,
     )
 
     def __post_init__(self) -> None:
