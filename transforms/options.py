@@ -1,24 +1,28 @@
-"""The quality rules of a plan: what is looked for, and which rows it costs."""
+"""The quality rules of a plan: duplicates, benchmarks, tokens, and the rows that they remove."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 SIMILAR = 0.8
-"""Texts are near duplicates if that share of their word 3-grams is the same (Jaccard)."""
+"""Texts are near duplicates from this Jaccard similarity of their word 3-grams on."""
 
 SHINGLE_WORDS = 3
 OVERLAP_WORDS = 13
-"""Words in a piece that a row must not share with a benchmark, as in the GPT-3 paper (2020)."""
+"""The length of an n-gram that a row must not share with a benchmark, as in the GPT-3 paper
+(2020)."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark whose prompts are looked for.
+    """A benchmark whose prompts are searched for.
 
-    ``prompts`` counts them, ``too_short`` those with fewer words than can be looked for;
-    ``sha256`` is of what workers compare with.  ``revision`` is the commit of one from the hub.
+    Attributes:
+        name: the value of ``--decontaminate``, without a revision.
+        prompts: the number of prompts.
+        too_short: the number of prompts with too few words to search for.
+        sha256: of the work file that workers compare rows with.
+        revision: the commit of a benchmark from the hub.
     """
 
     name: str
@@ -29,16 +33,19 @@ class Benchmark:
 
     @property
     def flag(self) -> str:
-        """What ``--decontaminate`` takes for it, at the same commit."""
+        """The value of ``--decontaminate`` that names it, at the same commit."""
         return self.name + (f",revision={self.revision}" if self.revision else "")
 
 
 @dataclass(frozen=True)
 class TokenRule:
-    """How tokens are counted, and what happens to rows that have more than ``max_tokens``.
+    """How tokens are counted, and what happens to texts with more than ``max_tokens``.
 
-    ``tokenizer`` is what the user named, ``sha256`` is of its JSON.  ``max_tokens`` of None sets
-    no limit.
+    Attributes:
+        tokenizer: the name that the user gave.
+        sha256: of the tokenizer's JSON.
+        max_tokens: None for no limit.
+        too_long: reject, truncate-response or raise.
     """
 
     tokenizer: str
@@ -49,11 +56,16 @@ class TokenRule:
 
 @dataclass(frozen=True)
 class QualityRules:
-    """What decides rows: part of the plan.
+    """The quality rules, which are part of the plan.
 
-    ``dedup`` is off, exact or near; ``contaminated`` is report or drop; ``balance`` names source
-    columns whose values are compared between the splits.  ``leakage_sample_rate`` is the share of
-    prompts, by hash, whose validation rows are compared with training; 0 compares none.
+    Attributes:
+        dedup: off, exact or near.
+        benchmarks: benchmarks to search for.
+        contaminated: report or drop.
+        tokens: how tokens are counted, or None.
+        balance: source columns whose values are compared between the splits.
+        leakage_sample_rate: the share of prompts, chosen by hash, whose validation rows are
+            compared with train; 0 compares none.
     """
 
     dedup: str = "exact"
@@ -63,8 +75,8 @@ class QualityRules:
     balance: tuple[str, ...] = ()
     leakage_sample_rate: float = 1.0
 
-    def to_json(self) -> dict[str, Any]:
-        """The plan's ``quality``, where the sample rate is called ``looked_at``."""
+    def to_json(self) -> dict[str, object]:
+        """The plan's ``quality``, in which the sample rate is called ``looked_at``."""
         rules = asdict(self)
         rules["looked_at"] = rules.pop("leakage_sample_rate")
         return rules

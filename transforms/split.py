@@ -8,8 +8,8 @@ never straddle the splits, adding rows moves no other row, and every runner agre
 History of the scheme (``VERSION`` is part of every plan):
 
 1.  XXH3-64 of the key's UTF-8 bytes, seeded with ``seed`` modulo 2**64.  Key normalisation: NFC,
-    white space trimmed, runs of white space folded to one space; white space is what
-    ``str.split`` takes for it.
+    white space trimmed, runs of white space folded to one space; white space as
+    ``str.split`` defines it.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class SplitRule:
         return round(self.val_size * 2**64)
 
     def is_validation(self, keys: pa.StringArray) -> pa.BooleanArray:
-        """For each key (not null, as given): does its row belong to validation?"""
+        """For each key (not null, not normalised here): is its row a validation row?"""
         return pa.array(self.marks(hash64(self.seed, keys)))
 
     def marks(self, hashes: np.ndarray) -> np.ndarray:
-        """The same, of ``hash64(seed, key)`` of each key; bool."""
+        """The same for the hashes ``hash64(seed, key)``; bool."""
         if self.threshold >= 2**64:
             return np.ones(len(hashes), dtype=bool)
         marks: np.ndarray = hashes < np.uint64(self.threshold)
@@ -62,6 +62,6 @@ def hash64(seed: int, keys: pa.StringArray) -> np.ndarray:
         keys.offset : keys.offset + len(keys) + 1
     ].tolist()
     view = memoryview(data) if data is not None else memoryview(b"")
-    # Python's own loop, and so the slowest part of a row: digests take less of it than numbers.
+    # A Python loop, the slowest part of a row: digests cost less in it than integers.
     digests = [xxh3_64_digest(view[a:b], seed) for a, b in zip(ends, ends[1:], strict=False)]
     return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)

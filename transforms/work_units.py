@@ -1,7 +1,7 @@
-"""The unit rule: a source is cut into work units from sizes alone.
+"""The rule for work units: a source is cut by sizes alone, never by the number of workers.
 
-Never from the number of workers: the same source and the same request give the same units, so the
-same file names and the same bytes on any runner, with any number of workers, after any retry.
+The same source and request give the same units, and so the same file names and bytes on any runner,
+with any number of workers, after any retry.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ from itertools import groupby
 from transforms.records import FileRange, WorkUnit
 
 DEFAULT_UNIT_BYTES = 64 * 2**20
-"""Text bytes in a unit: a train shard is then about 120 MB, as each text is stored twice."""
+"""Bytes of text in a unit; its train shard has about 120 MB, since each text is stored twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The smallest run of a file that a reader can start and stop at (see ``FileRange``).
+    """The smallest part of a file at which a reader can start and stop.
 
-    ``text_bytes`` estimates what the columns that are read hold in it; ``rows`` counts its rows,
-    or is None where only reading would tell; ``limit`` takes only the first so many.
+    Attributes:
+        file, start, stop: as in ``FileRange``.
+        text_bytes: an estimate of the bytes in the columns that are read.
+        rows: the number of rows, or None if only reading gives it.
+        limit: the number of rows to read, or None for all.
     """
 
     file: str
@@ -41,9 +44,9 @@ def byte_cuts(file: str, size: int, unit_bytes: int) -> Iterator[Cut]:
 
 
 def take_first(cuts: Iterable[Cut], rows: int, count: Callable[[Cut, int], int]) -> Iterator[Cut]:
-    """The cuts that hold the first ``rows`` rows of the source, in order.
+    """The cuts with the first ``rows`` rows of the source, in order.
 
-    ``count(cut, at_most)`` reads a cut whose rows are unknown and counts them up to ``at_most``.
+    ``count(cut, at_most)`` counts the rows of a cut by reading it, up to ``at_most``.
     """
     left = rows
     for cut in cuts:
@@ -58,10 +61,10 @@ def take_first(cuts: Iterable[Cut], rows: int, count: Callable[[Cut, int], int])
 
 
 def pack(cuts: Iterable[Cut], unit_bytes: int) -> Iterator[WorkUnit]:
-    """Units of consecutive cuts, each as full as it can be without passing ``unit_bytes``.
+    """Packs consecutive cuts into units of at most ``unit_bytes``.
 
-    A single cut above ``unit_bytes`` is a unit by itself.  Adjacent cuts of a file become one
-    piece.
+    A single cut above ``unit_bytes`` is a unit by itself.  Adjacent cuts of a file become one file
+    range.
     """
     number = 0
     file_ranges: list[FileRange] = []

@@ -426,7 +426,7 @@ class TestUnsafe:
         for n in range(5000):
             environment.is_safe_attribute("", f"a{n}", None)
             assert not environment.is_safe_attribute("", f"_{n}", None)
-        assert len(environment._answers) == 1000
+        assert len(environment._safe) == 1000
 
 
 class TestLimits:

@@ -177,7 +177,7 @@ class TestRead:
         (tmp_path / "data.jsonl").unlink()
         error = error_of(lambda p: work(p, WorkUnit(0, (PIECE,))) | Read(source))
         assert isinstance(error, BadInput)
-        assert str(error) == f"{tmp_path}/data.jsonl is not there (any more); plan again"
+        assert str(error) == f"{tmp_path}/data.jsonl does not exist (any more); plan again"
 
 
 class TestNormalize:

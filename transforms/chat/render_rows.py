@@ -69,7 +69,7 @@ def render(
     if limit is None:
         return _rendered(table, chat, output_columns, sandbox)
     whole = with_text(output_columns)
-    rows = limit.applied(table, lambda part: _rendered(part, chat, whole, sandbox))
+    rows = limit.apply(table, lambda part: _rendered(part, chat, whole, sandbox))
     dropped = [name for name in whole.columns if name not in output_columns.columns]
     return replace(rows, kept=rows.kept.drop_columns(dropped))
 

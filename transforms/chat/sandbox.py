@@ -1,7 +1,7 @@
-"""Where a chat template renders: a child process that has no secrets, under limits.
+"""The sandbox of chat templates: a child process without secrets, under limits.
 
-A template is a program that came with a model, so it may be broken or hostile.  Jinja's sandbox
-keeps it from Python's insides but bounds neither its time nor its memory; the process does.
+A template is a program that comes with a model, so it may be broken or hostile.  Jinja's sandbox
+keeps it from Python's internals, but limits neither time nor memory; the process does.
 """
 
 from __future__ import annotations
@@ -24,29 +24,35 @@ from typing import IO
 
 from transforms.errors import DataPrepError, RunnerFailed, UsageError
 
-# Numbers of the child's, by which it tells of its end: to import them would load Jinja here.
+# Exit codes of the child; importing them from ``sandbox_worker`` would load Jinja here.
 _OUT_OF_MEMORY = 81
 _TOO_MUCH_OF_A_ROW = 82
 _TOO_MUCH_OF_A_BATCH = 83
 _BATCH_TIMES = 4
 
 _PATIENCE = 5.0
-"""Seconds that a child has to end by itself."""
+"""Seconds within which a child must end by itself."""
 
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
-"""Signals that a process sends to another, not what a program brings upon itself."""
+"""Signals that come from another process, not from what the program did."""
 
 
 DEFAULT_DATE = "2025-01-01"
-"""What templates take for today, so that a set's bytes do not depend on the day."""
+"""The current date for templates, so that a set's bytes do not depend on the day."""
 
 
 @dataclass(frozen=True)
 class TemplateSource:
-    """A Jinja template and what it is told beside a row.
+    """A Jinja template and its variables that do not depend on a row.
 
-    ``name`` stands in messages, ``date`` (YYYY-MM-DD) is what ``strftime_now`` formats, so that
-    bytes do not depend on the day.  Raises UsageError for another ``date``.
+    Attributes:
+        name: for messages.
+        text: the template.
+        bos_token, eos_token: variables of the template.
+        date: YYYY-MM-DD, which ``strftime_now`` formats.
+
+    Raises:
+        UsageError: ``date`` is not a date.
     """
 
     name: str
@@ -66,7 +72,7 @@ class TemplateSource:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A row that the template did not render: its own ``raise_exception``, or an error of Jinja's.
+    """A row that the template did not render: it called ``raise_exception``, or Jinja failed.
 
     ``reason`` is one printable line of at most 200 characters.
     """
@@ -77,11 +83,15 @@ class Refusal:
 class Sandbox:
     """Renders rows with one template, in a child process that starts with the first ``render``.
 
-    A row may take ``seconds`` of processor time (as may compiling), ``memory_bytes`` of memory
-    above what Python and the batch take (on Linux), and ``output_bytes`` of UTF-8; a batch may
-    render about four times the largest row and its own size.  Each thread needs its own; one that
-    has started cannot be pickled, so a DoFn carries the ``TemplateSource`` and makes it in
-    ``setup``.
+    Each thread needs a sandbox of its own.  One that has started cannot be pickled, so a DoFn
+    carries the ``TemplateSource`` and makes the sandbox in ``setup``.
+
+    Args:
+        source: the template.
+        seconds: processor time for a row, and for compiling.
+        memory_bytes: memory above that of Python and of the batch (on Linux).
+        output_bytes: UTF-8 bytes of a row's text; a batch may give about four times the sum of
+            this and its own size.
     """
 
     def __init__(
@@ -107,24 +117,27 @@ class Sandbox:
         self.close()
 
     def render(self, rows: Sequence[Mapping[str, object]]) -> list[str | Refusal]:
-        """The text of each row, or why there is none.
+        """The text of each row, or its refusal.
 
-        A row holds the template's variables (messages, tools, add_generation_prompt…) as JSON can
-        write them.  No rows at all: the template is compiled, and that is all.
+        Args:
+            rows: the template's variables (messages, tools, add_generation_prompt…), as JSON
+                types.  Without rows the template is only compiled.
 
-        Raises UsageError where the template does not compile or passes a limit, and RunnerFailed
-        where the child could not start or was ended from outside.  The next call starts anew.
+        Raises:
+            UsageError: the template does not compile, or exceeds a limit.
+            RunnerFailed: the child could not start, or another process ended it.  The next call
+                starts a new one.
         """
-        # First of all: a row that cannot be sent leaves the child as it was.
+        # First, so that a row which cannot be sent leaves the child as it was.
         request = _marshalled([row if type(row) is dict else dict(row) for row in rows])
         child = self._child
         try:
             if child is None:
                 child = self._child = _Child()
                 self._compile(child)
-            return list(self._ask(child, request, len(rows))) if rows else []
+            return list(self._exchange(child, request, len(rows))) if rows else []
         except BaseException:
-            # It may be in the midst of a reply, which would be taken for the next one.
+            # The rest of an unfinished reply would be taken for the next one.
             if child is not None:
                 child.kill()
             self._child = None
@@ -143,16 +156,16 @@ class Sandbox:
             "output_bytes": self._output,
         }
         child.send(_to_bytes({**asdict(self._source), **limits}))
-        wrong = json.loads(self._reply(child, "to compile"))
-        if wrong is not None:
-            line, message = wrong
+        error = json.loads(self._reply(child, "to compile"))
+        if error is not None:
+            line, message = error
             where = f"line {line}: " if line else ""
             raise UsageError(
                 f"the template {self._source.name} is not valid Jinja: {where}{message}; "
                 "correct it, or use another --template"
             )
 
-    def _ask(self, child: _Child, request: bytes, count: int) -> Iterator[str | Refusal]:
+    def _exchange(self, child: _Child, request: bytes, count: int) -> Iterator[str | Refusal]:
         child.send(request)
         left = count
         while left:
@@ -200,11 +213,11 @@ class Sandbox:
 
 
 class _Child:
-    """The process, by the frames that go to it and come from it."""
+    """The child process, and the frames that it receives and sends."""
 
     def __init__(self) -> None:
         script = Path(__file__).absolute().with_name("sandbox_worker.py")
-        # -I and -S: no variable, no folder and no package that happens to be here takes part.
+        # -I and -S: no variable, folder or package of this environment takes part.
         command = [sys.executable, "-I", "-S", str(script), *_folders("jinja2", "markupsafe")]
         try:
             self._process = subprocess.Popen(  # noqa: S603 (our own Python and file)
@@ -224,7 +237,7 @@ class _Child:
         self._end = weakref.finalize(self, _stop, self._process, _PATIENCE)
 
     def send(self, data: bytes) -> None:
-        """Writes one frame; a child that is gone says why when its reply is read."""
+        """Writes one frame; if the child has ended, reading its reply gives the reason."""
         with suppress(BrokenPipeError):
             stream = _there(self._process.stdin)
             stream.write(len(data).to_bytes(8, "big"))
@@ -251,13 +264,13 @@ class _Child:
         self._end()
 
     def kill(self) -> None:
-        """Ends it at once; it may be in the midst of a row."""
+        """Ends it at once, even while it renders."""
         self._end.detach()
         _stop(self._process, 0)
 
 
 def _stop(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Closes a child's input, and kills it if it has not ended after so many seconds."""
+    """Closes a child's input, and kills it if it has not ended after ``seconds``."""
     with suppress(OSError):  # what is buffered for a child that is gone
         _there(process.stdin).close()
     try:
@@ -275,7 +288,7 @@ def _there(stream: IO[bytes] | None) -> IO[bytes]:
 
 
 def _folders(*packages: str) -> list[str]:
-    """The folders from which this process imports the packages, each once."""
+    """The folders from which this process imports the packages, without duplicates."""
     found = []
     for name in packages:
         spec = importlib.util.find_spec(name)
@@ -289,9 +302,9 @@ def _folders(*packages: str) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """The child's whole environment: where Python's own libraries lie, and one time zone for all.
+    """The child's whole environment: the folders of Python's libraries, and a fixed time zone.
 
-    Credentials stand in the parent's; none of it goes along.
+    The parent's environment has credentials, so nothing else is passed on.
     """
     libraries = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
     kept = {name: os.environ[name] for name in libraries if name in os.environ}
@@ -302,10 +315,10 @@ def _marshalled(rows: list[dict[str, object]]) -> bytes:
     try:
         return marshal.dumps(rows)
     except ValueError as error:
-        raise TypeError("a row holds what no template can be given") from error
+        raise TypeError("a row has a value that cannot be sent to a template") from error
 
 
 def _to_bytes(value: object) -> bytes:
     text = json.dumps(value, ensure_ascii=False, check_circular=False, separators=(",", ":"))
-    # Half a surrogate pair becomes the row's refusal there, not an error of all rows here.
+    # Half a surrogate pair then makes the child refuse one row, not all rows fail here.
     return text.encode("utf-8", "surrogatepass")

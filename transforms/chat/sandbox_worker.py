@@ -1,15 +1,15 @@
-"""The process in which a chat template runs: standard library and Jinja alone, under limits.
+"""The process in which a chat template runs: only the standard library and Jinja, under limits.
 
-``sandbox`` starts this file by its path, and asks; it is never imported on that way, so a child
-loads neither this package nor Arrow and is ready in a tenth of a second.
+``sandbox`` starts this file by its path and does not import it.  So the child loads neither this
+package nor Arrow, and is ready in a tenth of a second.
 
-Both directions carry frames: eight bytes of length, then the content.  The first request is the
-template with its limits, as JSON, and its reply is None or what does not compile.  Every later
-request is a list of rows as Python marshals it: parent and child are one Python, and JSON took
-longer than rendering.  The replies are not to be trusted, so they are plain: eight bytes of length,
-a JSON list with the size of each text or a refusal, then the texts' UTF-8.  Together they have an
-entry for each row.  A limit that is passed ends the process, and how it ended says which: what has
-run out of memory cannot be relied on to write a message.
+Both directions use frames: eight bytes of length, then the content.  The first request is the
+template with its limits, as JSON; the reply is null or the error of compiling.  Every later request
+is a list of rows in Python's marshal format: parent and child run the same Python, and JSON took
+longer than rendering.  The parent does not trust the replies, so they are simple: eight bytes of
+length, a JSON list with the size of each text or a refusal, then the texts in UTF-8.  The replies
+to a request have one entry per row in all.  Exceeding a limit ends the process, and its exit status
+says which limit: a process without memory cannot be relied on to write a message.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
-    # Jinja's own folder, wherever the parent has it from: the environment that could name it is
-    # empty here.  It comes last, so nothing beside Jinja hides a part of Python.
+    # The folder of Jinja in the parent's environment; the environment here is empty.  It comes
+    # last, so that no module beside Jinja hides one of Python's.
     sys.path += sys.argv[1:]
 
 import codecs
-import html  # noqa: F401 (see _close_doors)
+import html  # noqa: F401 (see _drop_rights)
 import json
 import marshal
 import os
@@ -50,19 +50,19 @@ TOO_MUCH_OF_A_BATCH = 83
 
 REASON_CHARACTERS = 200
 BATCH_TIMES = 4
-"""A batch's texts are at most so many times the bytes of its rows and of the largest text."""
+"""A batch's texts have at most this many times the bytes of its rows and the largest text."""
 
 _PART_BYTES = 2**20
-"""A reply leaves in parts of about this size, so that texts do not wait here for their batch."""
+"""A reply is sent in parts of about this size, so that texts do not wait for their batch."""
 
 _MEMORY_PER_BYTE = 32
-"""Python's objects for a request take at most about this many times its bytes."""
+"""Python's objects of a request take at most about this many times its bytes."""
 
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Generation(Extension):
-    """``{% generation %}…{% endgeneration %}``: what the model wrote; renders as its body does."""
+    """``{% generation %}…{% endgeneration %}``: marks the model's text; renders its body."""
 
     tags = {"generation"}
 
@@ -80,33 +80,33 @@ _OF_DICTS = frozenset(dir(dict))
 
 
 class Rules(ImmutableSandboxedEnvironment):
-    """Jinja's own rules of what a template may reach, found in about half the time."""
+    """Jinja's own rules of what a template may access, evaluated in about half the time."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._answers: dict[tuple[type, str], bool] = {}
+        self._safe: dict[tuple[type, str], bool] = {}
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Whether a template may have ``obj.attr``; Jinja asks for the type and the name alone."""
-        asked = (type(obj), attr)
-        answer = self._answers.get(asked)
-        if answer is None:
-            answer = super().is_safe_attribute(obj, attr, value)
-            if len(self._answers) < 1000:  # a template can make names up
-                self._answers[asked] = answer
-        return answer
+        """Whether a template may access ``obj.attr``, which depends on the type and the name."""
+        key = (type(obj), attr)
+        is_safe = self._safe.get(key)
+        if is_safe is None:
+            is_safe = super().is_safe_attribute(obj, attr, value)
+            if len(self._safe) < 1000:  # a template can invent names
+                self._safe[key] = is_safe
+        return is_safe
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """``obj.attribute``; of a dict a key, at once where it cannot be one of dict's methods."""
+        """``obj.attribute``; a dict's key at once, unless it is the name of a method."""
         if type(obj) is dict and attribute not in _OF_DICTS:
             return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
         return super().getattr(obj, attribute)
 
 
 def environment(date: str) -> Environment:
-    """Jinja as transformers' ``apply_chat_template`` sets it up, less what differs between runs.
+    """Jinja as in transformers' ``apply_chat_template``, without what differs between runs.
 
-    ``strftime_now`` formats ``date`` (YYYY-MM-DD), and neither ``lipsum`` nor ``random`` is there.
+    ``strftime_now`` formats ``date`` (YYYY-MM-DD); ``lipsum`` and ``random`` are removed.
     """
     made = Rules(
         trim_blocks=True,
@@ -122,7 +122,7 @@ def environment(date: str) -> Environment:
     def strftime_now(format: str) -> str:  # noqa: A002 (templates may name it)
         return day.strftime(format)
 
-    # Jinja's own escapes what HTML would; a model is to see the text.
+    # Jinja's own filter escapes for HTML; a model must see the text.
     def tojson(
         x: object,
         ensure_ascii: bool = False,
@@ -145,53 +145,53 @@ def environment(date: str) -> Environment:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, on one line that may be shown on a terminal."""
+    """An error's message as one line that is safe to show on a terminal."""
     try:
-        # Python's own would add a line of the program that Jinja made.
-        said = error.msg if isinstance(error, SyntaxError) else str(error)
+        # str() would add a line of the program that Jinja generated.
+        message = error.msg if isinstance(error, SyntaxError) else str(error)
     except Exception:  # noqa: BLE001 (it may quote a value that cannot be shown)
-        said = "no message"
+        message = "no message"
     if isinstance(error, SecurityError):
-        said = f"unsafe: {said}"
+        message = f"unsafe: {message}"
     elif not isinstance(error, TemplateError):  # whose messages need no name
-        said = f"{type(error).__name__}: {said}"
-    words = " ".join(said[: 8 * REASON_CHARACTERS].split())[:REASON_CHARACTERS]
-    return "".join(c if c.isprintable() else "?" for c in words) or "no reason given"
+        message = f"{type(error).__name__}: {message}"
+    line = " ".join(message[: 8 * REASON_CHARACTERS].split())[:REASON_CHARACTERS]
+    return "".join(c if c.isprintable() else "?" for c in line) or "no reason given"
 
 
 class Limits:
-    """What one row may take: seconds of processor time, bytes of address space and of text."""
+    """The limits of a row: processor time in seconds, address space and text in bytes."""
 
     def __init__(self, seconds: float, memory_bytes: int, output_bytes: int) -> None:
         self._seconds, self._memory, self.output = seconds, memory_bytes, output_bytes
         self._at_start = _address_space()
-        # A signal that the parent ignores or holds back would be so here, too; untouched it ends
-        # the process, within a long call to C as well.
+        # A child inherits signals that the parent ignores or blocks.  The default action ends the
+        # process, also within a long call to C.
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
 
     def start_clock(self) -> None:
-        """Gives whatever runs next its whole time."""
-        # Processor time: a machine that stood still for long is not the template's fault.
+        """Starts the time limit."""
+        # Processor time, since a busy machine is not the template's fault.
         signal.setitimer(signal.ITIMER_PROF, self._seconds)
 
     def stop_clock(self) -> None:
-        """Lets the process wait for its parent as long as it takes."""
+        """Ends the time limit while the process waits for its parent."""
         signal.setitimer(signal.ITIMER_PROF, 0)
 
     def set_memory(self, request: int) -> None:
-        """Bounds the address space to that at start, the limit, and what ``request`` bytes need."""
+        """Limits the address space: that at start, the limit, and the needs of a request."""
         if self._at_start is None:
             return
-        wanted = self._at_start + self._memory + _MEMORY_PER_BYTE * request
+        most = self._at_start + self._memory + _MEMORY_PER_BYTE * request
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         if hard != resource.RLIM_INFINITY:
-            wanted = min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+            most = min(most, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
 def _address_space() -> int | None:
-    """This process' address space in bytes; None on systems that neither tell nor limit it."""
+    """This process' address space in bytes; None on systems that do not limit it."""
     try:
         with open("/proc/self/statm", "rb") as statm:
             return int(statm.read().split()[0]) * resource.getpagesize()
@@ -199,11 +199,11 @@ def _address_space() -> int | None:
         return None
 
 
-def _close_doors() -> None:
-    """Takes from this process what no template needs: to open, to connect and to start anything.
+def _drop_rights() -> None:
+    """Removes the right to open files, to connect and to start processes.
 
-    The sandbox keeps templates from all of it; this is for the day it does not.  Python must have
-    loaded all that Jinja imports as late as it is called, hence the unused imports above.
+    Jinja's sandbox already prevents all of it; this is a second defence.  Jinja imports some
+    modules only when it uses them, and Python must load them before: hence the unused imports.
     """
     codecs.lookup("unicode_escape")  # Jinja reads string literals with it
     for what in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC, resource.RLIMIT_CORE):
@@ -217,7 +217,7 @@ def _render(
     limits: Limits,
     most: int,
 ) -> Iterator[bytes | list[str]]:
-    """Each row's text, or why there is none; ends the process where a limit is passed."""
+    """Each row's text or the reason of its refusal; exceeding a limit ends the process."""
     whole = 0
     for row in rows:
         limits.start_clock()
@@ -243,28 +243,28 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
     first = _read(requests)
     if first is None:
         return
-    told = json.loads(first.decode("utf-8", "surrogatepass"))
-    limits = Limits(told["seconds"], told["memory_bytes"], told["output_bytes"])
-    _close_doors()
+    source = json.loads(first.decode("utf-8", "surrogatepass"))
+    limits = Limits(source["seconds"], source["memory_bytes"], source["output_bytes"])
+    _drop_rights()
     limits.set_memory(len(first))
     limits.start_clock()
-    wrong: list[int | str | None] | None = None
+    failure: list[int | str | None] | None = None
     try:
-        names = {"bos_token": told["bos_token"], "eos_token": told["eos_token"]}
-        template = environment(told["date"]).from_string(told["text"], globals=names)
+        names = {"bos_token": source["bos_token"], "eos_token": source["eos_token"]}
+        template = environment(source["date"]).from_string(source["text"], globals=names)
     except MemoryError:
         raise
     except TemplateSyntaxError as error:
-        wrong = [error.lineno, one_line(error)]
+        failure = [error.lineno, one_line(error)]
     except Exception as error:  # noqa: BLE001 (Python compiles what Jinja makes of it)
-        wrong = [None, one_line(error)]
+        failure = [None, one_line(error)]
     limits.stop_clock()
-    _write(replies, _to_json(wrong).encode())
-    if wrong:
+    _write(replies, _to_json(failure).encode())
+    if failure:
         return
 
     def texts(row: dict[str, Any]) -> Iterator[str]:
-        # render() would make a traceback with the template's lines for every refused row.
+        # render() would build a traceback with the template's lines for every refused row.
         return template.root_render_func(template.new_context(row))
 
     while (request := _read(requests)) is not None:
@@ -291,7 +291,7 @@ def _reply(rows: Sequence[bytes | list[str]]) -> bytes:
 
 
 def _read(stream: BinaryIO) -> bytes | None:
-    """The next frame; None where the parent has closed its end, or is no more."""
+    """The next frame; None if the parent has closed its end or has ended."""
     head = stream.read(8)
     size = int.from_bytes(head, "big")
     data = stream.read(size) if len(head) == 8 else b""
@@ -306,7 +306,7 @@ def _write(stream: BinaryIO, data: bytes) -> None:
 
 def main() -> None:
     """Serves standard input until it ends."""
-    # A user's Ctrl-C reaches all processes of the terminal; the parent decides what it means.
+    # Ctrl-C reaches all processes of the terminal; the parent decides what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     code = 0
     try:
@@ -314,8 +314,8 @@ def main() -> None:
     except MemoryError:
         code = OUT_OF_MEMORY
     except OSError:
-        code = 1  # the parent went away while it was written to
-    # Nothing is left to flush, and nobody to tell what cannot be.
+        code = 1  # the parent ended during a reply
+    # There is nothing to flush and nobody to report an error to.
     os._exit(code)
 
 

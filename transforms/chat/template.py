@@ -1,8 +1,8 @@
-"""The text rule: a chat template, and how it is used, decide a row's text to the byte.
+"""The text rule: a chat template and the options of its use decide every byte of a text.
 
-``text`` ends exactly at the end-of-turn token where the template has one: trainers add it when a
-text does not end with it, so a final newline would give two of them.  There is no BOS unless it is
-asked for, as trainers add that, too.
+``text`` ends exactly with the end-of-turn token, if the template has one: trainers add it to a text
+that does not end with it, so a final newline would give two of them.  There is no BOS by default,
+since trainers add that as well.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from transforms.chat.sandbox import DEFAULT_DATE
 from transforms.conversations.turns import Turns
 
 VERSION = 1
-"""Of the rules that make texts of turns; part of every plan, as another one gives other bytes."""
+"""Version of the rules that render turns; part of every plan, since it decides the bytes."""
 
 DEFAULT_SYSTEM_PROMPT = (
     "You are a helpful assistant that provides detailed reasoning and explanations."
@@ -35,18 +35,18 @@ class ChatTemplate:
     Attributes:
         name: as ``--template`` names it.
         jinja: the template, in the dialect of transformers' ``apply_chat_template``.
-        bos, eos: what stands at the beginning of a text and at its end; "" for none.
-        user_marker, assistant_marker: what stands before a user's and an assistant's part.
-        control_tokens: tokens that no content may hold.
-        system: where a system turn may stand: "anywhere", or "first".
-        tools: are there forms for tools, calls and results?
-        alternates: must user and assistant take turns?
-        thinks: what ``--think auto`` means: "own" (the template has its own rule), "keep", "drop"
-            (also the inline form), or "inline" (only what stands in the content is kept).
-        adds_system: does it add a system prompt where there is none?
-        text_arguments: are a call's arguments taken as JSON text, too?
-        parts: its constant parts, where it is plain concatenation.
-        foreign: not one of ours, so nothing about it is taken for granted.
+        bos, eos: the tokens at the beginning and at the end of a text; "" for none.
+        user_marker, assistant_marker: the strings before a turn of the user or the assistant.
+        control_tokens: tokens that content must not contain.
+        system: where a system turn may be: "anywhere", or "first".
+        tools: whether it renders tools, calls and results.
+        alternates: whether user and assistant must alternate.
+        thinks: the meaning of ``--think auto``: "own" (the template has a rule), "keep", "drop"
+            (also inline reasoning), or "inline" (keeps only inline reasoning).
+        adds_system: whether it adds a system prompt to rows without one.
+        text_arguments: whether it also takes a call's arguments as JSON text.
+        arrow_renderer: renders it with Arrow, if the template only concatenates.
+        foreign: whether it is not built in, and therefore not trusted.
     """
 
     name: str
@@ -73,11 +73,16 @@ class ChatTemplate:
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """A template and how it is used.
+    """A template and the options of its use.
 
-    ``system_prompt`` is for rows without a system turn of their own; None gives them none.
-    ``think`` is a policy of ``reasoning``; ``control_tokens`` is "reject", "escape" or "keep";
-    ``date`` is YYYY-MM-DD.
+    Attributes:
+        template: the template.
+        system_prompt: for rows without a system turn; None for no prompt.
+        think: auto, keep, strip or empty (see ``conversations.reasoning``).
+        control_tokens: reject, escape or keep.
+        keep_bos: whether texts begin with the BOS token.
+        tools: whether to render the tools that a row offers.
+        date: YYYY-MM-DD, the current date for the template.
     """
 
     template: ChatTemplate
@@ -90,47 +95,45 @@ class ChatFormat:
 
     @property
     def start(self) -> str:
-        """What every text begins with."""
+        """The beginning of every text: the BOS token, or ""."""
         return self.template.bos if self.keep_bos else ""
 
     @property
     def renders_pairs(self) -> bool:
-        """Can rows of one question and one answer be rendered without making turns of them?"""
+        """Can rows with one question and one answer be rendered without turns?"""
         return self.template.arrow_renderer is not None and self.think != "empty"
 
     def pair_delimiters(self) -> tuple[str, str, str]:
-        """What stands before the instruction, between it and the response, and at the end."""
+        """The strings before the instruction, between it and the response, and at the end."""
         return self._arrow_renderer.pair_delimiters(self.system_prompt, self.start)
 
     def render_pairs(self, instruction: _Texts, response: _Texts) -> _Texts:
-        """The texts of rows that are one question and one answer; the chunks of the result are
-        those of the arguments.
-        """
+        """The texts of rows with one question and one answer, in the chunks of the arguments."""
         return self._arrow_renderer.render_pairs(
             instruction, response, self.system_prompt, self.start
         )
 
     def render_turns(self, turns: Turns) -> tuple[pa.StringArray, np.ndarray]:
-        """The text of each row of turns, and how many of its bytes are prompt."""
+        """The text of each row of turns, and how many of its bytes are the prompt (int32)."""
         return self._arrow_renderer.render(turns, self.start)
 
     def render(self, instruction: str, response: str) -> str:
-        """The text of one row, as ``render_pairs`` gives it."""
+        """The text of one pair."""
         texts = self.render_pairs(pa.array([instruction]), pa.array([response]))
         return str(texts[0].as_py())
 
     def as_rendered(self, role: str, texts: _Texts) -> _Texts:
-        """Contents as they stand in a text that is plain concatenation."""
+        """The contents of a role's turns as they are in a text."""
         return self._arrow_renderer.as_rendered(role, texts)
 
     @property
     def _arrow_renderer(self) -> ArrowRenderer:
         if self.template.arrow_renderer is None:
-            raise TypeError(f"the template {self.template.name} is no plain concatenation")
+            raise TypeError(f"the template {self.template.name} needs Jinja")
         return self.template.arrow_renderer
 
-    def to_json(self) -> dict[str, Any]:
-        """What decides the text, for the plan."""
+    def to_json(self) -> dict[str, object]:
+        """All that decides the text, for the plan."""
         template = self.template
         return {
             "version": VERSION,

@@ -1,8 +1,8 @@
-"""Counting tokens, as a model's own tokenizer does it, for batches of texts.
+"""Counts the tokens of texts with a model's own tokenizer.
 
-A text holds its special tokens already, so none are added; a tokenizer's own truncation and padding
-are left out.  Batches are counted by the thread that has them: workers have threads of their own,
-and threads that the tokenizer started would be missing in a process that is forked later.
+A text has its special tokens already, so none are added; the tokenizer's truncation and padding are
+switched off.  The calling thread counts its batch: workers have threads of their own, and threads
+that the tokenizer started would be missing in a process that is forked later.
 """
 
 from __future__ import annotations
@@ -23,24 +23,28 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
-"""Work file: the tokenizer's JSON, which is too large for the pipeline's graph."""
+"""Work file with the tokenizer's JSON, which is too large for the pipeline's graph."""
 
-_STEP_BYTES = 2**19  # of text at a time: its tokens take some hundred times as much
+_STEP_BYTES = 2**19  # of text at a time; its tokens take about a hundred times as much
 _loading = Lock()
 _loaded: dict[str, TokenCounter] = {}
 
 
 class TokenCounter:
-    """Counts the tokens of texts; may be used by many threads.  ``data`` is a tokenizer's JSON.
+    """Counts the tokens of texts; safe to use in many threads.
 
-    Raises ``ValueError`` where that cannot be used.
+    Args:
+        data: a tokenizer's JSON.
+
+    Raises:
+        ValueError: the tokenizer cannot be used.
     """
 
     def __init__(self, data: bytes) -> None:
         self._tokenizer = _tokenizer(data)
 
     def count(self, texts: pa.ChunkedArray) -> np.ndarray:
-        """The tokens of each text (none null), int64."""
+        """The number of tokens of each text (none null); int64."""
         counts = [
             len(found)
             for step in _steps(texts)
@@ -49,9 +53,9 @@ class TokenCounter:
         return np.array(counts, np.int64)
 
     def ends(self, text: str) -> np.ndarray:
-        """Where each token of a text ends, in characters, ascending.
+        """The place where each token of a text ends, in characters; int64, ascending.
 
-        A character of several tokens ends with its last one: it cannot be cut.
+        A character of several tokens ends with the last of them, since it cannot be cut.
         """
         offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
         ends = np.array([end for _, end in offsets], np.int64)
@@ -67,7 +71,7 @@ def _tokenizer(data: bytes) -> Tokenizer:
 
     try:
         made = Tokenizer.from_str(data.decode())
-    except Exception as error:  # the library raises nothing more exact
+    except Exception as error:  # the library raises plain Exception
         raise ValueError(str(error)) from error
     made.no_truncation()
     made.no_padding()
@@ -85,13 +89,14 @@ def _steps(texts: pa.ChunkedArray) -> Iterator[list[str]]:
 
 
 def stored_counter(store: DatasetStore, rule: TokenRule) -> TokenCounter:
-    """The counter whose JSON lies beside a job's output, loaded once a process.
+    """The counter whose JSON is stored beside a job's output, loaded once per process.
 
-    Raises ``StorageError`` where the file is gone or is another one.
+    Raises:
+        StorageError: the file is missing, or has changed.
     """
     with _loading:
         if rule.sha256 not in _loaded:
             data = checked_work(store, TOKENIZER_FILE, rule.sha256)
-            _loaded.clear()  # those of an earlier job take a hundred megabytes
+            _loaded.clear()  # that of an earlier job takes a hundred megabytes
             _loaded[rule.sha256] = TokenCounter(data)
         return _loaded[rule.sha256]

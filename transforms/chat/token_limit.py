@@ -1,12 +1,12 @@
-"""The token limit: what becomes of rows whose text has more than ``--max-tokens``.
+"""The token limit: what happens to rows whose text has more than ``--max-tokens``.
 
-    reject             they leave, with the code ``too-many-tokens``
-    raise              the job fails, and names the first one
-    truncate-response  the last answer is cut where one of its tokens ends, and the row is rendered
-                       again, so that its text ends as all others do
+    reject             the row is rejected with the code ``too-many-tokens``
+    raise              the job fails and names the first such row
+    truncate-response  the last answer is cut at the end of a token, and the row is rendered again,
+                       so that its text ends as all others do
 
-Reasoning that stands in the text counts, and is not cut.  A row of which not one token of the
-answer would be left leaves with the code ``prompt-too-long``.
+Reasoning in the text counts and is not cut.  A row whose answer would be empty is rejected with the
+code ``prompt-too-long``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class TooLong(Exception):
-    """A row of a batch is too long, and that is to end the job."""
+    """A row of a batch is too long, and the rule is to end the job."""
 
     def __init__(self, row: int, tokens: int, most: int) -> None:
         super().__init__(row, tokens, most)
@@ -42,8 +42,8 @@ class TooLong(Exception):
         """The error for the user; ``row`` counts from 1 in the file."""
         return BadInput(
             f"{file} row {row:,} has {self.tokens:,} tokens, more than the {self.most:,} of "
-            "--max-tokens; raise that, or leave such rows out with --too-long reject, or cut their "
-            "answers with --too-long truncate-response"
+            "--max-tokens; raise the limit, or use --too-long reject or --too-long "
+            "truncate-response"
         )
 
 
@@ -53,15 +53,16 @@ Rendering = Callable[[pa.Table], "RenderedRows"]
 
 @dataclass(frozen=True)
 class Limit:
-    """A rule with what counts for it."""
+    """A rule with the counter of its tokenizer."""
 
     rule: TokenRule
     counter: TokenCounter
 
-    def applied(self, table: pa.Table, render: Rendering) -> RenderedRows:
-        """The rendered rows of a table with their ``TOKENS``, none above the limit, in order.
+    def apply(self, table: pa.Table, render: Rendering) -> RenderedRows:
+        """Renders the rows of a table, with their ``TOKENS``, none above the limit, in order.
 
-        Raises ``TooLong`` if the rule says so.
+        Raises:
+            TooLong: a row is above the limit, and the rule is to raise an error.
         """
         done = self._counted(render(table))
         most = self.rule.max_tokens
@@ -71,19 +72,19 @@ class Limit:
         rows, tokens = done.rows.to_numpy()[long], done.kept[TOKENS].to_numpy()[long]
         if self.rule.too_long == "raise":
             raise TooLong(int(rows[0]), int(tokens[0]), most)
-        told = dict(zip(rows.tolist(), tokens.tolist(), strict=True))
+        counts = dict(zip(rows.tolist(), tokens.tolist(), strict=True))
         fine = pa.array(~long)
         concerned = table.filter(pc.is_in(table[ROW], pa.array(rows)))
         note_counts = Counter(done.note_counts)
-        if note_counts:  # an event is of a row, and these rows are told by what becomes of them
+        if note_counts:  # notes on these rows are counted after the cut
             note_counts.subtract(render(concerned).note_counts)
         done = replace(done, kept=done.kept.filter(fine), rows=done.rows.filter(fine))
         if self.rule.too_long == "reject":
-            bad = _rejects(told, "too-many-tokens", f"tokens, more than {most:,}")
+            bad = _rejects(counts, "too-many-tokens", f"tokens, more than {most:,}")
             return replace(
                 done, rejects=pa.concat_tables([done.rejects, bad]), note_counts=+note_counts
             )
-        cut = self._cut(concerned, told, most, render)
+        cut = self._cut(concerned, counts, most, render)
         note_counts.update(cut.note_counts)
         kept = pa.concat_tables([done.kept, cut.kept])
         numbers = pa.chunked_array([*done.rows.chunks, *cut.rows.chunks], pa.int64())
@@ -104,7 +105,7 @@ class Limit:
     def _cut(
         self, table: pa.Table, tokens: dict[int, int], most: int, render: Rendering
     ) -> RenderedRows:
-        """Rows that have so many tokens each, with shorter answers."""
+        """The rows with these numbers of tokens, with shorter answers."""
         answers = {
             row: _Answer.of(text, self.counter)
             for row, text in zip(table[ROW].to_pylist(), _last_answers(table), strict=True)
@@ -116,12 +117,12 @@ class Limit:
         left = table
         while True:
             numbers = left[ROW].to_pylist()
-            gone |= {row: tokens[row] for row in numbers if not answers[row].says_something}
+            gone |= {row: tokens[row] for row in numbers if not answers[row].has_text}
             left = left.filter(pa.array([row not in gone for row in numbers], pa.bool_()))
             done = self._counted(
                 render(_with_answers(left, [answers[row].text for row in left[ROW].to_pylist()]))
             )
-            # The seams of text and template may make tokens of their own.
+            # Text and template may form other tokens where they meet.
             excess = done.kept[TOKENS].to_numpy() - most
             fits = pa.array(excess <= 0)
             for row, count in zip(done.rows.to_pylist(), excess.tolist(), strict=True):
@@ -147,7 +148,7 @@ class Limit:
 
     @staticmethod
     def _final(table: pa.Table, answers: dict[int, _Answer], parts: list[RenderedRows]) -> pa.Table:
-        """The rows that were kept, as they are in the end."""
+        """The rows that are kept, in their final form."""
         kept = {row for part in parts for row in part.rows.to_pylist()}
         final = table.filter(pa.array([row in kept for row in table[ROW].to_pylist()], pa.bool_()))
         return _with_answers(final, [answers[row].text for row in final[ROW].to_pylist()])
@@ -155,7 +156,7 @@ class Limit:
 
 @dataclass
 class _Answer:
-    """An answer, of which ``room`` tokens are left; ``lead`` is reasoning, which stays."""
+    """An answer of which ``room`` tokens are kept; ``lead`` is reasoning, which is not cut."""
 
     lead: str
     answer: str
@@ -164,10 +165,10 @@ class _Answer:
 
     @classmethod
     def of(cls, content: str, counter: TokenCounter) -> _Answer:
-        parted = reasoning.split(content)
-        lead = content[: len(content) - len(parted.answer)] if parted.closed else ""
-        ends = counter.ends(parted.answer)
-        return cls(lead, parted.answer, ends, len(ends))
+        inline = reasoning.split(content)
+        lead = content[: len(content) - len(inline.answer)] if inline.closed else ""
+        ends = counter.ends(inline.answer)
+        return cls(lead, inline.answer, ends, len(ends))
 
     def shorten(self, tokens: int) -> None:
         self.room -= tokens
@@ -177,7 +178,7 @@ class _Answer:
         return self.answer[: int(self.ends[self.room - 1])] if self.room > 0 else ""
 
     @property
-    def says_something(self) -> bool:
+    def has_text(self) -> bool:
         return bool(self._answer_text.strip())
 
     @property
@@ -198,7 +199,7 @@ def _with_answers(table: pa.Table, answers: list[str]) -> pa.Table:
         return table.set_column(table.column_names.index("response"), "response", texts)
     turns = Turns.of_column(one_array(table[TURNS]))
     last = np.zeros(len(turns.roles), bool)
-    last[turns.last(ASSISTANT)] = True  # every row has one, else it says nothing that can be cut
+    last[turns.last(ASSISTANT)] = True  # a row without one has no answer to cut
     changed = replace(turns, content=pc.replace_with_mask(turns.content, pa.array(last), texts))
     return table.set_column(table.column_names.index(TURNS), TURNS, changed.column())
 
@@ -208,4 +209,4 @@ def _rejects(tokens: dict[int, int], code: str, what: str) -> pa.Table:
 
 
 TRUNCATED = "response-truncated"
-"""The event of a row whose response was cut to ``--max-tokens``."""
+"""The note on a row whose response was cut to ``--max-tokens``."""

@@ -1,7 +1,7 @@
 """Arrow streams and files: local ones are cut at record batches, remote ones are read whole.
 
-A stream that was cut at a batch boundary still reads without an error, only shorter; so the
-end-of-stream marker that every closed writer leaves is required, and nothing may follow it.
+A stream that was truncated at a batch boundary reads without an error, only shorter.  So the
+end-of-stream marker, which every closed writer leaves, is required and must be last.
 """
 
 from __future__ import annotations
@@ -33,31 +33,33 @@ from transforms.records import Column, FileRange
 from transforms.work_units import Cut
 
 _FILE_MAGIC = b"ARROW1"
-_STREAM_END = b"\x00\x00\x00\x00"  # the length of the message that is not there; format, "IPC"
+_STREAM_END = (
+    b"\x00\x00\x00\x00"  # a message of length 0; Arrow columnar format, "IPC Streaming Format"
+)
 
 
 def read_sample(path: str, file_format: FileFormat) -> FileSample:
-    """Columns from the schema; the sample holds those that could become text."""
+    """Columns from the schema; the sample has those that can become text."""
     schema, batches = _open(path)
     columns = typed_columns(schema, path)
     first = next((b for b in batches if b.num_rows), None)
     if first is None:
         return FileSample(file_format, columns, [])
-    part = _sound(first, sampled(schema)).slice(0, SAMPLE_ROWS)
+    part = _validated(first, sampled(schema)).slice(0, SAMPLE_ROWS)
     return FileSample(file_format, columns, text_rows(pa.table(part)))
 
 
 def cuts(
     path: str, file_format: FileFormat, name: str, size: int, names: Sequence[str], unit_bytes: int
 ) -> Iterator[Cut]:
-    """One cut a record batch, sized by the columns that are read."""
+    """One cut per record batch, sized by the columns that are read."""
     if is_remote(path):
         yield from whole_file(file_format, name, size)
         return
     _, batches = _open(path)
     for index, batch in enumerate(batches):
         batch.validate()
-        # A column that is not there is found, and named, when the file is read.
+        # A missing column is reported when the file is read.
         text = sum(batch[column].nbytes for column in names if column in batch.schema.names)
         yield Cut(name, index, index + 1, text, batch.num_rows)
 
@@ -69,13 +71,13 @@ def read(
     columns: Sequence[Column],
     batch_bytes: int,
 ) -> Iterator[SourceRows]:
-    """The record batches of the piece in parts of about ``batch_bytes``, numbered within it."""
+    """The record batches of the range in parts of about ``batch_bytes``, numbered within it."""
     schema, batches = _open(path)
     check_schema(schema, columns, path)
     names = [column.name for column in columns]
     first = 1
     for batch in islice(batches, file_range.start, file_range.stop or None):
-        part = pa.table(_sound(batch, names))
+        part = pa.table(_validated(batch, names))
         step = max(1, batch.num_rows * batch_bytes // max(part.nbytes, batch_bytes))
         for start in range(0, batch.num_rows, step):
             table = as_text(part.slice(start, step), columns)
@@ -84,14 +86,14 @@ def read(
 
 
 def rows_before(path: str, file_range: FileRange) -> int:
-    """Rows of the record batches before the piece."""
+    """The number of rows in the record batches before the range."""
     _, batches = _open(path)
     return sum(batch.num_rows for batch in islice(batches, file_range.start))
 
 
-def _sound(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
-    """These columns, once it is sure that they stay inside of their buffers: Arrow trusts what a
-    file says, and a damaged one would end the process or read what is not the file's.
+def _validated(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
+    """These columns, validated: Arrow trusts the offsets of a file, and those of a damaged one
+    could end the process or read foreign memory.
     """
     part = batch.select(names)
     for column in part.columns:
@@ -116,8 +118,10 @@ def _open(path: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
 def _whole(
     stream: pa.RecordBatchReader, source: pa.NativeFile, path: str
 ) -> Iterator[pa.RecordBatch]:
-    """The batches; ``BadInput`` behind them where the stream does not end as a closed writer ends
-    it.  The last bytes alone do not tell: padding may look the same."""
+    """The batches, then ``BadInput`` unless the stream ends as a closed writer ends it.
+
+    The last bytes alone do not prove that, since padding may look the same.
+    """
     end = source.tell()
     for batch in stream:
         end = source.tell()
@@ -126,13 +130,13 @@ def _whole(
         raise _cut(path)
     if source.tell() != source.size():
         raise BadInput(
-            f"{path} goes on after the end of its Arrow stream, so rows would be left out; write "
-            "it again as one stream"
+            f"{path} has data after the end of its Arrow stream, and those rows would be lost; "
+            "write it again as one stream"
         )
 
 
 def _cut(path: str) -> BadInput:
     return BadInput(
-        f"{path} has no end-of-stream marker: the Arrow stream was cut and rows are missing; "
+        f"{path} has no end-of-stream marker: the Arrow stream is truncated and rows are missing; "
         "write it again"
     )

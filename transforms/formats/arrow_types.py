@@ -1,4 +1,4 @@
-"""What a source's Arrow columns are to us: text, numbers, lists of them, structs, or nothing."""
+"""The types of a source's Arrow columns: text, numbers, lists, structs, or none of these."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def sampled(schema: pa.Schema) -> list[str]:
-    """The columns that could become text: text, numbers, and lists that hold no media."""
+    """The columns that can become text: text, numbers, and lists without media."""
     return [field.name for field in schema if _could_be_text(field.type)]
 
 
@@ -53,13 +53,13 @@ def _could_be_text(kind: pa.DataType) -> bool:
 
 
 def typed_columns(schema: pa.Schema, path: str) -> tuple[Column, ...]:
-    """The columns of a file that declares its types; ``BadInput`` if a name stands twice."""
+    """The columns of a file that declares its types; ``BadInput`` for a duplicate name."""
     unique_names(schema.names, path)
     return tuple(Column(field.name, type_name(field.type)) for field in schema)
 
 
 def unique_names(names: Sequence[str], path: str) -> None:
-    """``BadInput`` if a column name stands twice: which one was meant cannot be told."""
+    """``BadInput`` for a duplicate column name, which would be ambiguous."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise BadInput(
@@ -84,7 +84,7 @@ def check_schema(schema: pa.Schema, columns: Sequence[Column], path: str) -> Non
 
 
 def as_text(table: pa.Table, columns: Sequence[Column]) -> pa.Table:
-    """The asked columns in the asked order; text of any Arrow kind as plain ``string``."""
+    """These columns in this order, with text of any Arrow type as ``string``."""
     arrays = [
         table[c.name].cast(pa.string()) if c.type == "string" else _storage(table[c.name])
         for c in columns
@@ -100,8 +100,7 @@ def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _holds_json(kind: pa.DataType) -> bool:
-    """Are there values that are stored as JSON text each, as ``datasets`` does with what has no
-    one type?"""
+    """Are values stored as JSON text, as ``datasets`` stores values without a common type?"""
     if isinstance(kind, pa.JsonType):
         return True
     if pa.types.is_struct(kind):
@@ -110,7 +109,7 @@ def _holds_json(kind: pa.DataType) -> bool:
 
 
 def _json_cell(cell: object, kind: pa.DataType) -> bytes | None:
-    """A cell of such lists as JSON text; what cannot be that is a bad cell of its row alone."""
+    """A cell as JSON text; one that cannot be written becomes an invalid cell of its row."""
     if cell is None:
         return None
     try:
@@ -121,13 +120,13 @@ def _json_cell(cell: object, kind: pa.DataType) -> bytes | None:
         return b""
 
 
-def _opened(value: Any, kind: pa.DataType) -> Any:
+def _opened(value: Any, kind: pa.DataType) -> object:
     if value is None:
         return None
     if isinstance(kind, pa.JsonType):
         return json.loads(value.decode())
     if pa.types.is_struct(kind):
-        # Arrow gives each object the keys of all the others.
+        # Arrow gives each object the keys of all objects.
         kept = {name: item for name, item in value.items() if item is not None}
         return {name: _opened(item, kind.field(name).type) for name, item in kept.items()}
     if _is_list(kind):
@@ -135,13 +134,13 @@ def _opened(value: Any, kind: pa.DataType) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def text_rows(table: pa.Table) -> list[dict[str, Any]]:
-    """Sample rows: text as text, numbers and lists as they are, other columns left out."""
+def text_rows(table: pa.Table) -> list[dict[str, object]]:
+    """Sample rows: text, numbers and lists; other columns are left out."""
     kinds = {field.name: type_name(field.type) for field in table.schema}
     text = as_text(table, [Column(name, kinds[name]) for name in sampled(table.schema)])
     try:
-        return cast(list[dict[str, Any]], text.to_pylist())
-    except UnicodeDecodeError:  # a bad cell is a bad row of the job; the sample shows it mended
+        return cast(list[dict[str, object]], text.to_pylist())
+    except UnicodeDecodeError:  # the job rejects such a row; the sample replaces the bytes
         raw = [as_bytes(one_array(column)) for column in text.columns]
         rows = pa.table(raw, names=text.column_names).to_pylist()
         return [{name: _repaired(cell) for name, cell in row.items()} for row in rows]
@@ -156,8 +155,7 @@ def _repaired(cell: object) -> object:
 
 
 def as_bytes(array: pa.Array) -> pa.Array:
-    """The array with text, at any depth, as bytes: text that is no UTF-8 is a bad row, not a bad
-    file."""
+    """The array with text, at any depth, as bytes: invalid UTF-8 rejects a row, not the file."""
     kind = array.type
     if isinstance(kind, pa.BaseExtensionType):
         return as_bytes(array.storage)

@@ -1,8 +1,8 @@
-"""CSV and TSV with a header line: every column is text, a file is read by one unit.
+"""CSV and TSV with a header line: every column is text, and one unit reads a whole file.
 
-Cells may hold line breaks inside quotes, so a byte range would not know where a row starts.  A row
-with more or fewer cells than the header is a reject.  A quote that is never closed would swallow
-the rest of the file as one cell, so the file must end outside of quotes.
+Quoted cells may contain line breaks, so a byte range does not know where a row starts.  A row with
+more or fewer cells than the header is rejected.  An unclosed quote would make one cell of the rest
+of the file, so the file must end outside of quotes.
 """
 
 from __future__ import annotations
@@ -31,18 +31,16 @@ from transforms.formats.source_rows import (
     FileFormat,
     FileSample,
     SourceRows,
-    whole_file,
 )
 from transforms.records import EXCERPT_CHARS, ROW, Column, FileRange, rejects_table
-from transforms.work_units import Cut
 
 _BLOCK = BATCH_BYTES
-"""Bytes that Arrow parses at a time, always: a row that passes over a whole block is an error."""
+"""Bytes that Arrow parses at a time; a row that is longer than a block is an error."""
 
 _PATIENCE, _PAUSE = 60.0, 0.001
-"""Seconds for Arrow to give back what it has, and between two looks whether it did."""
+"""Seconds to wait for Arrow to release its blocks, and between two checks."""
 
-# Noncharacters, which no text holds.
+# Noncharacters, which no text contains.
 _NOT_UTF8 = "\ufdd0\ufdd1\ufdd2"
 _END = "\ufdd0\ufdd2\ufdd1"
 _NUL = "\ufdd1\ufdd0\ufdd2"
@@ -63,13 +61,6 @@ def read_sample(path: str, file_format: FileFormat) -> FileSample:
             f"{file_format.delimiter!r}"
         )
     return FileSample(file_format, columns, text_rows(first.table.slice(0, SAMPLE_ROWS)))
-
-
-def cuts(
-    path: str, file_format: FileFormat, name: str, size: int, names: Sequence[str], unit_bytes: int
-) -> Iterator[Cut]:
-    """The whole file."""
-    yield from whole_file(file_format, name, size)
 
 
 def read(
@@ -98,7 +89,7 @@ def read(
         closing(_open(text, file_format, header, columns, skip)) as batches,
     ):
         for batch in _without_end(batches, path):
-            # The parser reads ahead: take only the ragged rows that stand before this batch's end.
+            # The parser reads ahead: only the ragged rows before the end of this batch are due.
             numbers, passed = [], []
             for _ in range(batch.num_rows):
                 last += 1
@@ -114,21 +105,17 @@ def read(
             yield _rows(empty, columns, [], list(ragged), text)
 
 
-def rows_before(path: str, file_range: FileRange) -> int:
-    """None: a piece is a whole file."""
-    return 0
-
-
 class _Utf8:
-    """The bytes of a file, and ``end`` behind them, with ``_NOT_UTF8`` for bytes that are not.
+    """The bytes of a file as valid UTF-8, followed by ``end``.
 
-    So one bad cell is one bad row: Arrow would give up at such bytes in a ragged row.  For NUL
-    stands ``_NUL``: Arrow 25 looks at eight bytes at a time, with an instruction that takes NUL for
-    the end of a string, and so overlooks delimiters and line ends shortly after one.
+    ``_NOT_UTF8`` replaces invalid bytes, so that one bad cell rejects one row: Arrow would fail at
+    such bytes in a ragged row.  ``_NUL`` replaces NUL: Arrow 25 scans eight bytes at a time with an
+    instruction that takes NUL for the end of a string, and so overlooks delimiters and line ends
+    shortly after one.
 
-    Arrow reads ahead in a thread of its own, and goes on with it when its reader is gone or has
-    failed.  A thread that asks for a block, or gives one back, while the interpreter ends aborts
-    the process, so this is closed only when Arrow has given back the file and all blocks.
+    Arrow reads ahead in a thread of its own, also after its reader is gone or has failed.  A thread
+    that requests or releases a block while the interpreter ends aborts the process.  So this is
+    closed only when Arrow has released the file and all blocks.
     """
 
     def __init__(self, file: BinaryIO, end: str) -> None:
@@ -138,14 +125,14 @@ class _Utf8:
         self._lock = Lock()
         self._lent: list[ref[Any]] = []
         self.failed: Exception | None = None
-        self.was_mended = self.has_nul = False
+        self.was_repaired = self.has_nul = False
 
     def close(self) -> None:
-        """Waits until no thread of Arrow's has anything of it."""
+        """Waits until no thread of Arrow holds the file or a block."""
         with self._lock:
             self._ended, self._ready = True, b""  # so that reading ahead ends soon
-        # Looked at, not called back: a callback would run in Arrow's thread, and have it go on in
-        # the interpreter when nobody waits for it any more.
+        # Polled, since a callback would run in Arrow's thread, inside the interpreter, when nobody
+        # waits for it any more.
         end = monotonic() + _PATIENCE
         while self._is_lent() and monotonic() < end:
             sleep(_PAUSE)
@@ -155,33 +142,33 @@ class _Utf8:
             return any(lent() is not None for lent in self._lent)
 
     def lend(self) -> _Lent:
-        """A file for Arrow, once; whoever asks keeps no reference to it."""
+        """A file for Arrow, once; the caller keeps no reference to it."""
         lent = _Lent(self)
         self._lent.append(ref(lent))
         return lent
 
     def read(self, size: int) -> memoryview:
-        """The next bytes, as many as asked for until the end is near; all of them if negative.
+        """The next ``size`` bytes, or fewer at the end; all of them if ``size`` is negative.
 
-        A failure is the end, too, and ``failed``: Arrow would keep it, and with it what it reads
-        from, or let go of it in its own thread.
+        A failure ends the file and is kept in ``failed``: Arrow would hold an exception, and with
+        it the file, or release it in its own thread.
         """
         with self._lock:
             try:
                 self._fill(size)
             except Exception as error:  # noqa: BLE001 (whoever reads the rows raises it)
                 self.failed, self._ended, self._ready = error, True, b""
-            # No block is held by this frame, which a failure holds.
+            # This frame, which a failure would hold, must not hold a block.
             return self._lend_block(len(self._ready) if size < 0 else size)
 
     def _lend_block(self, size: int) -> memoryview:
-        block = memoryview(self._ready[:size])  # which can be referred to weakly
+        block = memoryview(self._ready[:size])  # a memoryview supports weak references
         self._ready = self._ready[size:]
         self._lent = [*(lent for lent in self._lent if lent() is not None), ref(block)]
         return block
 
     def _fill(self, size: int) -> None:
-        # Filled up, for Arrow expects a whole line in its first block.
+        # Full blocks, since Arrow expects a whole line in the first one.
         while len(self._ready) < max(size, 1) and not self._ended:
             data = self._file.read(size)
             self._ended = not data
@@ -195,9 +182,9 @@ class _Utf8:
             decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
             text = decoder.decode(data, final=self._ended)
             self._carry = decoder.getstate()[0]  # a character that goes on in the next block
-            mended, changes = re.subn("[\udc80-\udcff]+", _NOT_UTF8, text)
-            self.was_mended = self.was_mended or changes > 0
-            data = mended.encode()
+            repaired, changes = re.subn("[\udc80-\udcff]+", _NOT_UTF8, text)
+            self.was_repaired = self.was_repaired or changes > 0
+            data = repaired.encode()
         if b"\0" in data:
             self.has_nul = True
             data = data.replace(b"\0", _NUL.encode())
@@ -205,7 +192,7 @@ class _Utf8:
 
 
 class _Lent(io.RawIOBase):
-    """``_Utf8`` as Arrow wants it, held by Arrow alone."""
+    """``_Utf8`` as a file for Arrow, which alone holds it."""
 
     def __init__(self, text: _Utf8) -> None:
         super().__init__()
@@ -216,24 +203,24 @@ class _Lent(io.RawIOBase):
 
     def read(self, size: int = -1, /) -> memoryview:
         text = self._text
-        del self  # the frames of a failure must not keep this from being given back
+        del self  # the frames of a failure must not hold this object
         return text.read(size)
 
 
 @contextmanager
 def _explained(path: str, text: _Utf8) -> Iterator[None]:
-    """Raises what the file failed with, rather than what Arrow or we made of its early end."""
+    """Raises the failure of the file, rather than the error that follows from its early end."""
     try:
         yield
     except (pa.ArrowInvalid, BadInput) as error:
         if text.failed is not None:
             raise text.failed from None
-        # A BadInput is ours, and names a file that may be called anything.
+        # A BadInput is ours; it contains the name of the file, which may be any text.
         if isinstance(error, BadInput) or "straddling" not in str(error):
             raise
         raise BadInput(
-            f"{path} has a row longer than {_BLOCK:,} bytes, which no block holds, or a quote that "
-            "is not closed; mend it, or convert the file to JSON Lines"
+            f"{path} has a row longer than the limit of {_BLOCK:,} bytes, or an unclosed quote; "
+            "correct the row, or convert the file to JSON Lines"
         ) from error
 
 
@@ -248,11 +235,11 @@ def _header(path: str, file_format: FileFormat) -> list[str]:
         names: list[str] = pcsv.open_csv(text.lend(), options, parsing).schema.names
     if any(_NOT_UTF8 in name for name in names):
         raise BadInput(
-            f"the header of {path} is no UTF-8 text; convert the file first (iconv -t UTF-8)"
+            f"the header of {path} is not UTF-8 text; convert the file first (iconv -t UTF-8)"
         )
     if any(_NUL in name for name in names):
         raise BadInput(
-            f"the header of {path} holds NUL bytes, as UTF-16 text does; convert the file first "
+            f"the header of {path} contains NUL bytes, as UTF-16 text does; convert the file first "
             "(iconv -f UTF-16 -t UTF-8)"
         )
     unique_names(names, path)
@@ -283,7 +270,7 @@ def _parsing(file_format: FileFormat, skip: Callable[[pcsv.InvalidRow], str]) ->
 
 
 def _without_end(batches: Iterator[pa.RecordBatch], path: str) -> Iterator[pa.RecordBatch]:
-    """The batches without the row that ``_Utf8`` added, which must be the last one."""
+    """The batches without the last row, which must be the one that ``_Utf8`` added."""
     held: pa.RecordBatch | None = None
     for batch in batches:
         if batch.num_rows:
@@ -292,8 +279,8 @@ def _without_end(batches: Iterator[pa.RecordBatch], path: str) -> Iterator[pa.Re
             held = batch
     if held is None or held[0][-1].as_py() != _END:
         raise BadInput(
-            f"{path} ends inside of a quoted cell: a quote that is not closed swallows all that "
-            "follows; close it, or double it where it belongs to the text"
+            f"{path} ends inside a quoted cell: an unclosed quote makes one cell of the rest of "
+            "the file; close the quote, or double it if it is part of the text"
         )
     yield held.slice(0, held.num_rows - 1)
 
@@ -314,7 +301,7 @@ def _rows(
         (row, code, excerpt.replace(_NOT_UTF8, "\ufffd").replace(_NUL, "\0"))
         for row, code, excerpt in ragged
     ]
-    if text.was_mended:
+    if text.was_repaired:
         for name in names:
             bad = pc.match_substring(table[name], _NOT_UTF8)
             for row in table.filter(bad).select([ROW, name]).to_pylist():

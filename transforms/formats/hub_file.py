@@ -1,4 +1,4 @@
-"""A file of a hub's data set, read in ranges that are asked for again when they fail."""
+"""A file of a hub data set, read by range requests with retries."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from transforms.errors import StorageError
 _LEAST_FETCH = 2**16
 _MOST_FETCH = 8 * 2**20
 _HELD_FETCHES = 4
-"""Bytes of one request to the hub, and answers that an open file keeps: one for each of some
-columns that are read side by side."""
+"""Bytes of one request to the hub, and responses that an open file keeps: one for each of some
+columns that are read in parallel."""
 
 _TIMEOUT_SECONDS = 15.0
 _RETRIES = 9
 _LONGEST_WAIT = 16.0
-"""Waits of 1, 2, 4, 8, 16, 16, … seconds: an outage of a minute and a half ends no long job, and
-one that lasts ends it."""
+"""Waits of 1, 2, 4, 8, 16, 16, … seconds: a job survives an outage of a minute and a half."""
 
 
 class HubFile(io.RawIOBase):
-    """``hf://datasets/NAME@COMMIT/FILE`` as a seekable file: all bytes that are asked for, or an
-    error.  Authenticates from the environment or the stored login.
+    """``hf://datasets/NAME@COMMIT/FILE`` as a seekable file: a read gives all bytes or an error.
 
-    Not the opener of ``datasets``: around every jump it fetches 5 MiB, so that columns of Parquet
-    that are read side by side come several times over, and columns that nobody asked for, too; it
-    waits for up to a quarter of an hour, but not where a worker resolves the repository again; and
-    it calls a revoked login a missing file.
+    The environment or the stored login authenticates it.  The opener of ``datasets`` does not
+    serve.  It fetches 5 MiB around every jump, so that Parquet columns which are read in parallel
+    are fetched several times, together with columns that are not read.  It waits for up to a
+    quarter of an hour, but not where a worker resolves the repository again.  And it reports a
+    revoked login as a missing file.
     """
 
     def __init__(self, address: str) -> None:
@@ -36,7 +35,7 @@ class HubFile(io.RawIOBase):
         commit, _, file = place.partition("/")
         self._url = hf_hub_url(name, file, repo_type="dataset", revision=commit)
         self._address, self._at = address, 0
-        data, self._size = self._fetch(0, _LEAST_FETCH)  # the answer tells the size
+        data, self._size = self._fetch(0, _LEAST_FETCH)  # the response has the size
         self._held = [(0, data)]  # (position, bytes), the latest last
 
     def readable(self) -> bool:
@@ -62,12 +61,12 @@ class HubFile(io.RawIOBase):
         return b"".join(parts)
 
     def _part(self, start: int, end: int) -> bytes:
-        """One or more of the bytes from ``start`` to ``end``, held or fetched."""
+        """One or more of the bytes from ``start`` to ``end``, kept or fetched."""
         for at, data in self._held:
             if at <= start < at + len(data):
                 return data[start - at : end - at]
-        # Reading on, if only after a gap smaller than what was read before it, doubles what is
-        # fetched at a time; after a jump no more is fetched than is asked for.
+        # A read that continues, or skips less than was read before, doubles the size of a request;
+        # a jump fetches no more than is needed.
         before = next(
             (h for h in self._held if 0 <= start - (h[0] + len(h[1])) < len(h[1])), (0, b"")
         )
@@ -81,24 +80,24 @@ class HubFile(io.RawIOBase):
         """The bytes from ``start`` to ``stop`` or the end of the file, and the file's size."""
         from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
 
-        wanted = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
-        answer = http_backoff(
+        headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+        response = http_backoff(
             "GET",
             self._url,
-            headers={**build_hf_headers(), **wanted},
+            headers={**build_hf_headers(), **headers},
             timeout=_TIMEOUT_SECONDS,
             max_retries=_RETRIES,
             max_wait_time=_LONGEST_WAIT,
         )
-        if answer.status_code == 416:  # nothing there: the file is empty
+        if response.status_code == 416:  # the file is empty
             return b"", 0
-        hf_raise_for_status(answer)
-        data = bytes(answer.content)
-        total = answer.headers.get("Content-Range", "").rpartition("/")[2]
+        hf_raise_for_status(response)
+        data = bytes(response.content)
+        total = response.headers.get("Content-Range", "").rpartition("/")[2]
         size = int(total) if total.isdecimal() else 0
         if len(data) != min(stop, size) - start:
             raise StorageError(
-                f"the hub sent {len(data):,} bytes of {self._address}, asked for bytes {start:,} "
+                f"the hub sent {len(data):,} bytes of {self._address}, expected bytes {start:,} "
                 f"to {stop:,} of {total or 'unknown'}; run again later"
             )
         return data, size

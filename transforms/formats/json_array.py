@@ -1,8 +1,8 @@
-"""JSON arrays of objects: read in steps by the standard library's parser, never held whole.
+"""JSON arrays of objects: the standard library parses them in steps, never the whole file.
 
-An array cannot be cut without parsing it, so a file is read by one unit.  A broken element ends the
-file with an error: unlike a line, it does not tell where the next one starts.  So does anything
-after the closing bracket: it would be left out without a word.
+An array cannot be cut without parsing it, so one unit reads a whole file.  A broken element is an
+error for the file: unlike with lines, the start of the next element is unknown.  Text after the
+closing bracket is an error, since it would be lost silently.
 """
 
 from __future__ import annotations
@@ -31,14 +31,12 @@ from transforms.formats.source_rows import (
     FileFormat,
     FileSample,
     SourceRows,
-    whole_file,
 )
 from transforms.records import EXCERPT_CHARS, Column, FileRange
-from transforms.work_units import Cut
 
 _STEP = 2**20
 _SPACE = " \t\r\n"
-# Behind a value at the end of a step: a number could go on there in the next one.
+# After a value at the end of a step: a number may continue in the next step.
 _MAY_GO_ON = re.compile(r"\.?|[eE][+-]?")
 
 
@@ -48,13 +46,6 @@ def read_sample(path: str, file_format: FileFormat) -> FileSample:
         v for _, v, _ in islice(_objects(path, file_format), SAMPLE_ROWS) if isinstance(v, dict)
     ]
     return FileSample(file_format, columns_of(sample), sample)
-
-
-def cuts(
-    path: str, file_format: FileFormat, name: str, size: int, names: Sequence[str], unit_bytes: int
-) -> Iterator[Cut]:
-    """The whole file."""
-    yield from whole_file(file_format, name, size)
 
 
 def read(
@@ -77,11 +68,6 @@ def read(
         yield to_rows(batch, columns)
 
 
-def rows_before(path: str, file_range: FileRange) -> int:
-    """None: a piece is a whole file."""
-    return 0
-
-
 def _objects(path: str, file_format: FileFormat) -> Iterator[Numbered]:
     return ((number, value, excerpt) for number, value, excerpt, _ in _sized(path, file_format))
 
@@ -102,7 +88,7 @@ def _sized(
 
 def _elements(file: BinaryIO, path: str) -> Iterator[tuple[object, str]]:
     """Each element of the array with its JSON source."""
-    # Bytes that are no UTF-8 become lone surrogates, and their row a reject.
+    # Invalid UTF-8 becomes lone surrogates, which reject the row.
     decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
     parse = DECODER.raw_decode
     text, at, ended = "", 0, False
@@ -124,8 +110,8 @@ def _elements(file: BinaryIO, path: str) -> Iterator[tuple[object, str]]:
 
     def broken(found: str) -> BadInput:
         return BadInput(
-            f"{path} is not a whole JSON array: {found} after {count:,} elements; the file is cut "
-            "or damaged: replace it, or convert it to JSON Lines"
+            f"{path} is not a complete JSON array: {found} after {count:,} elements; the file is "
+            "truncated or damaged: replace it, or convert it to JSON Lines"
         )
 
     def end_of_file() -> None:
@@ -163,8 +149,8 @@ def _elements(file: BinaryIO, path: str) -> Iterator[tuple[object, str]]:
 
 
 def _is_final(error: ValueError | RecursionError, end: int) -> bool:
-    """Would the text up to ``end`` still be wrong, whatever follows it?"""
+    """Is the text up to ``end`` an error, whatever follows it?"""
     if not isinstance(error, json.JSONDecodeError):
         return True
-    # What is cut in two is seen where it starts: a string anywhere, a literal or escape close by.
+    # A cut token fails where it starts: a string anywhere, a literal or an escape near the end.
     return not error.msg.startswith("Unterminated string") and end - error.pos > 16

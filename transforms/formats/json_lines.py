@@ -1,9 +1,9 @@
-"""JSON Lines: local plain files are cut at any byte, each unit taking the lines that start in it.
+"""JSON Lines: local plain files are cut at any byte; a unit reads the lines that start in it.
 
-Compressed and remote files are read whole by one unit.  Each block of lines goes to Arrow's JSON
-parser with the plan's types; a block that it refuses, or that may not hold one object a line, is
-parsed again line by line, so that one bad line costs one reject.  Which way a line takes depends on
-its neighbours, so both ways must agree on it.
+One unit reads a compressed or remote file as a whole.  Arrow's JSON parser gets each block of lines
+with the plan's types.  A block that it refuses, or that may not have one object per line, is parsed
+again line by line, so that a bad line rejects one row.  Which parser reads a line depends on its
+neighbours, so both must give the same result.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def read_sample(path: str, file_format: FileFormat) -> FileSample:
     if seen and not sample:
         raise BadInput(
             f"{path} is not JSON Lines: none of its first {seen} lines is a JSON object; expected "
-            "one object a line, or one array of objects"
+            "one object per line, or one array of objects"
         )
     return FileSample(file_format, columns_of(sample), sample)
 
@@ -95,9 +95,9 @@ def read(
     columns: Sequence[Column],
     batch_bytes: int,
 ) -> Iterator[SourceRows]:
-    """The lines that start in the piece's bytes, numbered within it."""
+    """The lines that start in the range's bytes, numbered within it."""
     kinds = [arrow_type(column) for column in columns]
-    schema = None  # where a column has no type that Arrow's parser could be told
+    schema = None  # where Arrow's parser has no type for a column
     if all(kind is not None for kind in kinds):
         schema = pa.schema(list(zip((c.name for c in columns), kinds, strict=True)))
     with open_binary(path, file_format.compression) as file:
@@ -105,7 +105,7 @@ def read(
         for block in _blocks(file, file_range.start, file_range.stop or None, batch_bytes):
             if number == 1 and file_range.start == 0 and block.lstrip().startswith(b"["):
                 raise BadInput(
-                    f"{path} holds a JSON array where the first file has an object a line; "
+                    f"{path} contains a JSON array, but the first file has one object per line; "
                     "prepare the files separately"
                 )
             ends = _line_ends(block)
@@ -116,16 +116,16 @@ def read(
 
 
 def _line_ends(block: bytes) -> np.ndarray:
-    """Where the lines end.  Unlike ``bytes.count`` this lets other threads work."""
+    """The places of line ends; unlike ``bytes.count`` this releases the interpreter's lock."""
     return np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
 
 
 def _object_lines(block: bytes, ends: np.ndarray) -> int | None:
-    """How many lines there are if each can only be one object, provided the block is valid JSON
-    with so many values; else None.  ``ends`` is where they end.
+    """The number of lines if each must be one object, provided that the block is valid JSON with
+    as many values; else None.
 
-    Arrow's parser crashes where the first value is null (apache/arrow issue 47409), takes a null
-    for an object without fields, stops at a NUL, and does not care where lines end.
+    Arrow's parser crashes if the first value is null (apache/arrow issue 47409), takes a null for
+    an object without fields, stops at a NUL and ignores line ends.
     """
     if b"\0" in block or not block.lstrip(b" ").startswith(b"{"):
         return None
@@ -141,7 +141,7 @@ def _object_lines(block: bytes, ends: np.ndarray) -> int | None:
 def _parse_fast(
     block: bytes, number: int, schema: pa.Schema | None, ends: np.ndarray
 ) -> SourceRows | None:
-    if not schema or len(block) > MAX_ROW_BYTES:  # a long line must be noticed
+    if not schema or len(block) > MAX_ROW_BYTES:  # a long line must be rejected
         return None
     lines = _object_lines(block, ends)
     if lines is None:
@@ -161,14 +161,14 @@ def _parse_fast(
 def _parse_lines(block: bytes, number: int, schema: pa.Schema | None = None) -> Iterator[Numbered]:
     for line in block.split(b"\n"):
         if line.strip():
-            # Cut before decoding: a character may take four bytes.
+            # Cut before decoding; a character may take four bytes.
             excerpt = line[: 4 * EXCERPT_CHARS].decode("utf-8", "replace")
             try:
                 if len(line) > MAX_ROW_BYTES:
                     raise Fault(TOO_LARGE)
                 yield number, parse_line(line), excerpt
             except Fault as fault:
-                # Arrow takes deeper nesting than Python, in columns that are not read.
+                # Arrow parses deeper nesting than Python, in columns that are not read.
                 deep = None
                 if schema and fault.code == BROKEN_JSON:
                     deep = _parse_fast(line, number, schema, _line_ends(line))
@@ -177,17 +177,16 @@ def _parse_lines(block: bytes, number: int, schema: pa.Schema | None = None) -> 
 
 
 def _blocks(file: BinaryIO, start: int, stop: int | None, step: int) -> Iterator[bytes]:
-    """Whole lines in blocks of about ``step`` bytes: those lines that start in [start, stop).
+    """Whole lines in blocks of about ``step`` bytes: the lines that start in [start, stop).
 
-    Of a line longer than ``MAX_ROW_BYTES`` only the beginning is kept, so that it is seen and
-    rejected without being held.
+    Only the beginning of a line longer than ``MAX_ROW_BYTES`` is kept, enough to reject it.
     """
     if start:
         file.seek(start - 1)
     position = max(0, start - 1)
-    others = start > 0  # the line that covers start - 1 belongs to the piece before
+    others = start > 0  # the line that covers start - 1 belongs to the previous range
     carry = b""
-    # A line that goes on and on is taken in growing steps: linear in all.
+    # A long line is read in growing steps, so the time is linear.
     while data := file.read(max(step, len(_BOM), len(carry) // 4)):
         if len(carry) > MAX_ROW_BYTES and b"\n" not in data:
             position += len(data)
@@ -219,18 +218,16 @@ def _blocks(file: BinaryIO, start: int, stop: int | None, step: int) -> Iterator
 
 
 _known_lines: dict[tuple[str, int, int], dict[int, int]] = {}
-"""Lines before a byte, for files in which this process had to count: (path, size, time of change)
--> byte -> lines."""
+"""Lines before a byte, for files in which this process has counted them: (path, size, time of
+change) -> byte -> lines."""
 
 
 def rows_before(path: str, file_range: FileRange) -> int:
-    """Lines before the piece's first one.
+    """The number of lines before the first line of the range.
 
-    Byte ranges are cut without reading, so only a unit that has rejects pays for this count; each
-    process passes over a file at most once.
+    Byte ranges are cut without reading, so only a unit with rejects pays for this count.  A process
+    reads a file for it at most once.
     """
-    if not file_range.start:
-        return 0
     end = file_range.start - 1
     state = os.stat(path)  # noqa: PTH116 (a path may be a str)
     known = _known_lines.setdefault((path, state.st_size, state.st_mtime_ns), {0: 0})

@@ -1,7 +1,7 @@
-"""What JSON Lines and JSON arrays share: Python objects become columns, or rejects with a reason.
+"""JSON objects become columns, or rejects with a code; for JSON Lines and JSON arrays.
 
-This is the careful way: one object at a time, by the standard library's parser.  JSON Lines takes
-it only for the blocks that Arrow's own parser does not take as they are.
+The standard library parses one object at a time.  JSON Lines uses this only for blocks that Arrow's
+parser cannot take.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _ARROW_TYPES = {
 
 
 def arrow_type(column: Column) -> pa.DataType | None:
-    """The type of a column as the readers yield it.
+    """The type of a column that the readers yield.
 
-    A list of objects is one of structs of text where its cells allow that, else JSON text, for
-    JSON need not agree with itself on a type; any other list (None here) is JSON text.
+    A list of objects is a list of structs of text if its cells allow that, else JSON text, since
+    cells of one JSON key may have different types.  Any other list (None here) is JSON text.
     """
     if column.type == "list":
         if not column.keys:
@@ -53,12 +53,12 @@ _FITS: dict[str, Callable[[object], bool]] = {
     "int64": _is_int64,
     "double": lambda cell: _is_int(cell) or isinstance(cell, float),
     "bool": lambda cell: isinstance(cell, bool),
-    "list": lambda cell: True,  # what it must be is a rule on the conversation
+    "list": lambda cell: True,  # the conversation rule checks it
 }
 
 
 class _MinusZero(int):
-    """An int that a column of doubles takes for -0.0, as Arrow reads it."""
+    """An int that becomes -0.0 in a column of doubles, as Arrow reads it."""
 
     def __float__(self) -> float:
         return -0.0
@@ -67,16 +67,16 @@ class _MinusZero(int):
 def _int(digits: str) -> int | float:
     if digits == "-0":
         return _MinusZero()
-    # Python refuses to convert thousands of digits, as that takes long.
+    # Python refuses to convert thousands of digits.
     return int(digits) if len(digits) < 1000 else float(digits)
 
 
 DECODER = json.JSONDecoder(parse_int=_int)
-"""Takes a number of any length, so that one in a column that is not read breaks no row."""
+"""Parses a number of any length, so that one in a column that is not read breaks no row."""
 
 
 class Fault(ValueError):
-    """A row that cannot be taken, with its reject code."""
+    """A row that is rejected, with its reject code."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -84,13 +84,13 @@ class Fault(ValueError):
 
 
 Numbered = tuple[int, Mapping[str, object] | Fault, str]
-"""A row's number, its object or what is wrong with it, and its beginning as text."""
+"""A row's number, its object or fault, and its beginning as text."""
 
 
 def parse_line(line: bytes) -> Mapping[str, object]:
     """The object of one line; raises ``Fault`` where it is not one JSON object."""
     try:
-        # Bytes that are no UTF-8 become lone surrogates, which no valid text has: see ``_cell``.
+        # Invalid UTF-8 becomes lone surrogates, which ``_cell`` rejects.
         value = DECODER.decode(line.decode("utf-8", "surrogateescape"))
     except (ValueError, RecursionError) as error:
         raise Fault(BROKEN_JSON) from error
@@ -131,7 +131,7 @@ def _array(cells: list[object], column: Column) -> pa.Array:
     kind = arrow_type(column)
     if column.type != "list":
         return pa.array(cells, kind)
-    # An empty text passes for an empty list.
+    # Arrow takes an empty text for an empty list.
     if kind is not None and all(cell is None or isinstance(cell, list) for cell in cells):
         try:
             return pa.array(cells, kind)
@@ -161,8 +161,7 @@ def _cell(cell: object, column: Column) -> object:
 
 
 def _read_keys(cell: object, keys: Sequence[str]) -> object:
-    """A list's objects with those keys alone that are read: Arrow's parser passes over others,
-    whatever they hold."""
+    """The objects of a list with only the keys that are read, as Arrow's parser gives them."""
     if not keys or not isinstance(cell, list):
         return cell
     return [
@@ -183,12 +182,12 @@ def _nested(cell: object) -> str:
 def _double(cell: object) -> float:
     try:
         return float(cell)  # type: ignore[arg-type]
-    except OverflowError:  # an int that no double holds: infinite, as Arrow reads it
+    except OverflowError:  # an int above all doubles: infinite, as Arrow reads it
         return math.inf if cell > 0 else -math.inf  # type: ignore[operator]
 
 
 def columns_of(sample: Sequence[Mapping[str, object]]) -> tuple[Column, ...]:
-    """The columns of sample objects, in order of first appearance, typed by what they hold."""
+    """The columns of sample objects, in order of first appearance, typed by their values."""
     names = dict.fromkeys(name for row in sample for name in row)
     return tuple(Column(name, _type_of([row.get(name) for row in sample])) for name in names)
 
@@ -197,9 +196,9 @@ def _type_of(cells: Sequence[object]) -> str:
     filled = [cell for cell in cells if cell is not None]
     kinds = {type(cell) for cell in filled}
     if not kinds:
-        return "string"  # an ``input`` that only later rows fill must not be passed over
+        return "string"  # a column such as ``input`` may be filled in later rows only
     if 2 * sum(isinstance(cell, list) for cell in filled) > len(filled):
-        return "list"  # whatever the others are, they are rejects of their rows alone
+        return "list"  # other values only reject their rows
     if kinds <= {list, dict}:
         return "list" if list in kinds else "struct"
     if str in kinds:

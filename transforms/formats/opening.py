@@ -18,7 +18,7 @@ def is_remote(path: str) -> bool:
 
 
 def open_binary(path: str, compression: str | None = None) -> BinaryIO:
-    """A source file's bytes, decompressed; remote ones by ranged requests that are retried."""
+    """A source file's bytes, decompressed; a remote file is read by range requests with retries."""
     # The caller closes it.
     raw = cast(BinaryIO, HubFile(path)) if is_remote(path) else open(path, "rb")  # noqa: SIM115
     if compression is None:
@@ -28,13 +28,13 @@ def open_binary(path: str, compression: str | None = None) -> BinaryIO:
 
 @contextmanager
 def reading(path: str) -> Iterator[None]:
-    """Turns whatever goes wrong while reading ``path`` into an error that names it."""
+    """Turns any error while reading ``path`` into one that names it."""
     try:
         yield
     except DataPrepError:
         raise
     except FileNotFoundError as error:
-        raise BadInput(f"{path} is not there (any more); plan again") from error
+        raise BadInput(f"{path} does not exist (any more); plan again") from error
     except PermissionError as error:
         raise AccessDenied(f"no permission to read {path}") from error
     except Exception as error:
@@ -55,8 +55,8 @@ def _named(path: str, error: Exception) -> DataPrepError:
     known = (pa.ArrowException, ValueError, OSError, EOFError)
     if isinstance(error, known):
         return BadInput(
-            f"cannot read {path} ({text}); the file is damaged or not of the format that its "
-            "name says: replace it, or leave it out"
+            f"cannot read {path} ({text}); the file is damaged, or not of the format of its "
+            "name: replace it, or leave it out"
         )
     raise error
 

@@ -1,4 +1,4 @@
-"""Parquet: cut at row groups, whose rows and sizes the footer tells; a row group is never split."""
+"""Parquet: cut at row groups, whose rows and sizes are in the footer; none is ever split."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transforms.formats.source_rows import SAMPLE_ROWS, FileFormat, FileSample, 
 from transforms.records import Column, FileRange
 from transforms.work_units import Cut
 
-_BUFFER_BYTES = 2**20  # read column chunks in steps, so that a huge row group is never held whole
+_BUFFER_BYTES = 2**20  # read column chunks in steps, so that memory does not hold a whole row group
 
 
 def _open(path: str) -> pq.ParquetFile:
@@ -24,7 +24,7 @@ def _open(path: str) -> pq.ParquetFile:
 
 
 def read_sample(path: str, file_format: FileFormat) -> FileSample:
-    """Columns from the schema; the sample holds the columns that could become text."""
+    """Columns from the schema; the sample has those that can become text."""
     with _open(path) as file:
         columns = typed_columns(file.schema_arrow, path)
         names = sampled(file.schema_arrow)
@@ -36,7 +36,7 @@ def read_sample(path: str, file_format: FileFormat) -> FileSample:
 def cuts(
     path: str, file_format: FileFormat, name: str, size: int, names: Sequence[str], unit_bytes: int
 ) -> Iterator[Cut]:
-    """One cut a row group, sized by the uncompressed bytes of the columns that are read."""
+    """One cut per row group, sized by the uncompressed bytes of the columns that are read."""
     with _open(path) as file:
         metadata = file.metadata
     for index in range(metadata.num_row_groups):
@@ -57,9 +57,9 @@ def read(
     batch_bytes: int,
     wanted: np.ndarray | None = None,
 ) -> Iterator[SourceRows]:
-    """Batches of about ``batch_bytes``, numbered within the piece.
+    """Batches of about ``batch_bytes``, numbered within the range.
 
-    Row groups without any of the ``wanted`` row numbers, which ascend, are passed over.
+    Row groups without any of the ``wanted`` row numbers (ascending) are skipped.
     """
     with _open(path) as file:
         check_schema(file.schema_arrow, columns, path)
@@ -81,7 +81,7 @@ def read(
 def _runs(
     metadata: pq.FileMetaData, groups: range, wanted: np.ndarray | None
 ) -> Iterator[tuple[int, list[int]]]:
-    """(number of the first row, groups that follow each other): those with wanted rows, or all."""
+    """(number of the first row, adjacent row groups): those with wanted rows, or all."""
     if wanted is None:
         yield 1, list(groups)
         return
@@ -108,11 +108,11 @@ def _rows_per_batch(
         for i in range(metadata.row_group(g).num_columns)
         if (column := metadata.row_group(g).column(i)).path_in_schema.split(".")[0] in names
     )
-    # At most 8,192: a dictionary page makes rows look smaller than they are once decoded.
+    # At most 8,192: with a dictionary page, decoded rows are larger than the sizes here.
     return max(1, min(8192, batch_bytes * rows // size if size else 8192))
 
 
 def rows_before(path: str, file_range: FileRange) -> int:
-    """Rows of the row groups before the piece."""
+    """The number of rows in the row groups before the range."""
     with _open(path) as file:
         return sum(file.metadata.row_group(g).num_rows for g in range(file_range.start))

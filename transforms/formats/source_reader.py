@@ -1,13 +1,16 @@
-"""The entry to source files: one module a format, all with the same four functions.
+"""The entry to source files: one module per format, all with the same functions.
 
     read_sample(path, file_format) -> FileSample
         the columns with their types, and the first rows
-    cuts(path, file_format, name, size, names, unit_bytes) -> Iterator[Cut]
-        where a work unit may start and stop
     read(path, file_format, file_range, columns, batch_bytes) -> Iterator[SourceRows]
         the rows of a file range, in order
+
+and, for a format that can be cut:
+
+    cuts(path, file_format, name, size, names, unit_bytes) -> Iterator[Cut]
+        where a work unit may start and stop
     rows_before(path, file_range) -> int
-        how many rows of the file stand before the range
+        the number of rows of the file before the range
 
 ``path`` is a local path or an ``hf://datasets/NAME@REVISION/FILE`` address; ``name`` is the file's
 name in the plan.  A reader reads only the requested columns and decodes no media.
@@ -28,7 +31,13 @@ import numpy as np
 
 from transforms.errors import UsageError
 from transforms.formats.opening import reading
-from transforms.formats.source_rows import BATCH_BYTES, FileFormat, FileSample, SourceRows
+from transforms.formats.source_rows import (
+    BATCH_BYTES,
+    FileFormat,
+    FileSample,
+    SourceRows,
+    whole_file,
+)
 from transforms.records import Column, FileRange
 from transforms.work_units import Cut
 
@@ -52,32 +61,34 @@ EXTENSIONS = {
     ".parquet": "parquet",
     ".jsonl": "json_lines",
     ".ndjson": "json_lines",
-    ".json": "json_lines",  # or a JSON array: told by the first byte
+    ".json": "json_lines",  # or a JSON array, which its first byte shows
     ".csv": "delimited",
     ".tsv": "delimited",
     ".arrow": "arrow_ipc",
 }
+_CUTTABLE = ("parquet", "json_lines", "arrow_ipc")
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a worker needs to read any piece: where the files lie, their format, the columns."""
+    """What a worker needs to read a file range: the root, the format and the columns."""
 
     root: str
     file_format: FileFormat
     columns: tuple[Column, ...]
 
     def path(self, file: str) -> str:
-        """The path or address of a file that the plan names."""
+        """The path or address of a file of the plan."""
         return self.root + file
 
 
 def format_of_name(file: str) -> FileFormat:
-    """The format that a file's name tells.
+    """The format of a file, by its name.
 
-    Raises ``UsageError`` for a name that tells none, among them every format that would have to
-    run code to be read (pickles, scripts).
+    Raises:
+        UsageError: no reader has this extension, as for all formats whose reading would run code
+            (pickles, scripts).
     """
     lower = file.lower()
     ending = next((e for e in _COMPRESSIONS if lower.endswith(e)), "")
@@ -87,7 +98,7 @@ def format_of_name(file: str) -> FileFormat:
     if not extension or (ending and not compressible):
         raise UsageError(
             f"cannot read {file}: expected {', '.join(EXTENSIONS)} "
-            f"(text ones also with {' or '.join(_COMPRESSIONS)})"
+            f"(text formats also with {' or '.join(_COMPRESSIONS)})"
         )
     return FileFormat(
         name=EXTENSIONS[extension],
@@ -101,7 +112,7 @@ def _module(file_format: FileFormat) -> ModuleType:
 
 
 def read_sample(path: str, file_format: FileFormat) -> FileSample:
-    """The columns and a sample of one file; may settle a JSON file as an array of objects."""
+    """The columns and a sample of one file; a JSON file may turn out to be an array."""
     with reading(path):
         found: FileSample = _module(file_format).read_sample(path, file_format)
         return found
@@ -112,8 +123,11 @@ def cuts(
 ) -> Iterator[Cut]:
     """Where units may start and stop in one file of ``size`` bytes, for these column names."""
     with reading(path):
-        find: Callable[..., Iterator[Cut]] = _module(file_format).cuts
-        yield from find(path, file_format, name, size, names, unit_bytes)
+        if file_format.name in _CUTTABLE:
+            find: Callable[..., Iterator[Cut]] = _module(file_format).cuts
+            yield from find(path, file_format, name, size, names, unit_bytes)
+        else:
+            yield from whole_file(file_format, name, size)
 
 
 def read(
@@ -124,10 +138,18 @@ def read(
     batch_bytes: int = BATCH_BYTES,
     wanted: np.ndarray | None = None,
 ) -> Iterator[SourceRows]:
-    """The rows of one piece in order, with a ``ROW`` column, stopping at the piece's limit.
+    """The rows of one file range in order, with a ``ROW`` column, up to the range's limit.
 
-    ``wanted``, row numbers in ascending order, are all that is needed: of a file whose parts can be
-    told apart those without any of them are passed over.
+    Args:
+        path: a local path or an address.
+        file_format: how the file is read.
+        file_range: the rows to read.
+        columns: the columns to read.
+        batch_bytes: about the size of a batch.
+        wanted: row numbers (ascending) that suffice; a columnar file skips row groups without any.
+
+    Raises:
+        DataPrepError: the file cannot be read.
     """
     left = file_range.limit
     args = (file_range, columns, batch_bytes, *((wanted,) if is_columnar(file_format) else ()))
@@ -142,21 +164,23 @@ def read(
 
 
 def is_columnar(file_format: FileFormat) -> bool:
-    """Is a column read without the others, and a row group without its neighbours?
+    """Can columns and row groups be read by themselves, so that reading fewer saves time?
 
-    An Arrow file is neither from the hub, where it is one stream, and from a disk it costs little.
+    An Arrow file from the hub is one stream, and one on a disk is mapped into memory.
     """
     return file_format.name == "parquet"
 
 
 def count_rows(path: str, file_format: FileFormat, cut: Cut, at_most: int) -> int:
-    """The rows of a cut, counted by reading it, but no further than ``at_most``."""
+    """The number of rows of a cut, counted by reading at most ``at_most`` of them."""
     file_range = FileRange(cut.file, cut.start, cut.stop, at_most)
     return sum(rows.read for rows in read(path, file_format, file_range, ()))
 
 
 def first_row(path: str, file_format: FileFormat, file_range: FileRange) -> int:
-    """What to add to a row's number in its piece for its number in the file."""
+    """The number to add to a row's number in the range, to get its number in the file."""
+    if not file_range.start:
+        return 0
     with reading(path):
         before: int = _module(file_format).rows_before(path, file_range)
         return before

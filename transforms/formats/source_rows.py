@@ -1,4 +1,4 @@
-"""What the readers share: the rows that they yield, and how a file is described."""
+"""The rows that readers yield, and the description of a file."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from transforms.records import ROW, Column
 from transforms.work_units import Cut
 
 BATCH_BYTES = 4 * 2**20
-"""About how many bytes of source a reader takes at a time: some thousand rows, cache-friendly."""
+"""About the bytes of source that a reader takes at a time: some thousand rows, cache-friendly."""
 
 MAX_ROW_BYTES = 64 * 2**20
-"""A longer row is a reject: no training example is that long, and memory must stay flat."""
+"""A longer row is rejected: no training example is that long, and memory must stay flat."""
 
 SAMPLE_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class FileFormat:
-    """How a source's files are read; ``name`` is the reader's module."""
+    """The format of a source's files; ``name`` is the module of its reader."""
 
     name: str
     compression: str | None = None
@@ -32,7 +32,7 @@ class FileFormat:
 
 @dataclass(frozen=True, slots=True)
 class FileSample:
-    """The columns of a file in its order, and its first rows (what of them could become text)."""
+    """The columns of a file in order, and the cells of its first rows that can become text."""
 
     file_format: FileFormat
     columns: tuple[Column, ...]
@@ -41,9 +41,11 @@ class FileSample:
 
 @dataclass(frozen=True, slots=True)
 class SourceRows:
-    """Consecutive rows of a piece: those that could be read, and rejects for those that not.
+    """Consecutive rows of a file range.
 
-    ``table`` has the asked columns and ``ROW``; ``read`` counts both kinds.
+    Attributes:
+        table: the rows that could be read, with the requested columns and ``ROW``.
+        rejects: the ``REJECTS`` of the others, or None.
     """
 
     table: pa.Table
@@ -51,7 +53,7 @@ class SourceRows:
 
     @property
     def read(self) -> int:
-        """How many source rows these are."""
+        """The number of source rows, of both kinds."""
         bad = 0 if self.rejects is None else self.rejects.num_rows
         return int(self.table.num_rows + bad)
 
@@ -73,5 +75,5 @@ def numbered(table: pa.Table, first: int) -> pa.Table:
 def whole_file(file_format: FileFormat, name: str, size: int) -> Iterator[Cut]:
     """The one cut of a file that cannot be cut; none where it is empty."""
     if size:
-        # Text shrinks to about a quarter; the figure only decides which small files share a unit.
+        # Text shrinks to about a quarter; this only decides which small files share a unit.
         yield Cut(name, 0, 0, size * (4 if file_format.compression else 1))

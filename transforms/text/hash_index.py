@@ -1,4 +1,4 @@
-"""Lookup tables of 64-bit hashes: which of many values are known."""
+"""Lookup tables of 64-bit hashes, for vectorised searches of many values at once."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _MOST_BITS = 24
 
 
 class Known:
-    """Hashes (uint64, sorted, each once) that others are looked for among.
+    """An index of known hashes (uint64, sorted, distinct).
 
-    A table leads from a hash's leading bits to the first one that has them or comes after them, and
-    is two to four times as long as they are: mostly one look tells.
+    A table maps the leading bits of a hash to the first known hash with these bits or larger ones.
+    It is two to four times as long as the hashes, so mostly one access is enough.
     """
 
     def __init__(self, hashes: np.ndarray) -> None:
@@ -25,7 +25,11 @@ class Known:
         return len(self.hashes)
 
     def find(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(places, numbers) of those of ``hashes`` that are known: which, in order, and as what."""
+        """Finds the known ones among ``hashes`` (uint64).
+
+        Returns:
+            Their indices in ``hashes`` (ascending), and their indices in the known hashes; int64.
+        """
         if not len(self):
             return np.empty(0, np.int64), np.empty(0, np.int64)
         numbers = self._starts[_leading(hashes, self._bits)].astype(np.int64)
@@ -43,8 +47,8 @@ class Known:
 
 
 class Sieve:
-    """Hashes that others are looked for among, for a first look: several times faster than
-    ``Known``, and up to a quarter of those that are not among them pass, too.
+    """A first filter, several times faster than ``Known``: all known hashes pass, and up to a
+    quarter of the others.
     """
 
     def __init__(self, hashes: np.ndarray) -> None:
@@ -53,12 +57,12 @@ class Sieve:
         self._taken[_leading(hashes, self._bits)] = True
 
     def passes(self, hashes: np.ndarray) -> np.ndarray:
-        """Which may be among them; bool."""
+        """Which of ``hashes`` may be known; bool."""
         passed: np.ndarray = self._taken[_leading(hashes, self._bits)]
         return passed
 
 
 def _leading(hashes: np.ndarray, bits: int) -> np.ndarray:
-    """So many leading bits of each hash, as a place in a table."""
+    """The leading ``bits`` of each hash, as an index of a table; int64."""
     places: np.ndarray = (hashes >> np.uint64(64 - bits)).view(np.int64)
     return places

@@ -1,11 +1,11 @@
-"""Texts as arrays of hashed words, and of hashed word n-grams: what similarity is measured in.
+"""Texts as arrays of hashed words and word n-grams, the units of similarity.
 
 A word is a run of letters and digits, in lower case as far as ASCII goes.  A character of a script
 without spaces between words is a word by itself: from U+3040 to U+DFFF (Chinese, Japanese, Korean),
 U+0E00 to U+0EFF (Thai, Lao), U+1000 to U+109F (Burmese) and U+1780 to U+17FF (Khmer).  Punctuation,
-symbols and white space are no words: all that ASCII has, U+0080 to U+00BF, U+2000 to U+2FFF, U+3000
-to U+303F and the full-width ones up to U+FF65.  All rows of a batch are taken together, without a
-loop over rows.
+symbols and white space are not words: all that ASCII has, U+0080 to U+00BF, U+2000 to U+2FFF,
+U+3000 to U+303F and the full-width ones up to U+FF65.  All rows of a batch are processed at once,
+without a loop over rows.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from xxhash import xxh3_64_intdigest
 from transforms.text.hashing import each_once, scattered
 from transforms.text.unicode_ranges import TAIL, beyond_ascii, bounds, padded, within
 
-# Beyond ASCII: no part of a word, and words by themselves.  UTF-8 gives three bytes to each of
-# them, but for U+0080 to U+00BF, which have two.
+# Beyond ASCII: symbols, and characters that are words by themselves.  Each has three bytes in
+# UTF-8, except U+0080 to U+00BF, which have two.
 _SYMBOLS = bounds(
     *((0x80, 0xBF), (0x2000, 0x303F)),
     *((0xFF01, 0xFF0F), (0xFF1A, 0xFF20), (0xFF3B, 0xFF40), (0xFF5B, 0xFF65)),
@@ -46,11 +46,11 @@ class Hashed:
 
     @property
     def counts(self) -> np.ndarray:
-        """How many each row has."""
+        """The number of hashes of each row."""
         return np.diff(self.offsets)
 
     def select(self, rows: np.ndarray) -> Hashed:
-        """Those of some rows, by number."""
+        """The hashes of these rows."""
         counts = self.counts[rows].astype(np.int64)
         offsets = np.concatenate(([0], np.cumsum(counts)))
         begins = self.offsets[rows].astype(np.int64)
@@ -58,16 +58,13 @@ class Hashed:
         return Hashed(self.hashes[places], offsets.astype(np.uint64))
 
     def row(self, index: int) -> np.ndarray:
-        """Those of one row."""
+        """The hashes of one row."""
         start, stop = int(self.offsets[index]), int(self.offsets[index + 1])
         return self.hashes[start:stop]
 
 
 def word_array(values: pa.StringArray) -> Hashed:
-    """The words of each value (none null).
-
-    A hash is of all bytes of a word.
-    """
+    """The hashed words of each value (none null); a hash depends on all bytes of a word."""
     text, edges = _lowered(values)
     starts, stops = _places(text, edges)
     return Hashed(
@@ -76,12 +73,12 @@ def word_array(values: pa.StringArray) -> Hashed:
 
 
 def word_places(text: str) -> tuple[np.ndarray, np.ndarray]:
-    """Where the words of one text begin and end, as places in its UTF-8."""
+    """Where the words of one text begin and end, as byte offsets in its UTF-8."""
     return _places(*_lowered(pa.array([text], pa.string())))
 
 
 def _lowered(values: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
-    """What ``padded`` makes of the values, with ASCII in lower case."""
+    """``padded`` values with ASCII letters in lower case."""
     text, edges = padded(values)
     # Arithmetic on bytes runs outside the interpreter's lock, unlike bytes.translate; a shift of
     # bytes would take three times as long.
@@ -96,9 +93,9 @@ def _is_one_of(text: np.ndarray, ends: str) -> np.ndarray:
 
 
 def _places(text: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Begin and end of every word in lowered bytes; no word goes over an edge."""
+    """Begin and end of every word in lower-case bytes; no word crosses an edge."""
     letters = text[:-TAIL]
-    inside = np.zeros(len(letters) + 2, bool)  # with what is no word at both ends
+    inside = np.zeros(len(letters) + 2, bool)  # with a gap at both ends
     inside[1:-1] = letters >= 0x80
     for ends in ("az", "09"):
         inside[1:-1] |= _is_one_of(letters, ends)
@@ -109,7 +106,7 @@ def _places(text: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray
         inside[none] = inside[none + 1] = inside[none[wide] + 2] = False
         alone = at[within(codes, _UNSPACED)]
         edges = np.concatenate((edges, alone, alone + 3))
-    # Where bytes of words begin, they end next, in turns.
+    # Changes alternate between the begin and the end of a word.
     changes = np.flatnonzero(inside[1:] != inside[:-1])
     starts, stops = changes[::2], changes[1::2]
     cuts = each_once(edges[inside[edges] & inside[edges + 1]])
@@ -129,7 +126,7 @@ def _word_hashes(text: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> np.
     """A hash for each word from all its bytes.
 
     Eight bytes at a time: the first, the last, then those between.  Words of more than 64 bytes are
-    hashed one by one, so that a single giant one costs no more than its bytes.
+    hashed one by one, so that a giant word costs no more than its bytes.
     """
     # Eight bytes at any place as one number: UTF-8 text is not aligned.
     eight = np.ndarray(len(text) - _WORD_BYTES + 1, np.dtype("<u8"), text, strides=(1,))
@@ -140,7 +137,7 @@ def _word_hashes(text: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> np.
     longer = np.flatnonzero(lengths > _WORD_BYTES)
     pieces = stops[longer] - _WORD_BYTES
     for place in range(_WORD_BYTES, _LONG_WORD, _WORD_BYTES):
-        # Scattered first: of two products the highest bytes would only add to the highest bits.
+        # Scattered first: the highest bytes of a product only affect its highest bits.
         mixed[longer] = scattered(mixed[longer]) ^ (eight[pieces] * _PIECE)
         sizes = lengths[longer]
         longer = longer[(sizes > place + _WORD_BYTES) & (sizes <= _LONG_WORD)]
@@ -164,7 +161,7 @@ def ngrams(found: Hashed, length: int, short: bool = True) -> Hashed:
     counts = found.counts.astype(np.int64)
     made = np.maximum(counts - length + 1, np.minimum(counts, 1) if short else 0)
     offsets = np.concatenate(([0], np.cumsum(made))).astype(np.uint64)
-    # All runs of the batch, also those that go over the end of a row, are made at a stroke.
+    # All runs of the batch are made at once, also those that cross the end of a row.
     following = np.concatenate((found.hashes, np.zeros(length, np.uint64)))
     runs = following[: len(found.hashes)].copy()
     for step in range(1, length):
@@ -173,7 +170,7 @@ def ngrams(found: Hashed, length: int, short: bool = True) -> Hashed:
     if short:
         few = np.flatnonzero((counts > 0) & (counts < length))
         runs[found.offsets[:-1][few].astype(np.int64)] = _padded(found, few, length)
-    # Of each row all but the last runs are its own.
+    # Runs that cross the end of their row are dropped.
     own = np.ones(len(runs), bool)
     ends = found.offsets[1:].astype(np.int64)
     for step in range(1, length):
@@ -182,7 +179,7 @@ def ngrams(found: Hashed, length: int, short: bool = True) -> Hashed:
 
 
 def _padded(found: Hashed, rows: np.ndarray, length: int) -> np.ndarray:
-    """The run of all words of each of these rows, with zeros behind them."""
+    """The run of all words of each of these rows, padded with zeros."""
     runs: np.ndarray = np.zeros(len(rows), np.uint64)
     firsts, counts = found.offsets[:-1][rows], found.counts[rows]
     for step in range(length):
@@ -193,7 +190,7 @@ def _padded(found: Hashed, rows: np.ndarray, length: int) -> np.ndarray:
 
 
 def distinct(found: Hashed) -> Hashed:
-    """The hashes of each row, sorted, each once."""
+    """The distinct hashes of each row, sorted."""
     rows = np.repeat(np.arange(len(found)), found.counts.astype(np.int64))
     order = np.lexsort((found.hashes, rows))
     hashes, rows = found.hashes[order], rows[order]

@@ -1,4 +1,4 @@
-"""Normal form of keys: Unicode NFKC where a character needs it, white space folded."""
+"""The normal form of keys: Unicode NFC, trimmed, white space folded."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 
 from transforms.text.unicode_ranges import TAIL, beyond_ascii, bounds, padded, within
 
-# Characters that NFC leaves as they are whatever stands beside them (Unicode's NFC_Quick_Check is
-# Yes, and they are no combining marks), and no white space: those that most texts beyond ASCII are
-# made of.  Rows with others are looked at one by one, so it does not matter which are missing.
+# Characters that NFC never changes, whatever their neighbours (NFC_Quick_Check is Yes in Unicode,
+# and they are not combining marks), and that are not white space: the most frequent ones beyond
+# ASCII.  Rows with other characters are normalised one by one, so the list need not be complete.
 STABLE = bounds(
     *((0x00A1, 0x02FF), (0x0388, 0x0482), (0x048A, 0x052F)),  # Latin, Greek, Cyrillic
     *((0x05D0, 0x05EA), (0x0621, 0x064A)),  # Hebrew, Arabic
@@ -33,12 +33,12 @@ _SPACES = np.isin(np.arange(_SPACE), (*range(9, 14), *range(28, 32)))
 
 
 def normalise_keys(values: pa.StringArray) -> pa.StringArray:
-    """NFC, trimmed, runs of white space folded to one space; of each value (none null) alone.
+    """Normalises each value (none null): NFC, trimmed, runs of white space folded to one space.
 
-    That is ``" ".join(unicodedata.normalize("NFC", value).split())``, faster.
+    This is ``" ".join(unicodedata.normalize("NFC", value).split())``, but faster.
     """
     folded, uneven, unstable = _fold(values)
-    # Which of the ways a row takes depends on the row alone, never on its neighbours.
+    # The path of a row depends on the row alone, never on its neighbours.
     uneven = pc.and_not(uneven, unstable)
     if pc.any(uneven).as_py():
         trimmed = pc.ascii_trim_whitespace(folded.filter(uneven))
@@ -47,7 +47,7 @@ def normalise_keys(values: pa.StringArray) -> pa.StringArray:
     if not pc.any(unstable).as_py():
         return folded
     # Not pc.utf8_normalize: up to pyarrow 25 its NFC does not compose (apache/arrow#51225), so
-    # that rows would change their split with the release that mends it; it is slower, too.
+    # rows would change their split with the release that fixes it.  It is also slower.
     texts = (unicodedata.normalize("NFC", text) for text in values.filter(unstable).to_pylist())
     composed = pa.array([" ".join(text.split()) for text in texts], pa.string())
     return pc.replace_with_mask(folded, unstable, composed)
@@ -56,12 +56,14 @@ def normalise_keys(values: pa.StringArray) -> pa.StringArray:
 def _fold(
     values: pa.StringArray,
 ) -> tuple[pa.StringArray, pa.BooleanArray, pa.BooleanArray]:
-    """(values, uneven, unstable): the values with a space for each ASCII white space, which of them
-    still hold spaces at an end or next to each other, and which hold characters that are not
-    ``STABLE``.
+    """Replaces each ASCII white space by a space.
+
+    Returns:
+        The values, which of them have spaces at an end or next to each other, and which have
+        characters that are not ``STABLE``.
     """
     text, edges = padded(values)
-    # Outside the interpreter's lock, unlike bytes.translate; few bytes are below a space.
+    # Releases the interpreter's lock, unlike bytes.translate; few bytes are below a space.
     low = np.flatnonzero(text < _SPACE)
     text[low[_SPACES[text[low]]]] = _SPACE
     folded = pa.StringArray.from_buffers(len(values), pa.py_buffer(edges), pa.py_buffer(text))

@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 
 TAIL = 8
-"""Zeros behind the bytes: a character has up to four, and ``words`` looks at eight at a time."""
+"""Zeros after the bytes: a character has up to four, and ``ngrams`` reads eight at a time."""
 
 
 def padded(values: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
-    """(bytes, edges) of all values together (none null): a copy with ``TAIL`` zeros behind it.
+    """(bytes, edges) of all values (none null): one copy, followed by ``TAIL`` zeros.
 
     Value ``i`` is ``bytes[edges[i]:edges[i + 1]]``; uint8 and int32.
     """
@@ -26,20 +26,20 @@ def padded(values: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bounds(*ranges: tuple[int, int]) -> np.ndarray:
-    """Ranges of code points in ascending order, both ends belonging to them, for ``within``."""
+    """Inclusive ranges of code points in ascending order, for ``within``; int64."""
     return np.array([bound for first, last in ranges for bound in (first, last + 1)])
 
 
 def within(codes: np.ndarray, ranges: np.ndarray) -> np.ndarray:
-    """Which code points lie in one of the ranges that ``bounds`` made."""
+    """Which code points are in one of the ranges that ``bounds`` made; bool."""
     inside: np.ndarray = np.searchsorted(ranges, codes, "right") % 2 == 1
     return inside
 
 
 def beyond_ascii(text: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(places, code points) of all such characters in valid UTF-8 (uint8), in order.
+    """(places, code points) of all characters beyond ASCII in valid UTF-8 (uint8), in order.
 
-    At least three ASCII bytes must stand at its end, as those that ``padded`` adds.
+    The last three bytes must be ASCII, such as those that ``padded`` adds.
     """
     at = np.flatnonzero(text >= 0xC0)
     first, second, third, fourth = (text[at + byte].astype(np.int32) for byte in range(4))

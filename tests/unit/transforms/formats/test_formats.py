@@ -152,7 +152,7 @@ def test_json_arrays_that_are_cut_or_go_on_are_errors(
     values: list[object], step: int, cut: int, junk: str
 ) -> None:
     data = json.dumps(values).encode()
-    with pytest.raises(BadInput, match="not a whole JSON array"):
+    with pytest.raises(BadInput, match="not a complete JSON array"):
         elements(data[: min(cut, len(data) - 1)], step)
     if junk.strip():
         with pytest.raises(BadInput, match="more text after the closing bracket"):
@@ -317,7 +317,7 @@ def test_a_nul_hides_no_delimiter_that_follows(
 def test_a_header_of_utf_16_is_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes("q,other\nA question?,x\n".encode("utf-16-le"))
-    with pytest.raises(BadInput, match="header .* holds NUL bytes, .* -f UTF-16"):
+    with pytest.raises(BadInput, match="header .* contains NUL bytes, .* -f UTF-16"):
         source_reader.read_sample(str(path), FileFormat("delimited"))
 
 
@@ -491,7 +491,7 @@ def test_the_name_of_a_delimited_file_is_no_message_of_arrows(tmp_path: Path) ->
     rows = source_reader.read(
         str(path), FileFormat("delimited"), FileRange("", 0, 0), [Column("q", "string")], 500
     )
-    with pytest.raises(BadInput, match="ends inside of a quoted cell"):
+    with pytest.raises(BadInput, match="ends inside a quoted cell"):
         list(rows)
 
 
