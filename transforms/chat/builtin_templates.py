@@ -6,9 +6,8 @@ The Jinja is ours.  Tests compare its bytes with those of the models' published 
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 from transforms.chat.arrow_renderer import ArrowRenderer
 from transforms.chat.sandbox import DEFAULT_DATE
@@ -42,46 +41,37 @@ def _chatml(default_system: str | None = None) -> ArrowRenderer:
 
 def _template(name: str, date: str) -> ChatTemplate:
     jinja = (_FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
-    chatml: dict[str, Any] = {
-        "eos": "<|im_end|>",
-        "user_marker": "<|im_start|>user\n",
-        "assistant_marker": "<|im_start|>assistant\n",
-    }
+    like_chatml = partial(
+        ChatTemplate,
+        name,
+        jinja,
+        eos="<|im_end|>",
+        user_marker="<|im_start|>user\n",
+        assistant_marker="<|im_start|>assistant\n",
+    )
     match name:
         case "chatml":
-            return ChatTemplate(
-                name,
-                jinja,
-                **chatml,
+            return like_chatml(
                 control_tokens=_CHATML_TOKENS,
                 thinks="keep",
                 text_arguments=True,
                 arrow_renderer=_chatml(),
             )
         case "qwen3":
-            return ChatTemplate(
-                name,
-                jinja,
-                **chatml,
+            return like_chatml(
                 thinks="own",
                 text_arguments=True,
                 control_tokens=(*_CHATML_TOKENS, *_TOOL_TAGS, *_THINK_TAGS),
             )
         case "qwen3-2507":
             # Its tokenizer has <think> and its template does not: the model never thinks.
-            return ChatTemplate(
-                name,
-                jinja,
-                **chatml,
+            return like_chatml(
                 text_arguments=True,
                 arrow_renderer=_chatml(),
                 control_tokens=(*_CHATML_TOKENS, *_TOOL_TAGS),
             )
         case "qwen2.5":
-            return ChatTemplate(
-                name,
-                jinja,
-                **chatml,
+            return like_chatml(
                 adds_system=True,
                 arrow_renderer=_chatml(_QWEN_SYSTEM),
                 control_tokens=(*_CHATML_TOKENS, *_TOOL_TAGS),

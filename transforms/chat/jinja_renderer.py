@@ -220,8 +220,8 @@ def _without_arguments(calls: str) -> str:
     return quoted(made)
 
 
-def _message(turn: Turn, template: ChatTemplate) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": ROLES[turn.role], "content": turn.content}
+def _message(turn: Turn, template: ChatTemplate) -> dict[str, object]:
+    message: dict[str, object] = {"role": ROLES[turn.role], "content": turn.content}
     if turn.reasoning is not None:
         message["reasoning_content"] = turn.reasoning
         if template.foreign:
@@ -233,7 +233,7 @@ def _message(turn: Turn, template: ChatTemplate) -> dict[str, Any]:
     return message
 
 
-def _call(call: dict[str, Any], template: ChatTemplate) -> dict[str, Any]:
+def _call(call: Any, template: ChatTemplate) -> object:
     arguments = call["function"]["arguments"]
     if isinstance(arguments, str) and not template.text_arguments:
         call["function"]["arguments"] = json.loads(arguments)

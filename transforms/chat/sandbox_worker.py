@@ -212,8 +212,8 @@ def _drop_rights() -> None:
 
 
 def _render(
-    texts: Callable[[dict[str, Any]], Iterator[str]],
-    rows: Sequence[dict[str, Any]],
+    texts: Callable[[dict[str, object]], Iterator[str]],
+    rows: Sequence[dict[str, object]],
     limits: Limits,
     most: int,
 ) -> Iterator[bytes | list[str]]:
@@ -263,7 +263,7 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
     if failure:
         return
 
-    def texts(row: dict[str, Any]) -> Iterator[str]:
+    def texts(row: dict[str, object]) -> Iterator[str]:
         # render() would build a traceback with the template's lines for every refused row.
         return template.root_render_func(template.new_context(row))
 

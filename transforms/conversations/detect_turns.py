@@ -12,13 +12,8 @@ from typing import Any
 
 from transforms.conversations import reasoning
 from transforms.conversations.field_mapping import FieldChoice, TurnMapping
-from transforms.conversations.parse_turns import (
-    ROLE_KEYS,
-    TEXT_KEYS,
-    find_turn_keys,
-    turns_of_cell,
-)
 from transforms.conversations.roles import ALIASES, FUNCTION_CALL, role_of
+from transforms.conversations.turn_keys import ROLE_KEYS, TEXT_KEYS, find_turn_keys, turns_of_cell
 from transforms.errors import UsageError
 from transforms.records import Column
 
@@ -94,7 +89,7 @@ def turn_mapping(
     )
 
 
-def _has_reasoning(turn: Mapping[str, Any], text_key: str) -> bool:
+def _has_reasoning(turn: Mapping[str, object], text_key: str) -> bool:
     if any(turn.get(key) for key in reasoning.KEYS):
         return True
     text = turn.get(text_key)
@@ -104,7 +99,7 @@ def _has_reasoning(turn: Mapping[str, Any], text_key: str) -> bool:
     return isinstance(text, str) and reasoning.CLOSE in text and reasoning.split(text).closed
 
 
-def _has_tool_calls(turn: Mapping[str, Any], role_key: str, roles: Mapping[str, str]) -> bool:
+def _has_tool_calls(turn: Mapping[str, object], role_key: str, roles: Mapping[str, str]) -> bool:
     role = role_of(turn.get(role_key), roles)
     return bool(turn.get("tool_calls")) or role in (FUNCTION_CALL, "tool")
 

@@ -10,8 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
-from transforms.conversations.parse_turns import TurnKeys, turns_of_cell
 from transforms.conversations.roles import ALIASES, role_of
+from transforms.conversations.turn_keys import TurnKeys, turns_of_cell
 from transforms.errors import UsageError
 from transforms.records import Column
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from transforms.conversations.cells import InvalidConversation, cells, parsed, text_cells
 from transforms.conversations.field_mapping import PairMapping
-from transforms.conversations.parse_turns import (
-    InvalidConversation,
-    cells,
-    find_turn_keys,
-    parsed,
-    text_cells,
-)
 from transforms.conversations.rules import ConversationRules, reject_codes, repair, split_rejects
+from transforms.conversations.turn_keys import find_turn_keys
 from transforms.conversations.turns import ASSISTANT, SYSTEM, USER, Turn, Turns
 from transforms.records import ROW, one_array
 
@@ -36,15 +31,15 @@ def pair_turns(
     """
     rows: list[list[Turn]] = []
     codes: list[str | None] = []
-    for question, answer, more in _rows(pairs, fields):
+    for row in _rows(pairs, fields):
         try:
-            rows.append(_turns(question, answer, more, fields))
+            rows.append(_turns(row, fields))
             codes.append(None)
         except InvalidConversation as unusable:
             rows.append([])
             codes.append(unusable.code)
     if rules.repairs:
-        rows = [repair(row, rules) for row in rows]
+        rows = [repair(turns, rules) for turns in rows]
     turns = Turns.of_rows(rows)
     codes = [code or other for code, other in zip(codes, reject_codes(turns, rules), strict=True)]
     kept = [name for name in ("key", ROW) if name in pairs.column_names]
@@ -55,29 +50,37 @@ def pair_turns(
     return made.filter(good), rejects
 
 
-def _rows(pairs: pa.Table, fields: PairMapping) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    side = {
-        name: _histories(pairs[name]) if name == "history" else pairs[name].to_pylist()
-        for name in ("reasoning", "system", "history")
-        if getattr(fields, name) is not None
-    }
-    questions, answers = pairs["instruction"].to_pylist(), pairs["response"].to_pylist()
-    for index, (question, answer) in enumerate(zip(questions, answers, strict=True)):
-        yield question, answer, {name: column[index] for name, column in side.items()}
+class _Row(NamedTuple):
+    question: str
+    answer: str
+    reasoning: str | None
+    system: str | None
+    history: Any
 
 
-def _turns(question: str, answer: str, more: Mapping[str, Any], fields: PairMapping) -> list[Turn]:
-    thinking = more.get("reasoning")
+def _rows(pairs: pa.Table, fields: PairMapping) -> Iterator[_Row]:
+    nothing = [None] * pairs.num_rows
+    columns = (
+        pairs["instruction"].to_pylist(),
+        pairs["response"].to_pylist(),
+        pairs["reasoning"].to_pylist() if fields.reasoning is not None else nothing,
+        pairs["system"].to_pylist() if fields.system is not None else nothing,
+        _histories(pairs["history"]) if fields.history is not None else nothing,
+    )
+    return (_Row(*cells) for cells in zip(*columns, strict=True))
+
+
+def _turns(row: _Row, fields: PairMapping) -> list[Turn]:
+    thinking, answer = row.reasoning, row.answer
     if fields.unpack:
         thinking, answer = _unpacked(answer)
     turns = []
-    system = more.get("system")
-    if system and system.strip():
-        turns.append(Turn(SYSTEM, system))
-    for earlier, reply in _history(more.get("history")):
+    if row.system and row.system.strip():
+        turns.append(Turn(SYSTEM, row.system))
+    for earlier, reply in _history(row.history):
         turns += [Turn(USER, earlier), Turn(ASSISTANT, reply)]
     thinking = thinking if thinking and thinking.strip() else None
-    return [*turns, Turn(USER, question), Turn(ASSISTANT, answer, thinking)]
+    return [*turns, Turn(USER, row.question), Turn(ASSISTANT, answer, thinking)]
 
 
 def _unpacked(answer: str) -> tuple[str, str]:

@@ -8,9 +8,7 @@ same turns.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,35 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.conversations import reasoning
+from transforms.conversations.cells import InvalidConversation
 from transforms.conversations.roles import FUNCTION_CALL, ROLES, role_of
+from transforms.conversations.tools import tool_calls
+from transforms.conversations.turn_keys import TurnKeys
 from transforms.conversations.turns import ASSISTANT, Turn, Turns
-from transforms.records import one_array
-
-ROLE_KEYS = ("role", "from", "speaker", "sender", "author")
-TEXT_KEYS = ("content", "value", "text", "message", "utterance")
-"""Keys of a turn, in the order of preference."""
-
-
-class InvalidConversation(ValueError):
-    """A conversation that is rejected, with its reject code."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-@dataclass(frozen=True)
-class TurnKeys:
-    """The keys of the role and the text of a turn; ``roles`` is names of roles -> role."""
-
-    role: str
-    text: str
-    roles: Mapping[str, str]
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        """Every key that is read."""
-        return tuple(dict.fromkeys((self.role, self.text, *reasoning.KEYS, "tool_calls", "name")))
 
 
 def parse_column(lists: pa.ListArray, keys: TurnKeys) -> tuple[Turns, np.ndarray] | None:
@@ -113,48 +87,6 @@ def _roles(names: pa.StringArray, table: Mapping[str, str]) -> np.ndarray | None
     indices = pc.fill_null(encoded.indices, len(found)).to_numpy(zero_copy_only=False)
     roles: np.ndarray = known[indices]
     return roles
-
-
-def cells(column: pa.ChunkedArray) -> Iterator[Any]:
-    """The values of a column one by one, JSON text parsed; ``InvalidConversation`` for bad text."""
-    array = one_array(column)
-    if pa.types.is_string(array.type):
-        yield from map(parsed, text_cells(array))
-        return
-    try:
-        yield from map(without_nulls, array.to_pylist())
-    except UnicodeDecodeError:
-        for scalar in array:
-            try:
-                yield without_nulls(scalar.as_py())
-            except UnicodeDecodeError:
-                yield InvalidConversation("invalid-unicode")
-
-
-def text_cells(array: pa.StringArray) -> Iterator[str | InvalidConversation | None]:
-    for cell in array.cast(pa.binary()).to_pylist():
-        try:
-            yield None if cell is None else cell.decode()
-        except UnicodeDecodeError:
-            yield InvalidConversation("invalid-unicode")
-
-
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-
-
-def parsed(text: str | InvalidConversation | None) -> Any:
-    """The value of JSON text; returns ``InvalidConversation`` for invalid JSON or text."""
-    if text is None or isinstance(text, InvalidConversation):
-        return text
-    try:
-        value = json.loads(text)
-        if _SURROGATE.search(text):
-            json.dumps(value, ensure_ascii=False).encode()  # half of a pair is no text
-    except UnicodeEncodeError:
-        return InvalidConversation("invalid-unicode")
-    except (ValueError, RecursionError):
-        return InvalidConversation("broken-json")
-    return value
 
 
 def parse_cell(cell: Any, keys: TurnKeys) -> list[Turn]:
@@ -235,112 +167,3 @@ def _part(item: Any) -> tuple[str, str]:
     if not isinstance(found, str):
         raise InvalidConversation("not-text")
     return kind, found
-
-
-def tool_calls(value: Any) -> str | None:
-    """Tool calls in one form, None for none.
-
-    Args:
-        value: a call or a list of calls, as objects or as JSON text.  Arguments stay as they are:
-            an object, or JSON text of one.
-
-    Raises:
-        InvalidConversation: these are not tool calls.
-    """
-    if isinstance(value, str):
-        value = parsed(value) if value.strip() else None
-    if value is None or value in ([], {}):
-        return None
-    made = []
-    for item in value if isinstance(value, list) else [value]:
-        call = _function(item)
-        if call is None:
-            raise InvalidConversation("bad-tool-calls")
-        arguments = call.get("arguments")
-        arguments = call.get("parameters") if arguments is None else arguments
-        arguments = {} if arguments is None else arguments
-        decoded = parsed(arguments) if isinstance(arguments, str) else arguments
-        if not isinstance(decoded, Mapping) or not _is_json(decoded):
-            raise InvalidConversation("bad-tool-calls")
-        made.append(
-            {"type": "function", "function": {"name": call["name"], "arguments": arguments}}
-        )
-    return json.dumps(made, ensure_ascii=False)
-
-
-def _function(item: Any) -> Mapping[str, Any] | None:
-    """A call or a tool without the outer {"type": "function", "function": …}, or None."""
-    if not isinstance(item, Mapping):
-        return None
-    function = item.get("function")
-    function = item if function is None else function
-    named = isinstance(function, Mapping) and isinstance(function.get("name"), str)
-    return function if named and function["name"].strip() else None
-
-
-def _is_json(value: Any) -> bool:
-    """Can the value be written as JSON?  Python also reads and writes NaN, which JSON lacks."""
-    try:
-        json.dumps(value, allow_nan=False)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def tool_list(value: Any) -> str | None:
-    """The tools that a row offers, each {"type": "function", "function": …}; None for none.
-
-    Args:
-        value: a list of tools, as objects or as JSON text, with or without the outer object.
-
-    Raises:
-        InvalidConversation: this is not a list of tools.
-    """
-    if isinstance(value, str):
-        if not value.strip():
-            return None
-        value = parsed(value)
-    if value is None:
-        return None
-    if not isinstance(value, list):
-        raise InvalidConversation("bad-tools")
-    made = []
-    for item in value:
-        if isinstance(item, str):
-            item = parsed(item)
-        tool = _function(item)
-        if tool is None or not _is_json(tool):
-            raise InvalidConversation("bad-tools")
-        made.append({"type": "function", "function": dict(tool)})
-    return json.dumps(made, ensure_ascii=False) if made else None
-
-
-def without_nulls(value: Any) -> Any:
-    """The value without null keys: Arrow gives each struct the keys of all structs."""
-    if isinstance(value, Mapping):
-        return {k: without_nulls(v) for k, v in value.items() if v is not None}
-    if isinstance(value, list):
-        return [without_nulls(item) for item in value]
-    return value
-
-
-def find_turn_keys(cell: Any) -> tuple[str, str] | None:
-    """(role key, text key) of the objects of a conversation; None for another cell."""
-    if isinstance(cell, str) and cell.lstrip().startswith("["):
-        cell = parsed(cell)
-    if not isinstance(cell, list) or not cell or not all(isinstance(t, Mapping) for t in cell):
-        return None
-    present = {key for turn in cell for key in turn}
-    role = next((key for key in ROLE_KEYS if key in present), None)
-    text = next((key for key in TEXT_KEYS if key in present), None)
-    return (role, text) if role and text else None
-
-
-def turns_of_cell(cell: Any) -> list[Mapping[str, Any]]:
-    """The objects in a sample's cell: a list of turns, also as JSON text; [] where it is none."""
-    if isinstance(cell, str):
-        try:
-            cell = json.loads(cell)
-        except (ValueError, RecursionError):
-            return []
-    return [turn for turn in cell if isinstance(turn, Mapping)] if isinstance(cell, list) else []

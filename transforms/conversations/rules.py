@@ -32,18 +32,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.conversations.parse_turns import (
+from transforms.conversations.cells import (
     InvalidConversation,
-    TurnKeys,
     cells,
-    parse_cell,
-    parse_column,
     parsed,
     text_cells,
-    tool_list,
     without_nulls,
 )
+from transforms.conversations.parse_turns import parse_cell, parse_column
 from transforms.conversations.roles import ROLES
+from transforms.conversations.tools import tool_list
+from transforms.conversations.turn_keys import TurnKeys
 from transforms.conversations.turns import ASSISTANT, SYSTEM, TOOL, USER, Turn, Turns
 from transforms.formats.source_rows import MAX_ROW_BYTES
 from transforms.records import EXCERPT_CHARS, ROW, one_array, rejects_table

@@ -13,19 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transforms.conversations.cells import InvalidConversation
 from transforms.conversations.field_mapping import TurnMapping
 from transforms.conversations.normalize_rows import rows_of
-from transforms.conversations.parse_turns import (
-    InvalidConversation,
-    TurnKeys,
-    find_turn_keys,
-    parse_cell,
-    parse_column,
-    tool_calls,
-    tool_list,
-)
+from transforms.conversations.parse_turns import parse_cell, parse_column
 from transforms.conversations.roles import ALIASES
 from transforms.conversations.rules import ConversationRules
+from transforms.conversations.tools import tool_calls, tool_list
+from transforms.conversations.turn_keys import TurnKeys, find_turn_keys
 from transforms.conversations.turns import ASSISTANT, SYSTEM, TOOL, TURN, USER, Turn, Turns
 from transforms.records import ROW
 

@@ -1,0 +1,87 @@
+"""Tool calls and lists of tools, in one form as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from transforms.conversations.cells import InvalidConversation, parsed
+
+
+def tool_calls(value: Any) -> str | None:
+    """Tool calls in one form, None for none.
+
+    Args:
+        value: a call or a list of calls, as objects or as JSON text.  Arguments stay as they are:
+            an object, or JSON text of one.
+
+    Raises:
+        InvalidConversation: these are not tool calls.
+    """
+    if isinstance(value, str):
+        value = parsed(value) if value.strip() else None
+    if value is None or value in ([], {}):
+        return None
+    made = []
+    for item in value if isinstance(value, list) else [value]:
+        call = _function(item)
+        if call is None:
+            raise InvalidConversation("bad-tool-calls")
+        arguments = call.get("arguments")
+        arguments = call.get("parameters") if arguments is None else arguments
+        arguments = {} if arguments is None else arguments
+        decoded = parsed(arguments) if isinstance(arguments, str) else arguments
+        if not isinstance(decoded, Mapping) or not _is_json(decoded):
+            raise InvalidConversation("bad-tool-calls")
+        made.append(
+            {"type": "function", "function": {"name": call["name"], "arguments": arguments}}
+        )
+    return json.dumps(made, ensure_ascii=False)
+
+
+def tool_list(value: Any) -> str | None:
+    """The tools that a row offers, each {"type": "function", "function": …}; None for none.
+
+    Args:
+        value: a list of tools, as objects or as JSON text, with or without the outer object.
+
+    Raises:
+        InvalidConversation: this is not a list of tools.
+    """
+    if isinstance(value, str):
+        if not value.strip():
+            return None
+        value = parsed(value)
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise InvalidConversation("bad-tools")
+    made = []
+    for item in value:
+        if isinstance(item, str):
+            item = parsed(item)
+        tool = _function(item)
+        if tool is None or not _is_json(tool):
+            raise InvalidConversation("bad-tools")
+        made.append({"type": "function", "function": dict(tool)})
+    return json.dumps(made, ensure_ascii=False) if made else None
+
+
+def _function(item: object) -> Mapping[str, object] | None:
+    """A call or a tool without the outer {"type": "function", "function": …}, or None."""
+    if not isinstance(item, Mapping):
+        return None
+    function = item.get("function")
+    function = item if function is None else function
+    named = isinstance(function, Mapping) and isinstance(function.get("name"), str)
+    return function if named and function["name"].strip() else None
+
+
+def _is_json(value: object) -> bool:
+    """Can the value be written as JSON?  Python also reads and writes NaN, which JSON lacks."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError):
+        return False
+    return True
