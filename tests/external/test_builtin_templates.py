@@ -14,7 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from means import REPOSITORY
 from oracles import NAMES, TODAY, TOKENS, published
 
-_FOLDER = REPOSITORY / "transforms" / "templates"
+_FOLDER = REPOSITORY / "transforms" / "chat" / "templates"
 _WITHOUT_TOOLS = {"llama3", "mistral", "gemma", "deepseek-r1"}
 _WITHOUT_PROMPT = {"mistral"}  # after a question the model answers without being asked to
 # Of so many conversations the published template writes a text, so that the rules for leaving some

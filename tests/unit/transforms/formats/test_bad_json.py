@@ -128,7 +128,7 @@ def test_a_broken_array_is_refused_whole(
 ) -> None:
     ended = convert("--dataset", put(tmp_path / "a.json", data))
     assert ended.code == 3
-    assert has(ended.err, "a.json", "not a whole JSON array", says, "replace it")
+    assert has(ended.err, "a.json", "not a complete JSON array", says, "replace it")
 
 
 def test_bad_elements_are_rejects_with_their_number(convert: Convert, tmp_path: Path) -> None:

@@ -93,4 +93,4 @@ def test_two_streams_in_one_file(convert: Convert, tmp_path: Path) -> None:
     put(path, path.read_bytes() * 2)
     ended = convert("--dataset", path)
     assert ended.code == 3
-    assert has(ended.err, "a.arrow", "goes on after the end", "one stream")
+    assert has(ended.err, "a.arrow", "has data after the end", "one stream")
