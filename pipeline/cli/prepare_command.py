@@ -124,8 +124,8 @@ def _run(plan: Plan, request: Request, console: Console) -> Prepared:
         return run(
             plan,
             request,
-            watch=lambda n, store: console.progress(n, store.reports, store.scanned),
-            say=console.say,
+            show_progress=lambda n, store: console.progress(n, store.reports, store.scanned),
+            print_line=console.say,
         )
 
 

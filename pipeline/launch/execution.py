@@ -1,8 +1,8 @@
-"""Runs a pipeline to its end on any runner: errors told, stalls noticed, nothing left running.
+"""Runs a pipeline to its end on any runner: raises its errors, ends it when it stalls.
 
 Beam waits for a portable job on a stream that breaks off after ``--job_server_timeout`` seconds,
-for ever otherwise, and leaves a job on its cluster when the launcher is stopped.  So the state is
-asked for instead, as often as a user would look, and a job that is given up is cancelled.
+and without that for ever; it leaves a job on its cluster when the launcher is stopped.  So this
+module polls the state of a job instead, and cancels a job that it gives up.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.runner import PipelineState
 
-from pipeline.launch.job_monitor import cancel, is_known, job_page, look_up
-from transforms.errors import RunnerFailed, from_worker
+from pipeline.launch.job_monitor import cancel, describe_job, is_on_cluster, job_page
+from transforms.errors import DataPrepError, RunnerFailed, from_worker
 
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 _TEXT_CHARS = 1500  # of what the runner says of a failure
 
 
 class Watchdog(Protocol):
-    """Looks at a job that runs; ``hint`` is what to do about one that is late."""
+    """Watches a job that runs; ``hint`` is what to do about one that is late."""
 
     hint: str
 
     def late(self) -> str | None:
-        """Why the job is not to be waited for any longer; None while it is."""
+        """Why it is not worth waiting for the job any longer; None while it is."""
 
 
 @dataclass
 class Late:
-    """The whole job may take so many seconds; ``what`` has not happened when it took longer."""
+    """The whole job may take ``seconds``; ``what`` has not happened when it takes longer."""
 
     seconds: float
     what: str
@@ -53,7 +53,7 @@ class Late:
 
 @dataclass
 class Stalled:
-    """So many seconds may pass without a change of ``progress``, which counts finished units."""
+    """``seconds`` may pass without a change of ``progress``, which counts finished units."""
 
     seconds: float
     progress: Callable[[], int]
@@ -72,47 +72,51 @@ class Stalled:
 
 
 def execute(pipeline: beam.Pipeline, watchdog: Watchdog) -> None:
-    """Runs it to its end.
+    """Runs a pipeline to its end.
 
-    Raises the error that a worker raised, or ``RunnerFailed`` with what the runner says; a job that
-    the ``watchdog`` finds late, or that a signal interrupts, is cancelled.
+    Cancels a job that the ``watchdog`` finds late, or that a signal interrupts.
+
+    Raises:
+        DataPrepError: The error that a worker raised; ``RunnerFailed`` with the runner's message
+            where no error of ours is known.
     """
     options = pipeline.options
     result = start(pipeline)
-    with _ours_if_known(pipeline.runner), _cancelled_if_left(result, options):
+    with _translated_errors(pipeline.runner), _cancelled_on_error(result, options):
         while not PipelineState.is_terminal(result.state):
             reason = watchdog.late()
             if reason:
-                state = look_up(options, result.state)
+                state = describe_job(options, result.state)
                 raise RunnerFailed(
                     f"{reason}, so the job was cancelled. It was {state}; {watchdog.hint}"
                 )
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
         _end(result)
 
 
 def start(pipeline: beam.Pipeline) -> Any:
-    """Hands a pipeline to its runner, which may run it at once; Beam's result of it."""
-    with _ours_if_known(pipeline.runner):
+    """Hands a pipeline to its runner, which may run it at once; returns Beam's result of it."""
+    with _translated_errors(pipeline.runner):
         return pipeline.run()
 
 
 def hand_over(pipeline: beam.Pipeline, seconds: float) -> str:
-    """Leaves a pipeline to its cluster as soon as that has it; the job's name and page.
+    """Leaves a pipeline to its cluster as soon as that has it; returns the job's name and page.
 
-    Raises ``RunnerFailed`` where it has not after so many seconds.
+    Raises:
+        RunnerFailed: The cluster has not taken the job after ``seconds``.
     """
     options = pipeline.options
     result = start(pipeline)
-    patience = Late(seconds, "the cluster has not taken the job")
-    with _ours_if_known(pipeline.runner), _cancelled_if_left(result, options):
+    watchdog = Late(seconds, "the cluster has not taken the job")
+    with _translated_errors(pipeline.runner), _cancelled_on_error(result, options):
         while not PipelineState.is_terminal(result.state):
-            if is_known(options, result.state):
+            if is_on_cluster(options, result.state):
                 return job_page(options)
-            reason = patience.late()
+            reason = watchdog.late()
             if reason:
-                raise RunnerFailed(f"{reason}. It is {look_up(options, result.state)}")
-            time.sleep(_LOOK_SECONDS)
+                raise RunnerFailed(f"{reason}. It is {describe_job(options, result.state)}")
+            time.sleep(_POLL_SECONDS)
         _end(result)  # a cluster may show a job that failed at once, too
         return job_page(options)
 
@@ -122,13 +126,13 @@ def _end(result: Any) -> None:
     try:
         result.wait_until_finish()
     except Exception:
-        # The stream that tells the state may have broken off long ago.
+        # The stream of states may have broken off long ago.
         if result.state != PipelineState.DONE:
             raise
 
 
 @contextmanager
-def _cancelled_if_left(result: Any, options: PipelineOptions) -> Iterator[None]:
+def _cancelled_on_error(result: Any, options: PipelineOptions) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -141,17 +145,15 @@ def _cancelled_if_left(result: Any, options: PipelineOptions) -> Iterator[None]:
 
 
 @contextmanager
-def _ours_if_known(runner: Any) -> Iterator[None]:
+def _translated_errors(runner: Any) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        kind = type(error)
-        # One of ours, too, where the worker is this process: Beam has added the step to its text.
-        known = from_worker(f"{kind.__module__}.{kind.__name__}: {error}")
+        known = from_worker(str(error))
         if known is not None:
             raise known from error
-        if not isinstance(runner, PortableRunner):
-            raise  # a bug of ours, in this very process: the traceback is worth having
+        if isinstance(error, DataPrepError) or not isinstance(runner, PortableRunner):
+            raise  # the launcher's own; or a bug in this process, whose traceback is worth having
         raise RunnerFailed(
             "the runner gave the job up and nothing was published; run again, or with --resume to "
             f"go on. It says:\n{str(error).strip()[-_TEXT_CHARS:]}"

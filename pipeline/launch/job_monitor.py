@@ -1,4 +1,4 @@
-"""Where a user can look at a job: the runner's own state of it, and its page."""
+"""What a runner says of a job: its own state of it, and the page that shows it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from transforms.errors import RunnerFailed
 _SECONDS = 10.0
 
 
-def is_known(options: PipelineOptions, state: str) -> bool:
-    """Does the job go on without the launcher by now?"""
+def is_on_cluster(options: PipelineOptions, state: str) -> bool:
+    """Will the job go on without the launcher?"""
     master = flink_master(options)
     if master:
         # Beam says "running" as soon as the job server begins to send the job.
@@ -38,7 +38,7 @@ def cancel(options: PipelineOptions) -> None:
 
 
 def job_page(options: PipelineOptions) -> str:
-    """The job's name and the page to look at, for a user."""
+    """The job's name and its page, for a user."""
     name, master = job_name(options), flink_master(options)
     if master:
         cluster = FlinkCluster(master)
@@ -52,8 +52,8 @@ def job_page(options: PipelineOptions) -> str:
     return f"the job {name}" + (f" of the job server at {endpoint}" if endpoint else "")
 
 
-def look_up(options: PipelineOptions, state: str) -> str:
-    """How the job is by its runner, or by Beam (``state``), and the page to look at."""
+def describe_job(options: PipelineOptions, state: str) -> str:
+    """The job's state by its runner, or by Beam (``state``), and its page."""
     master = flink_master(options)
     try:
         job = FlinkCluster(master).job(job_name(options)) if master else None

@@ -1,8 +1,8 @@
-"""What a worker is like: sent there as source text, so it asks for nothing but Python and Beam.
+"""What a worker is like: sent there as source text, so it needs nothing but Python and Beam.
 
-A worker that lacks this project, or has another Python, could not load a step of ours and would
-fail without a word that helps, or hang.  ``probe`` sends this module's text instead; it compares
-the worker with the launcher before anything of ours is loaded.
+A worker that lacks this project, or has another Python, could not load a step of ours.  It would
+fail without a message that helps, or hang.  ``worker_check`` sends the text of this module instead;
+it compares the worker with the launcher before anything of ours is loaded.
 """
 
 from __future__ import annotations
@@ -17,25 +17,64 @@ import platform
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import apache_beam as beam
 
 MARK = "reasonforge-worker-report:"
-"""Stands before a report that travels as an error's text: runners hand nothing else back."""
+"""Begins a report that travels as an error's text: runners hand nothing else back."""
 
 DISTRIBUTION = "reasonforge-data-prep"
 PACKAGES = ("pipeline", "transforms")
 BEAM = "apache-beam"
 
 
-def facts(names: list[str], scratch: str | None = None) -> dict[str, Any]:
-    """This process: host, versions of Python and of the named packages, code, room for shards.
+class Facts(TypedDict):
+    """A process: host, versions of Python and of packages, code, free bytes in ``scratch``.
 
-    A version is None where there is no such package.  ``free`` are the bytes on the disk of
-    ``scratch``, or of the temporary folder where that is None or not there.
+    A version is None where there is no such package, ``code`` where the project is not there.
+    """
+
+    host: str
+    python: str
+    versions: dict[str, str | None]
+    code: str | None
+    scratch: str
+    free: int
+
+
+class Needs(TypedDict):
+    """What fits the launcher: its own facts, and the versions of each package that do.
+
+    ``free`` are the bytes that are needed in ``scratch``, or in the temporary folder where that is
+    None.
+    """
+
+    host: str
+    python: str
+    versions: dict[str, str | None]
+    code: str | None
+    ranges: dict[str, str]
+    scratch: str | None
+    free: int
+
+
+class Report(Facts, total=False):
+    """The facts of a worker, and what does not fit, or what error of which step it has met."""
+
+    misfits: list[str]
+    kind: str
+    step: str
+    message: str
+
+
+def facts(names: list[str], scratch: str | None = None) -> Facts:
+    """This process, with the versions of the named packages.
+
+    ``free`` are the bytes on the disk of ``scratch``, or of the temporary folder where that is None
+    or not there.
     """
     code = digest()
     versions = {name: _version(name) for name in [BEAM, *names]}
@@ -82,12 +121,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-def misfits(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """What of a worker does not fit: ``python``, names of packages, ``code``, ``free``.
-
-    ``wanted`` is the launcher's ``facts`` with ``ranges``, the versions of each package that do,
-    and ``free``, the bytes that are needed at ``scratch``.
-    """
+def misfits(found: Facts, wanted: Needs) -> list[str]:
+    """What of a worker does not fit: ``python``, names of packages, ``code``, ``free``."""
     from packaging.specifiers import SpecifierSet  # Beam needs it, too
 
     def minor(version: str) -> list[str]:
@@ -104,7 +139,7 @@ def misfits(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     return wrong
 
 
-def report(found: Mapping[str, Any], **more: Any) -> str:
+def report(found: Facts, **more: object) -> str:
     """A report as text that survives being quoted in errors of several languages."""
     return f"{MARK}{json.dumps({**found, **more}).encode().hex()};"
 
@@ -126,7 +161,7 @@ class Examine(beam.DoFn):
     ``look`` is a pickled function of the project, called with the key and this worker's facts.
     """
 
-    def __init__(self, wanted: dict[str, Any], look: bytes) -> None:
+    def __init__(self, wanted: Needs, look: bytes) -> None:
         self._wanted, self._look = wanted, look
 
     def process(self, element: tuple[int, object]) -> Iterator[None]:

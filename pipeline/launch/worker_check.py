@@ -1,9 +1,9 @@
 """Before the job: do the workers fit it, and do they reach its source and its output?
 
-A small pipeline on the same runner.  Each worker that it reaches compares itself with the launcher
-(``on_worker``), opens the source and writes a record at the output, which the launcher must then
-see.  A worker that cannot do one of these says so on its host's behalf; one that never starts is
-not waited for.
+A small pipeline runs on the same runner.  Each worker that it reaches compares itself with the
+launcher (``worker_agent``), opens the source and writes a record at the output, which the launcher
+must then see.  A worker that cannot do one of these reports why, with its host's name.  A worker
+that never starts fails the check after ``--start-timeout``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import pickle
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +30,7 @@ from pipeline.launch import worker_agent
 from pipeline.launch.execution import Late, execute
 from pipeline.planning.plan import Plan
 from pipeline.request import Request
-from transforms.errors import DataPrepError, RunnerFailed, of_name
+from transforms.errors import DataPrepError, RunnerFailed, class_of_name
 from transforms.formats import source_reader
 from transforms.formats.opening import open_binary
 from transforms.storage.local import LocalStore
@@ -66,13 +66,15 @@ class Worker:
         )
 
 
-def probe(
+def check_workers(
     runner: Any, options: PipelineOptions, plan: Plan, request: Request, store: DatasetStore
 ) -> list[Worker]:
-    """The hosts of the workers that answered, each once.
+    """Runs the check; returns the hosts of the workers that answered, each once.
 
-    Raises ``RunnerFailed`` for workers that are not like this machine, do not see a local source
-    or output, or do not start; another ``DataPrepError`` for what a worker was refused.
+    Raises:
+        RunnerFailed: Workers are not like this machine, do not see a local source or output, or do
+            not start.
+        DataPrepError: Another error of ours for what a worker was refused.
     """
     wanted = _wanted(request, store)
     nonce = uuid.uuid4().hex
@@ -90,7 +92,7 @@ def probe(
         with _for_any_version(runner):
             execute(pipeline, Late(request.start_timeout, _NO_ANSWER, _NO_ANSWER_HINT))
     except DataPrepError as error:
-        # The sentence has but the end of what the runner said.
+        # The message holds only the end of what the runner said.
         found = _REPORT.search(f"{error}\n{error.__cause__}")
         if found is None:
             raise
@@ -108,17 +110,18 @@ def _of_another_name(options: PipelineOptions) -> PipelineOptions:
 
 @contextmanager
 def _for_any_version(runner: Any) -> Iterator[None]:
-    """Jobs of this runner do not tell the workers of which Python and Beam they are.
+    """Jobs of this runner do not name the versions of Python and Beam that made them.
 
-    A worker of others would refuse them before a step of ours can say so, and Flink then waits.
+    A worker with others would refuse the job before a step of ours can report it, and Flink then
+    waits.
     """
     default = runner.default_environment
 
     def without_version(options: PipelineOptions) -> environments.Environment:
         environment = default(options)
-        told = environment.capabilities()
+        every = environment.capabilities()
         prefix = environments.SDK_VERSION_CAPABILITY_PREFIX
-        environment.capabilities = lambda: [one for one in told if not one.startswith(prefix)]
+        environment.capabilities = lambda: [one for one in every if not one.startswith(prefix)]
         return environment
 
     runner.default_environment = without_version
@@ -129,7 +132,7 @@ def _for_any_version(runner: Any) -> Iterator[None]:
 
 
 class _AsSource(beam.DoFn):
-    """A step that is made on the worker, out of the text of ``on_worker``."""
+    """A step that is made on the worker, out of the text of ``worker_agent``."""
 
     def __init__(self, name: str, *arguments: Any) -> None:
         self._name, self._arguments = name, arguments
@@ -139,15 +142,15 @@ class _AsSource(beam.DoFn):
         text = Path(worker_agent.__file__).read_text(encoding="utf-8")
         made = f"{self._name}(*arguments)"
         code = "(exec(text, own), eval(made, own))[1]"
-        own = {"__name__": "reasonforge_on_worker", "arguments": self._arguments}
+        own = {"__name__": "reasonforge_worker_agent", "arguments": self._arguments}
         return eval, (code, {"text": text, "made": made, "own": own})
 
     def process(self, element: object) -> Any:
         raise NotImplementedError("made on the worker")
 
 
-def _wanted(request: Request, store: DatasetStore) -> dict[str, Any]:
-    """This machine's facts, and what fits a worker."""
+def _wanted(request: Request, store: DatasetStore) -> worker_agent.Needs:
+    """This machine's facts, and what fits them."""
     needs = [Requirement(text) for text in requires(worker_agent.DISTRIBUTION) or ()]
     ranges = {need.name: str(need.specifier) for need in needs if need.marker is None}
     # Bytes and protocol are those of one Beam and one version of this project.
@@ -167,7 +170,7 @@ def _look(
     file: str,
     nonce: str,
     key: int,
-    found: Mapping[str, Any],
+    found: worker_agent.Facts,
 ) -> None:
     """On a worker: opens the source and writes its record at the output."""
     step = "read the source"
@@ -180,8 +183,13 @@ def _look(
                 f"{store.path} is not the same file system there as here, although "
                 "--shared-filesystem says so; mount it everywhere, or give an s3:// address"
             )
-        record = {"nonce": nonce, **{name: found[name] for name in ("host", "python", "free")}}
-        record["beam"] = found["versions"][worker_agent.BEAM]
+        record = {
+            "nonce": nonce,
+            "host": found["host"],
+            "python": found["python"],
+            "free": found["free"],
+            "beam": found["versions"][worker_agent.BEAM],
+        }
         store.put_work(_record(key), json.dumps(record).encode())
     except (DataPrepError, OSError) as error:
         kind = type(error).__name__
@@ -211,11 +219,11 @@ def _seen(store: DatasetStore, nonce: str) -> list[Worker]:
     return [workers[host] for host in sorted(workers)]
 
 
-def _explained(report: Mapping[str, Any], wanted: Mapping[str, Any]) -> DataPrepError:
+def _explained(report: worker_agent.Report, wanted: worker_agent.Needs) -> DataPrepError:
     """The error that a worker's report stands for."""
     host = report["host"]
     if "misfits" not in report:
-        kind = of_name(report["kind"]) or RunnerFailed
+        kind = class_of_name(report["kind"]) or RunnerFailed
         return kind(f"the worker on {host} cannot {report['step']}: {report['message']}")
     wrong = report["misfits"]
     if wrong == ["free"]:
@@ -237,9 +245,9 @@ def _explained(report: Mapping[str, Any], wanted: Mapping[str, Any]) -> DataPrep
     )
 
 
-def _table(report: Mapping[str, Any], wanted: Mapping[str, Any], wrong: Sequence[str]) -> str:
-    """Launcher against worker, what does not fit marked with a cross."""
-    rows = [("python", wanted["python"], report["python"])]
+def _table(report: worker_agent.Report, wanted: worker_agent.Needs, wrong: Sequence[str]) -> str:
+    """The launcher beside the worker; a cross marks what does not fit."""
+    rows: list[tuple[str, str | None, str]] = [("python", wanted["python"], report["python"])]
     for name, here in wanted["versions"].items():
         rows.append((name, here, report["versions"].get(name) or "missing"))
     rows.append(("code", str(wanted["code"])[:12], str(report["code"] or "missing")[:12]))

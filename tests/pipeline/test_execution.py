@@ -21,12 +21,12 @@ from transforms.errors import AccessDenied, BadInput, RunnerFailed
 RUNNING, DONE, FAILED = PipelineState.RUNNING, PipelineState.DONE, PipelineState.FAILED
 CANCELLED = PipelineState.CANCELLED
 
-# As Beam's Java runners tell of a Python worker's error.
-OF_A_WORKER = """java.util.concurrent.ExecutionException: Error received from SDK harness:
+# As Beam's Java runners report a Python worker's error, which Beam has made anew.
+MESSAGE = "a.jsonl: broken\nin two lines"
+OF_A_WORKER = f"""java.util.concurrent.ExecutionException: Error received from SDK harness:
 Traceback (most recent call last):
   File "apache_beam/runners/common.py", line 1498, in process
-transforms.errors.BadInput: a.jsonl: broken
-in two lines [while running 'Read/ReadUnits']
+transforms.errors.BadInput: {BadInput(f"{MESSAGE} [while running 'Read/ReadUnits']", MESSAGE)}
 
 \tat org.apache.beam.runners.fnexecution.control.FnApiControlClient"""
 
@@ -107,7 +107,7 @@ class TestErrors:
         job = Job([RUNNING, FAILED], RuntimeError(OF_A_WORKER))
         with pytest.raises(BadInput) as caught:
             run(on_cluster(job))
-        assert str(caught.value) == "a.jsonl: broken\nin two lines"
+        assert str(caught.value) == MESSAGE
         assert job.cancelled == 0
 
     def test_while_it_is_handed_over_is_ours_again(self) -> None:

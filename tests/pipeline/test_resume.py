@@ -15,7 +15,7 @@ from made_sets import use_server
 from s3_runs import SMALL, stop_in_the_middle, stored, without_run, write_rows
 from s3_servers import S3Server
 
-import pipeline.launch.job
+import pipeline.launch.graph_inputs
 import transforms.steps.read
 from pipeline.cli.main import main
 from pipeline.dataset.verify import verify
@@ -100,7 +100,7 @@ def break_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def few_inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than two units travel as files, instead of more than a thousand."""
     monkeypatch.setattr(transforms.steps.read, "MAX_INLINE", 2)
-    monkeypatch.setattr(pipeline.launch.job, "MAX_INLINE", 2)
+    monkeypatch.setattr(pipeline.launch.graph_inputs, "MAX_INLINE", 2)
 
 
 class TestOnS3:

@@ -595,7 +595,16 @@ class TestBatchCoder:
 
 
 class TestErrorsFromWorkers:
-    @pytest.mark.parametrize("message", ["one line", "two\nlines", "a: b [c]; run again"])
+    @pytest.mark.parametrize(
+        "message",
+        [
+            "one line",
+            "two\nlines",
+            "a: b [c]; run again",
+            "a\n\nblank line",
+            "quotes \"'` and \\ [while running 'X'] transforms.errors.BadInput: y",
+        ],
+    )
     def test_an_error_keeps_its_class_and_message(self, message: str) -> None:
         def fail(_: int) -> None:
             raise AccessDenied(message)
@@ -620,5 +629,6 @@ class TestErrorsFromWorkers:
         classes = [DataPrepError, *DataPrepError.__subclasses__()]
         assert [error.exit_code for error in classes] == [1, 2, 3, 4, 5, 5, 6, 7, 8]
         for error in classes:
-            found = from_worker(f"{error.__module__}.{error.__name__}: text [while running 'X']")
+            beam_s_copy = error("text [while running 'X']", *error("text").args[1:])
+            found = from_worker(f"{error.__module__}.{error.__name__}: {beam_s_copy}")
             assert (type(found), str(found)) == (error, "text")

@@ -6,7 +6,7 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 
-import pipeline.launch.job
+import pipeline.launch.graph_inputs
 import transforms.steps.read
 from pipeline.launch.job import run
 from pipeline.planning.plan import make_plan
@@ -20,7 +20,7 @@ from transforms.storage.local import LocalStore
 def few_inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two units in a file instead of a thousand."""
     monkeypatch.setattr(transforms.steps.read, "MAX_INLINE", 2)
-    monkeypatch.setattr(pipeline.launch.job, "MAX_INLINE", 2)
+    monkeypatch.setattr(pipeline.launch.graph_inputs, "MAX_INLINE", 2)
 
 
 def rows_file(folder: Path) -> Path:
@@ -61,6 +61,6 @@ def test_a_large_plan_leaves_the_graph_small(tmp_path: Path) -> None:
     plan = make_plan(asked)
     folder = LocalStore(str(tmp_path / "out"))
     graph = beam.Pipeline()
-    contents = pipeline.launch.job._contents(plan, asked, "Test")
+    contents = pipeline.launch.graph_inputs.contents_of(plan, asked, "Test")
     pipeline.launch.graph.assemble(graph, plan, StoredWorkUnits(folder, 100_000), folder, contents)
     assert len(graph.to_runner_api().SerializeToString()) < 2**20

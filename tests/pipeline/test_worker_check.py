@@ -306,7 +306,9 @@ class TestOnPrism:
             options = options_for(asked, 1)
             runner = runner_for(options)
             with connected(runner, options):
-                return worker_check.probe(runner, options, plan or make_plan(asked), asked, folder)
+                return worker_check.check_workers(
+                    runner, options, plan or make_plan(asked), asked, folder
+                )
 
         return ask
 
@@ -421,7 +423,7 @@ def test_the_look_is_not_taken_for_the_job(rows: Path, folder: LocalStore) -> No
     options = PipelineOptions(["--job_name=mine", "--environment_type=LOOPBACK"])
     runner = _Noting()
     with pytest.raises(BadInput):
-        worker_check.probe(runner, options, make_plan(asked), asked, folder)
+        worker_check.check_workers(runner, options, make_plan(asked), asked, folder)
     assert runner.names == ["mine-check"]
     assert options.view_as(GoogleCloudOptions).job_name == "mine"
 
@@ -433,7 +435,7 @@ def test_workers_of_another_version_do_not_refuse_the_look(rows: Path, folder: L
     options = PipelineOptions(["--environment_type=LOOPBACK"])
     runner = _Noting()
     with pytest.raises(BadInput):
-        worker_check.probe(runner, options, make_plan(asked), asked, folder)
+        worker_check.check_workers(runner, options, make_plan(asked), asked, folder)
     assert runner.asked
     assert [one for one in runner.asked if one.startswith(version_of)] == []
     with pytest.raises(BadInput, match="enough"):  # but the job that follows is refused

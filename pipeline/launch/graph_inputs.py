@@ -1,0 +1,93 @@
+"""What the graph is given besides the plan: files for the workers, contents of the manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from importlib.metadata import version
+
+import apache_beam as beam
+
+from pipeline.launch.graph import assemble
+from pipeline.planning.plan import Plan
+from pipeline.planning.plan_flags import config_of
+from pipeline.request import Request
+from transforms.dataset.publish import PLAN_FILE, Contents
+from transforms.dataset.trainer_facts import training_facts
+from transforms.records import WorkUnit
+from transforms.steps.read import MAX_INLINE, StoredWorkUnits
+from transforms.storage.manifest_parts import Run
+from transforms.storage.parallel import in_parallel
+from transforms.storage.s3.store import REQUESTS_AT_ONCE
+from transforms.storage.store import DatasetStore, read_records
+
+
+def fill_pipeline(
+    pipeline: beam.Pipeline,
+    plan: Plan,
+    request: Request,
+    store: DatasetStore,
+    finished: Sequence[int],
+    batch_bytes: int,
+) -> None:
+    """Puts the whole job into an empty pipeline; a large plan travels as work files.
+
+    Args:
+        pipeline: An empty pipeline.
+        plan: What decides the bytes.
+        request: What the user asks for besides the plan, as the gates.
+        store: Where the set is written.
+        finished: Numbers of the units whose shards the store has already.
+        batch_bytes: About how much of a source a batch holds.
+    """
+    contents = contents_of(plan, request, type(pipeline.runner).__name__)
+    work_units: tuple[WorkUnit, ...] | StoredWorkUnits = plan.units
+    if len(plan.units) > MAX_INLINE:
+        work_units = StoredWorkUnits.written(store, plan.units)
+        store.put_work(PLAN_FILE, json.dumps(plan.to_json()).encode())
+        contents = replace(contents, plan=None)
+    for name, data in plan.attachments.items():
+        store.put_work(name, data)
+    assemble(pipeline, plan, work_units, store, contents, finished, batch_bytes)
+
+
+def contents_of(plan: Plan, request: Request, runner: str) -> Contents:
+    """What the manifest says of the set before it is counted; ``runner`` is the runner's class."""
+    given = plan.chat.system_prompt is not None
+    prompt = "with a system prompt" if given else "without a system prompt of its own"
+    return Contents(
+        dataset=plan.dataset,
+        revision=plan.source.revision,
+        plan_digest=plan.digest,
+        plan=plan.to_json(),
+        run=Run(
+            started=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            runner=runner,
+            versions={
+                name: version(name) for name in ("reasonforge-data-prep", "apache-beam", "pyarrow")
+            },
+        ),
+        gates=request.gates,
+        rules=plan.quality,
+        summary=(
+            f"Made from `{plan.dataset}`, split `{plan.source.split}`, revision "
+            f"`{plan.source.revision}`: {plan.fields.mapping.describe()}, chat format "
+            f"`{plan.chat.template.name}` {prompt} (reasoning: {plan.chat.think})."
+        ),
+        output_columns=plan.output_columns,
+        training=training_facts(plan.chat, plan.output_columns),
+        config=config_of(request, plan),
+    )
+
+
+def finished_units(store: DatasetStore, units: int) -> tuple[int, ...]:
+    """The units whose files an earlier run finished, each checked by size and SHA-256."""
+
+    def is_finished(unit: int) -> bool:
+        shards = read_records(store, unit)
+        return shards is not None and all(store.present(shards))
+
+    finished = in_parallel(is_finished, range(units), REQUESTS_AT_ONCE)
+    return tuple(unit for unit, is_whole in enumerate(finished) if is_whole)
