@@ -141,7 +141,7 @@ class TestLeakage:
         verdicts = judge(replace(OPEN, max_leakage=limit), counts, quality_of(0, checked))
         (found,) = (verdict for verdict in verdicts if verdict.gate == "--max-leakage")
         assert (found.result, found.limit, found.found) == (result, limit, 0.0)
-        said = "leakage could not be measured: none of 1,200 validation rows was looked at"
+        said = "leakage could not be measured: none of 1,200 validation rows was checked"
         assert found.sentence.startswith(said) == (result == "failed")
 
 
@@ -190,9 +190,9 @@ class TestCheck:
     def test_reasons_are_told_also_where_only_the_counts_are_known(self) -> None:
         counts = counts_of(read=9, a_code=4, other=5)
         (found, *_) = judge(Gates(), counts, quality_of())
-        assert "The most frequent reasons: 4 a_code, 5 other. Look" in found.sentence
+        assert "The most frequent reasons: 4 a_code, 5 other. See" in found.sentence
         (found, *_) = judge(Gates(), counts, quality_of(), "other 5 (first: a.jsonl row 1)")
-        assert "The most frequent reasons: other 5 (first: a.jsonl row 1). Look" in found.sentence
+        assert "The most frequent reasons: other 5 (first: a.jsonl row 1). See" in found.sentence
 
 
 # ---- whole runs
@@ -220,13 +220,18 @@ CASES: dict[str, tuple[tuple[object, ...], object, object, str]] = {
     # flags, a limit that fails, one that is met exactly, the sentence
     "max-reject-rate": ((), 0.0999, 0.1, "20 of 200 rows were rejected (10.00%), more than the"),
     "max-duplicates": ((), 0.1499, 0.15, "30 of 200 rows are duplicates (15.00%), more than the"),
-    "max-leakage": (("--val-size", 0.3), 0.0, 1.0, "validation rows have a near copy in training"),
+    "max-leakage": (
+        ("--val-size", 0.3),
+        0.0,
+        1.0,
+        "validation rows have a near duplicate in train",
+    ),
     "min-validation": (("--val-size", 0.3), 201, 1, "fewer than the 201 that --min-validation"),
     "max-truncated": (
         ("--max-tokens", 200, "--too-long", "truncate-response"),
         0.1999,
         0.2,
-        "40 of 200 rows were cut to --max-tokens (20.00%), more than the 19.99%",
+        "40 of 200 rows were truncated to --max-tokens (20.00%), more than the 19.99%",
     ),
 }
 
@@ -274,7 +279,7 @@ class TestRuns:
         main_ends(0, output, *words, f"--{gate}", passes, "--overwrite")
         before = bytes_of(output)
         err = main_ends(8, output, *words, f"--{gate}", fails)
-        assert has(err, f"{output} holds this very set and stays as it is, but", said)
+        assert has(err, f"{output} already holds this set and is not changed, but", said)
         assert bytes_of(output) == before
         main_ends(0, output, *words, f"--{gate}", passes)
 
@@ -322,7 +327,9 @@ def test_few_validation_rows_are_told(prepare: Prepare, tmp_path: Path) -> None:
     source = rows_with("min-validation", tmp_path)
     ended = prepare("--dataset", source)
     rows = ended.counts["validation"]
-    warning = f"Warning: only {rows} validation rows: a loss over so few says little"
+    warning = (
+        f"Warning: only {rows} validation rows: a validation loss over so few rows is unreliable"
+    )
     assert warning in ended.out
     assert gates_of(ended)["--min-validation"]["result"] == "warning"
     assert warning in prepare("--dataset", source, output=ended.output).out
@@ -336,7 +343,8 @@ def test_a_submitted_set_that_is_there_must_pass_too(tmp_path: Path) -> None:
     request = Request(str(rows_with("max-duplicates", tmp_path)), str(tmp_path / "set"))
     run(make_plan(request), request)
     assert submit(make_plan(request), request).job is None
-    with pytest.raises(GateFailed, match="holds this very set and stays as it is, but 30 of 200"):
+    said = "already holds this set and is not changed, but 30 of 200"
+    with pytest.raises(GateFailed, match=said):
         submit(make_plan(request), replace(request, max_duplicates=0.1))
 
 
@@ -355,5 +363,5 @@ def test_nothing_loads_from_s3_after_a_gate_failed(
     assert not names & {"dataset_dict.json", "manifest.json"}
     main_ends(0, address, *words, 0.15)  # the place is free
     assert "dataset_dict.json" in "".join(s3_server.keys(bucket, "sets/one/"))
-    assert "stays as it is, but 30 of 200" in main_ends(8, address, *words, 0.1)
+    assert "is not changed, but 30 of 200" in main_ends(8, address, *words, 0.1)
     assert "dataset_dict.json" in "".join(s3_server.keys(bucket, "sets/one/"))

@@ -93,7 +93,7 @@ class TestThePage:
         text = Page(made_page()).text.partition("What was read")[0]
         for words in ("7,473 of 8,925", "1,352", "13 of 747", "1,355 tokens", "10.0% of the rows"):
             assert words in text
-        assert "Look: the source repeats itself" in text
+        assert "Warning: the source has many duplicates" in text
 
     def test_is_accessible(self) -> None:
         found = Page(made_page())
@@ -139,18 +139,23 @@ class TestThePage:
         for name in ("quality", "training", "config"):
             del manifest[name]
         text = Page(made_page(manifest)).text
-        for what in ("Duplicates were", "Lengths were", "splits' balance was", "in training were"):
+        for what in ("Duplicates were", "Lengths were", "splits' balance was", "in train were"):
             assert f"{what} not measured" in text
-        assert "Which columns were chosen, and why, is not known" in text
+        assert "The chosen columns are unknown" in text
 
     @pytest.mark.parametrize(
         ("by_prompt", "key", "exact", "said"),
         [
-            (True, None, 0, "exact copies: 0, as rows with equal prompts are kept in one split."),
-            (False, "domain", 0, "0; rows are split by the column domain, so that equal prompts"),
-            (False, "domain", 5, "5; rows are split by the column domain, so that equal prompts"),
-            (False, None, 0, "0; rows are split before prompts are escaped, so that equal prompts"),
-            (None, None, 0, "exact copies: 0."),
+            (
+                True,
+                None,
+                0,
+                "exact duplicates: 0, as rows with equal prompts are kept in one split.",
+            ),
+            (False, "domain", 0, "0; rows are split by the column domain, so equal prompts"),
+            (False, "domain", 5, "5; rows are split by the column domain, so equal prompts"),
+            (False, None, 0, "0; rows are split before prompts are escaped, so equal prompts"),
+            (None, None, 0, "exact duplicates: 0."),
         ],
     )
     def test_it_tells_what_the_split_has_to_do_with_copies(
@@ -164,7 +169,7 @@ class TestThePage:
     def test_without_dedup_it_does_not_say_that_there_are_none(self) -> None:
         manifest = made_manifest()
         manifest["quality"]["duplicates"]["mode"] = "off"
-        assert "Duplicates were not looked for (--dedup off)" in Page(made_page(manifest)).text
+        assert "Duplicates were not searched (--dedup off)" in Page(made_page(manifest)).text
 
     def test_an_empty_set_has_a_page(self) -> None:
         manifest = made_manifest()
@@ -364,7 +369,7 @@ class TestSamples:
         assert done.code == 0, done.err
         found = Page((done.output / "report.html").read_text(encoding="utf-8"))
         (reason,) = done.manifest["counts"]["rejected"]["by_reason"]
-        assert found.text.count(f"For example, {reason}") == 1
+        assert found.text.count(f"Examples of {reason}") == 1
         assert sum(f"a.jsonl row {row}" in found.text for row in (1, 5, 9, 13)) == 3
         assert figures_equal((done.output / "report.html").read_text(), done.manifest) > 30
 

@@ -358,7 +358,7 @@ class TestRuns:
         words = (*words, "--too-long", "truncate-response", "--max-truncated")
         assert prepare(*words, 1).code == 0
         failed = prepare(*words, 0.01)
-        assert failed.code == 8 and has(failed.err, "were cut to --max-tokens")
+        assert failed.code == 8 and has(failed.err, "were truncated to --max-tokens")
 
     @pytest.mark.parametrize(
         ("data", "code", "said"),

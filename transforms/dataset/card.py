@@ -53,16 +53,16 @@ configs:
 
 def _quality(figures: Sequence[tuple[str, str]]) -> str:
     rows = "\n".join(f"| {name} | {told} |" for name, told in figures)
-    return f"\n| quality | |\n|---|---|\n{rows}\n\n`{REPORT}` tells all of it, with examples.\n"
+    return f"\n| quality | |\n|---|---|\n{rows}\n\n`{REPORT}` has all figures, with examples.\n"
 
 
 def _training(facts: Training) -> str:
     """How trainers are told of the set; strings as Python writes them, so that line ends show."""
     rows = [
         ("template", f"`{facts.template}`, SHA-256 `{facts.template_sha256}`"),
-        ("before the user's part", f"`{facts.user_marker!r}`"),
-        ("before the assistant's part", f"`{facts.assistant_marker!r}`"),
-        ("end of a text", f"`{facts.eos_token!r}`"),
+        ("user marker", f"`{facts.user_marker!r}`"),
+        ("assistant marker", f"`{facts.assistant_marker!r}`"),
+        ("end of a text (EOS)", f"`{facts.eos_token!r}`"),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     snippets = "\n\n".join(

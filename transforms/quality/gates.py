@@ -9,7 +9,7 @@ from transforms.errors import GateFailed
 from transforms.storage.manifest_parts import Leakage, Quality, RowCounts, Verdict
 
 FEW_VALIDATION_ROWS = 100
-"""Fewer than that are told as a warning: a loss over them says little."""
+"""Fewer rows are a warning: a validation loss over them is unreliable."""
 
 PASSED, FAILED, WARNING = "passed", "failed", "warning"
 
@@ -51,21 +51,21 @@ def judge(
             "--max-reject-rate",
             gates.max_reject_rate,
             (rejected.total, counts.read, "rows were rejected"),
-            f"The most frequent reasons: {reasons}. Look at them with `preview --rejected`; mend "
-            "the rows, choose other columns with --fields, or raise --max-reject-rate",
+            f"The most frequent reasons: {reasons}. See them with `preview --rejected`; "
+            "correct the rows, choose other columns with --fields, or raise --max-reject-rate",
         ),
         _share(
             "--max-duplicates",
             gates.max_duplicates,
             (counts.duplicates, counts.read, "rows are duplicates"),
-            "Look for what repeats in the source, or raise --max-duplicates",
+            "Find out what repeats in the source, or raise --max-duplicates",
         ),
         _leakage(gates.max_leakage, counts, quality.leakage or Leakage(checked=0)),
         _share(
             "--max-truncated",
             gates.max_truncated,
-            (quality.truncated or 0, counts.kept, "rows were cut to --max-tokens"),
-            "Raise --max-tokens or --max-truncated, or leave such rows out with --too-long reject",
+            (quality.truncated or 0, counts.kept, "rows were truncated to --max-tokens"),
+            "Raise --max-tokens or --max-truncated, or reject such rows with --too-long reject",
         ),
         _validation(gates, counts.validation),
     )
@@ -88,16 +88,16 @@ def _leakage(limit: float | None, counts: RowCounts, leakage: Leakage) -> Verdic
     gate, rows = "--max-leakage", counts.validation
     if limit is not None and counts.train and rows and not leakage.checked:
         sentence = (
-            f"leakage could not be measured: none of {rows:,} validation rows was looked at, so "
-            f"that nobody knows if {gate} is kept. Raise --val-size, or leave {gate} out"
+            f"leakage could not be measured: none of {rows:,} validation rows was checked. "
+            f"Raise --val-size, or omit {gate}"
         )
         return Verdict(gate, limit, 0.0, FAILED, sentence)
     return _share(
         gate,
         limit,
-        (leakage.rows, leakage.checked, "validation rows have a near copy in training"),
-        "--dedup near takes the copies out; or keep rows that belong together in one split with "
-        "--split-key COLUMN, or raise --max-leakage",
+        (leakage.rows, leakage.checked, "validation rows have a near duplicate in train"),
+        "Remove near duplicates with --dedup near, keep related rows in one split with --split-key "
+        "COLUMN, or raise --max-leakage",
     )
 
 
@@ -114,14 +114,14 @@ def _validation(gates: Gates, rows: int) -> Verdict:
     gate, least = "--min-validation", gates.min_validation
     if least is not None and rows < least:
         sentence = (
-            f"{rows:,} validation rows, fewer than the {least:,} that {gate} asks for. Raise "
-            "--val-size, take more rows, or lower --min-validation"
+            f"{rows:,} validation rows, fewer than the {least:,} that {gate} requires. Raise "
+            "--val-size, read more rows, or lower --min-validation"
         )
         return Verdict(gate, least, rows, FAILED, sentence)
     if least is None and rows < gates.few_validation:
         sentence = (
-            f"only {rows:,} validation rows: a loss over so few says little; raise --val-size, or "
-            f"say {gate} {rows} if it is meant so"
+            f"only {rows:,} validation rows: a validation loss over so few rows is unreliable; "
+            f"raise --val-size, or set {gate} {rows} to accept it"
         )
         return Verdict(gate, gates.few_validation, rows, WARNING, sentence)
     return Verdict(gate, least, rows, PASSED, "")
@@ -134,7 +134,9 @@ def check(verdicts: Sequence[Verdict], kept: str | None = None) -> None:
     """
     failed = [verdict.sentence for verdict in verdicts if verdict.result == FAILED]
     if failed:
-        which = f"{kept} holds this very set and stays as it is, but" if kept else "not published:"
+        which = (
+            f"{kept} already holds this set and is not changed, but" if kept else "not published:"
+        )
         raise GateFailed(f"{which} {'. Also: '.join(failed)}")
 
 

@@ -57,13 +57,13 @@ class Histogram:
     """Two splits' shares of rows in bins of equal width on the page.
 
     ``bars`` are (train, validation) for each bin, in thousandths of the highest; ``ticks`` are
-    (place from 0 to 100, label); ``told`` says in words what is seen, ``table`` in numbers.
+    (place from 0 to 100, label); ``summary`` says in words what it shows, ``table`` in numbers.
     """
 
     title: str
     bars: tuple[tuple[int, int], ...]
     ticks: tuple[tuple[float, str], ...]
-    told: Words
+    summary: Words
     table: Table
 
 

@@ -1,15 +1,15 @@
-"""The five numbers that matter, for the page, the card and the console.
+"""The five most important numbers, for the page, the card and the console.
 
-They are what decides whether to train on a set, in the order in which one asks:
+They decide whether to train on a set, in this order:
 
-    rows kept      did the job take what I gave it, or was much of it rejected?
-    duplicates     was the source mostly repetition? the model would learn those rows by heart
-    leakage        does the validation loss mean anything, or are its rows in training, too?
-    length         does it fit the trainer? what is beyond its limit is cut without a word; TRL's
-                   is 1,024 tokens, most guides take 2,048
-    validation     are there enough rows to measure with?
+    rows kept      was the source accepted, or was much of it rejected?
+    duplicates     does the source repeat itself? a model memorises such rows
+    leakage        is the validation loss meaningful, or are its rows in train as well?
+    length         does a text fit the trainer? it truncates longer ones silently; the limit of TRL
+                   is 1,024 tokens, many recipes use 2,048
+    validation     are there enough rows to measure a loss?
 
-Contamination and balance matter to those who ask for them, and stand below.
+Contamination and balance matter to fewer users, and have sections of their own.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from transforms.storage.manifest_parts import (
 )
 
 LONG_TOKENS = 2048
+_LENGTH = "length (95th percentile)"
 _MANY, _SOME = 0.05, 0.01
 
 
@@ -37,13 +38,13 @@ _MANY, _SOME = 0.05, 0.01
 class Headline:
     """One of the numbers: its name, the number itself, what it means.
 
-    ``look`` says why it is worth a look, "" where it is not.
+    ``warning`` says what is wrong with it, "" where nothing is.
     """
 
     name: str
     words: Words
     note: Words
-    look: str = ""
+    warning: str = ""
 
 
 def headlines(manifest: ManifestFacts) -> tuple[Headline, ...]:
@@ -59,7 +60,7 @@ def headlines(manifest: ManifestFacts) -> tuple[Headline, ...]:
 
 
 def short(manifest: ManifestFacts) -> list[tuple[str, Words]]:
-    """(name, what is told) for the card: the five in a line each, and the contamination."""
+    """(name, value) for the card: the five in a line each, and the contamination."""
     rows = [(one.name, _line(one)) for one in headlines(manifest)]
     quality = manifest.quality or Quality()
     return [*rows, ("contamination", contamination(quality.contamination))]
@@ -76,7 +77,7 @@ def _kept(counts: RowCounts) -> Headline:
     return Headline(
         "rows kept",
         (Figure(counts.kept), " of ", Figure(counts.read, at("counts", "read"))),
-        (rejected, " rejected, ", duplicates, " left out as duplicates"),
+        (rejected, " rejected, ", duplicates, " duplicates removed"),
         "many rows were rejected" if many else "",
     )
 
@@ -85,7 +86,7 @@ def _duplicates(counts: RowCounts, found: Duplicates | None) -> Headline:
     if not found:
         return Headline("duplicates", (NOT_MEASURED,), ())
     if found.mode == "off":
-        return Headline("duplicates", (NOT_MEASURED,), ("they stay: --dedup off",))
+        return Headline("duplicates", (NOT_MEASURED,), ("kept: --dedup off",))
     exact = Figure(found.exact, at("quality", "duplicates", "exact"))
     near = Figure(found.near, at("quality", "duplicates", "near"))
     part = share(counts.duplicates, counts.read)
@@ -93,12 +94,12 @@ def _duplicates(counts: RowCounts, found: Duplicates | None) -> Headline:
         "duplicates",
         (Figure(counts.duplicates, at("counts", "duplicates")),),
         ("exact ", exact, ", near ", near, "; ", part, " of the rows read"),
-        "the source repeats itself" if part.value > _MANY else "",
+        "the source has many duplicates" if part.value > _MANY else "",
     )
 
 
 def leakage(found: Leakage | None) -> Headline:
-    """The validation rows that training nearly holds."""
+    """The validation rows with a near duplicate in train."""
     if not found or not found.checked:
         return Headline("leakage", (NOT_MEASURED,), ())
     rows = Figure(found.rows, at("quality", "leakage", "rows"))
@@ -106,8 +107,8 @@ def leakage(found: Leakage | None) -> Headline:
     return Headline(
         "leakage",
         (rows, " of ", Figure(found.checked, at("quality", "leakage", "checked"))),
-        ("validation rows with a near copy in training",),
-        "the validation loss will look better than it is" if much else "",
+        ("validation rows with a near duplicate in train",),
+        "the validation loss will be too optimistic" if much else "",
     )
 
 
@@ -116,19 +117,18 @@ def _length(lengths: Mapping[str, Lengths]) -> Headline:
     own = lengths.get(kind)
     p95 = (own.train.quantiles or {}).get("0.95") if own else None
     if own is None or p95 is None:
-        return Headline("length", (NOT_MEASURED,), ())
+        return Headline(_LENGTH, (NOT_MEASURED,), ())
     place = at("quality", "lengths", kind, "train", "quantiles", "0.95")
     words: Words = (Figure(p95, place), " ", own.unit)
-    most: Words = ("95% of the training texts are no longer",)
     if kind == "text":
-        return Headline("length", words, (*most, "; --tokenizer counts tokens"))
+        return Headline(_LENGTH, words, ("--tokenizer counts tokens",))
     long, rows = long_rows(own)
     part = share(long, rows)
     return Headline(
-        "length",
+        _LENGTH,
         words,
-        (*most, "; ", part, f" of all have more than {LONG_TOKENS:,}"),
-        "many texts may be cut by a trainer" if part.value > _MANY else "",
+        (part, f" of all texts have more than {LONG_TOKENS:,}"),
+        "a trainer may truncate many texts" if part.value > _MANY else "",
     )
 
 
@@ -147,16 +147,18 @@ def _validation(counts: RowCounts) -> Headline:
         "validation rows",
         (Figure(counts.validation, at("counts", "validation")),),
         (share(counts.validation, counts.kept), " of the rows kept"),
-        "a loss over so few rows says little" if counts.validation < FEW_VALIDATION_ROWS else "",
+        "a validation loss over so few rows is unreliable"
+        if counts.validation < FEW_VALIDATION_ROWS
+        else "",
     )
 
 
 def contamination(benchmarks: Sequence[Contamination] | None) -> Words:
-    """The rows that hold pieces of benchmarks, in one sentence."""
+    """The rows that contain parts of benchmarks, in one sentence."""
     if benchmarks is None:
         return (NOT_MEASURED,)
     if not benchmarks:
-        return ("no benchmark was looked for; --decontaminate does",)
+        return ("no benchmark was checked (see --decontaminate)",)
     rows = sum(one.rows for one in benchmarks)
     names = "1 benchmark" if len(benchmarks) == 1 else f"{len(benchmarks):,} benchmarks"
-    return (Figure(rows), f" rows hold a piece of {names}")
+    return (Figure(rows), f" rows contain a part of {names}")

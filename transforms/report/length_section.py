@@ -39,10 +39,10 @@ def lengths(quality: Quality) -> Section:
         tables.append(_above(known["tokens"]))
         words.append(_tokenizer(quality.tokenizer))
     else:
-        words.append(("Tokens are counted where --tokenizer names the model's.",))
+        words.append(("Tokens were not counted; --tokenizer counts them.",))
     if quality.truncated:
         cut = Figure(quality.truncated, at("quality", "truncated"))
-        words.append((cut, " responses were cut to fit --max-tokens."))
+        words.append((cut, " responses were truncated to --max-tokens."))
     pictures = tuple(
         histogram(kind, own, own.histogram) for kind, own in known.items() if own.histogram
     )
@@ -55,11 +55,11 @@ def _title(kind: str, own: Lengths) -> str:
 
 def _tokenizer(found: Tokenizer | None) -> Words:
     if not found:
-        return ("The tokenizer is not known.",)
-    words: Words = (f"Tokens are those of {found.name}, SHA-256 {found.sha256}",)
+        return ("The tokenizer is unknown.",)
+    words: Words = (f"Tokens are counted by {found.name}, SHA-256 {found.sha256}",)
     if found.max_tokens is not None:
         most = Figure(found.max_tokens, at("quality", "tokenizer", "max_tokens"))
-        words = (*words, "; texts may have ", most, f" (longer ones: {found.too_long})")
+        words = (*words, "; a text has at most ", most, f" (longer texts: {found.too_long})")
     return (*words, ".")
 
 
@@ -79,8 +79,8 @@ def _summary(known: Mapping[str, Lengths]) -> Table:
             count = (Figure(found.rows, f"{place}/rows"),)
             rows.append(((f"{_title(kind, own)}, {split}",), count, *numbers))
     percents = tuple(f"{100 * float(q):.0f}%" for q in _QUANTILES)
-    caption = "So many per cent of the rows are no longer than that"
-    return Table(caption, ("what", "rows", "least", *percents, "most"), tuple(rows))
+    caption = "Length percentiles"
+    return Table(caption, ("what", "rows", "min", *percents, "max"), tuple(rows))
 
 
 def _above(tokens: Lengths) -> Table:
@@ -97,7 +97,7 @@ def _above(tokens: Lengths) -> Table:
             n = Figure(found, at("quality", "lengths", "tokens", "above", split, limit))
             cells.append((n, " (", share(found, tokens.splits[split].rows), ")"))
         rows.append(((_grouped(limit),), *cells))
-    return Table("Texts with more tokens than that", ("tokens", *SPLITS), tuple(rows))
+    return Table("Texts above a number of tokens", ("tokens", *SPLITS), tuple(rows))
 
 
 def _grouped(limit: str) -> str:

@@ -17,8 +17,8 @@ def source(manifest: ManifestFacts) -> Section:
     plan = manifest.plan or PlanFacts()
     own = plan.source or Source()
     rows: list[tuple[Words, ...]] = [
-        (("data set",), (manifest.dataset or "not known",)),
-        (("revision",), (manifest.revision or "not known",)),
+        (("data set",), (manifest.dataset or "unknown",)),
+        (("revision",), (manifest.revision or "unknown",)),
     ]
     for name, value in (("kind", own.kind), ("config", own.config), ("split", own.split)):
         if value is not None:
@@ -27,7 +27,7 @@ def source(manifest: ManifestFacts) -> Section:
         rows.append((("format",), (own.format.name.replace("_", " "),)))
     if plan.max_samples is not None:
         first = Figure(plan.max_samples, at("plan", "max_samples"))
-        rows.append((("only the first rows",), (first,)))
+        rows.append((("first rows only",), (first,)))
     tables = [Table("Source", ("what", "which"), tuple(rows))]
     files = own.files or ()
     shown = tuple(
@@ -40,10 +40,10 @@ def source(manifest: ManifestFacts) -> Section:
     if len(files) > len(shown):
         words.append((Figure(len(files) - len(shown)), " further files were read."))
     if plan.fields:
-        words.append((f"The columns were chosen by this rule: {plan.fields.rule}.",))
+        words.append((f"Rule that chose the columns: {plan.fields.rule}.",))
         tables.append(Table("Columns chosen", ("for", "column"), _mapping(plan.fields)))
     else:
-        words.append(("Which columns were chosen, and why, is not known.",))
+        words.append(("The chosen columns are unknown.",))
     if plan.columns is not None:
         types = tuple(((name,), (plan.columns[name],)) for name in sorted(plan.columns))
         tables.append(Table("Columns read", ("column", "type"), types[:_MOST_COLUMNS]))
@@ -70,7 +70,7 @@ def _mapping(fields: Fields) -> tuple[tuple[Words, ...], ...]:
 
 
 def provenance(manifest: ManifestFacts) -> Section:
-    """What one needs to make the very set again, and to know that it is the one."""
+    """What is needed to make this set again, and to recognise it."""
     plan, quality = manifest.plan or PlanFacts(), manifest.quality
     template, training = plan.template or Template(), manifest.training or Training()
     version = Figure(manifest.format_version, at("format_version"))
@@ -99,17 +99,17 @@ def provenance(manifest: ManifestFacts) -> Section:
         ("system prompt for rows without one", template.system_prompt),
         ("reasoning", template.think),
         ("control tokens in rows", template.control_token_policy),
-        ("before the user's part", training.user_marker),
-        ("before the assistant's part", training.assistant_marker),
-        ("end of a text", training.eos_token),
+        ("user marker", training.user_marker),
+        ("assistant marker", training.assistant_marker),
+        ("end of a text (EOS)", training.eos_token),
     ):
         if value is not None:
             # As Python writes it, so that line ends and blanks are seen.
-            text = repr(value) if label.startswith(("before", "end")) else value
+            text = repr(value) if "marker" in label or "EOS" in label else value
             rows.append(((label,), (text,)))
     words: tuple[Words, ...] = ()
     if manifest.config is not None:
-        again = f"prepare --config-file {MANIFEST} makes the same bytes again from the same source."
+        again = f"prepare --config-file {MANIFEST} makes the same bytes from the same source."
         words = ((again,),)
     return Section(
         "provenance", "Provenance", words, (Table("Made by", ("what", "which"), tuple(rows)),)
@@ -126,7 +126,7 @@ def loading(manifest: ManifestFacts) -> Section:
     examples = [Example("Python", (("", load_snippet(first)),))]
     for name in sorted(snippets)[:_MOST_KEYS]:
         examples.append(Example(name, (("", snippets[name]),)))
-    words: Words = ("FOLDER stands for the set's folder, or its s3:// address.",)
+    words: Words = ("FOLDER is the folder of the set, or its s3:// address.",)
     return Section("loading", "How to load it", (words,), examples=tuple(examples))
 
 

@@ -40,10 +40,10 @@ def read(counts: RowCounts, rejects: Rejects) -> Section:
         ("read", whole),
         ("kept", Figure(counts.kept)),
         ("rejected", Figure(counts.rejected.total, at("counts", "rejected", "total"))),
-        ("left out as duplicates", Figure(counts.duplicates, at("counts", "duplicates"))),
+        ("duplicates removed", Figure(counts.duplicates, at("counts", "duplicates"))),
     )
     rows = tuple(((name,), (n,), (_of(n, whole),)) for name, n in found)
-    tables = [Table("Every row read", ("rows", "number", "share"), rows)]
+    tables = [Table("All rows read", ("rows", "number", "share"), rows)]
     reasons = _most(counts.rejected.by_reason, at("counts", "rejected", "by_reason"))
     if reasons:
         told = tuple(((name,), (n,), (_of(n, whole),)) for name, n in reasons)
@@ -51,9 +51,9 @@ def read(counts: RowCounts, rejects: Rejects) -> Section:
     note_counts = _most(counts.events, at("counts", "events"))
     noted = tuple(((name,), (n,)) for name, n in note_counts if not name.startswith(OVERLAP))
     if noted:
-        tables.append(Table("Kept, but to be known", ("what", "rows"), noted))
+        tables.append(Table("Kept, with a note", ("what", "rows"), noted))
     examples = tuple(
-        Example(f"For example, {name}", tuple(rejects[name]))
+        Example(f"Examples of {name}", tuple(rejects[name]))
         for name, _ in reasons
         if rejects.get(name)
     )
@@ -74,7 +74,7 @@ def splits(manifest: ManifestFacts, files: Iterable[DatasetFile | Shard]) -> Sec
         n = Figure(count, at("counts", split))
         size = Figure(sum(file.bytes for file in own))
         rows.append(((split,), (n,), (_of(n, kept),), (Figure(len(own)),), (size,)))
-    words: Words = ("How the rows were split is not known.",)
+    words: Words = ("The split rule is unknown.",)
     if rule:
         key = "the normalised instruction" if rule.key is None else rule.key
         words = (
@@ -93,39 +93,40 @@ def _split_rule(manifest: ManifestFacts) -> SplitBy | None:
 
 
 def duplicates(counts: RowCounts, quality: Quality) -> Section:
-    """What was left out, and where it stood."""
+    """What was removed, and from which files."""
     found, place = quality.duplicates, at("quality", "duplicates")
     if not found:
         return Section("duplicates", "Duplicates", ((f"Duplicates were {NOT_MEASURED}.",),))
     if found.mode == "off":
-        why = "Duplicates were not looked for (--dedup off): what repeats is in the set."
+        why = "Duplicates were not searched (--dedup off): they remain in the set."
         return Section("duplicates", "Duplicates", ((why,),))
     words: Words = (
         Figure(found.exact, f"{place}/exact"),
-        " rows are exact copies of an earlier one (instruction and response)",
+        " rows are exact duplicates of an earlier row (instruction and response)",
     )
     if found.mode == "near":
         alike = Figure(found.threshold or 0.0, f"{place}/threshold", DISTANCE)
         nearly = Figure(found.near, f"{place}/near")
-        words = (*words, ", ", nearly, " nearly so (", alike, " of their word 3-grams or more)")
+        words = (*words, ", ", nearly, " are near duplicates (they share at least ", alike)
+        words = (*words, " of their word 3-grams)")
     else:
-        words = (*words, "; near copies were not looked for (--dedup near does)")
+        words = (*words, "; near duplicates were not searched (see --dedup near)")
     most = _most(found.by_file or {}, f"{place}/by_file")[:_MOST_FILES]
     rows = tuple(((name,), (n,)) for name, n in most)
     more = Figure(found.other_files or 0, f"{place}/other_files")
-    tables = (Table("Duplicates left out, by file", ("file", "rows"), rows),) if rows else ()
-    note: Words = ("Further files that have some: ", more, ".")
-    rest = ". These are not in the set; the first one in source order is."
+    tables = (Table("Duplicates removed, by file", ("file", "rows"), rows),) if rows else ()
+    note: Words = ("Further files with duplicates: ", more, ".")
+    rest = ". They were removed; the first row in source order is kept."
     rest = rest if counts.duplicates else "."
     lines = ((*words, rest),)
     return Section("duplicates", "Duplicates", (*lines, note) if more.value else lines, tables)
 
 
 def leaks(manifest: ManifestFacts) -> Section:
-    """Validation rows that training nearly holds, with examples."""
+    """Validation rows with a near duplicate in train, with examples."""
     found, place = manifest.quality and manifest.quality.leakage, at("quality", "leakage")
     if not found or plain(leakage(found).words) == NOT_MEASURED:
-        why = f"Near copies of validation rows in training were {NOT_MEASURED}."
+        why = f"Near duplicates of validation rows in train were {NOT_MEASURED}."
         return Section("leakage", "Leakage", ((why,),))
     exact = Figure(found.exact, f"{place}/exact")
     words: Words = (
@@ -133,14 +134,14 @@ def leaks(manifest: ManifestFacts) -> Section:
         Figure(manifest.counts.validation, at("counts", "validation")),
         " validation rows ",
         Figure(found.checked, f"{place}/checked"),
-        " were looked at. ",
+        " were checked. ",
         Figure(found.rows, f"{place}/rows"),
-        " of these have a near copy among the training prompts",
+        " of them have a near duplicate among the prompts of train",
     )
     if found.threshold is not None:
         alike = Figure(found.threshold, f"{place}/threshold", DISTANCE)
-        words = (*words, " (", alike, " of their word 3-grams or more)")
-    words = (*words, "; exact copies: ", exact, *_why_copies(found, _split_rule(manifest)), ".")
+        words = (*words, " (they share at least ", alike, " of their word 3-grams)")
+    words = (*words, "; exact duplicates: ", exact, *_why_copies(found, _split_rule(manifest)), ".")
     examples = []
     for number, one in enumerate((found.examples or ())[:_MOST_FILES], 1):
         similarity = plain((Figure(one.similarity, kind=DISTANCE),))
@@ -157,11 +158,11 @@ def _why_copies(found: Leakage, rule: SplitBy | None) -> Words:
         return ()
     key = rule.key if rule else None
     how = f"split by the column {key}" if key is not None else "split before prompts are escaped"
-    return (f"; rows are {how}, so that equal prompts may stand in both splits",)
+    return (f"; rows are {how}, so equal prompts can be in both splits",)
 
 
 def overlap(quality: Quality) -> Section:
-    """Rows that hold pieces of benchmarks."""
+    """Rows that contain parts of benchmarks."""
     found = quality.contamination
     rows = tuple(
         (
@@ -169,16 +170,16 @@ def overlap(quality: Quality) -> Section:
             (Figure(one.prompts, at("quality", "contamination", n, "prompts")),),
             (Figure(one.too_short, at("quality", "contamination", n, "too_short")),),
             (Figure(one.rows, at("quality", "contamination", n, "rows")),),
-            ("left out" if one.action == "drop" else "kept and counted",),
+            ("dropped" if one.action == "drop" else "kept",),
         )
         for n, one in enumerate((found or ())[:_MOST_ROWS])
     )
     head = (
         "benchmark",
         "prompts",
-        "too short to look for",
-        "rows with 13 words, or a whole short prompt",
-        "they are",
+        "too short to check",
+        "contaminated rows",
+        "action",
     )
     told = plain(contamination(found))
     words = (f"{told[:1].upper()}{told[1:]}.",)
@@ -187,7 +188,7 @@ def overlap(quality: Quality) -> Section:
 
 
 def balance(quality: Quality) -> Section:
-    """Is validation like training?"""
+    """Does validation resemble train?"""
     if not quality.balance:
         return Section("balance", "Balance", ((f"The splits' balance was {NOT_MEASURED}.",),))
     rows, tables = [], []
@@ -209,11 +210,11 @@ def balance(quality: Quality) -> Section:
         if values:
             tables.append(Table(f"Rows by {one.what}", ("value", *SPLITS), values))
     words: Words = (
-        "Validation should look like training. A distance is from 0 (alike) to 1; beyond its "
-        "limit chance alone does not explain it.",
+        "Validation should resemble train. A distance is from 0 (equal) to 1; above its limit it "
+        "is unlikely to be chance.",
     )
     head = ("what", "verdict", "distance", "limit", "measure")
-    whole = Table("Training compared with validation", head, tuple(rows))
+    whole = Table("Train compared with validation", head, tuple(rows))
     return Section("balance", "Balance", (words,), (whole, *tables))
 
 
