@@ -1,24 +1,28 @@
-"""The vocabulary of the job: PTransforms, the pure rules under them, and the seams.
+"""The vocabulary of the job: Beam steps, the pure rules under them, and the stores and formats.
 
-The data's way, one module a step:
+The data's way, one module a step in ``steps``:
 
-    quality/survey.py                            (a first pass: duplicates, validation prompts)
-    read.py -> normalize.py -> quality/decontaminate.py -> partition.py -> render.py
-        -> write.py, quality/find_leaks.py -> commit.py, report/
+    scan (with confirm_exact, confirm_near)      a first pass: duplicates, validation prompts
+    read -> normalize -> decontaminate -> partition -> render -> write -> commit
+    find_leaks, measure                          beside them: leakage, lengths and balance
 
-Pure rules (they import neither Beam nor the network):
+Only ``steps`` imports Beam.  Each folder uses only those below it:
 
-    what is in a row    fields, chat_fields (which columns), mappings; roles, reasoning
-    pairs               pairs (which rows make a question and an answer)
-    conversations       turns (one form for all), conversation (which can be trained on), pair_turns
-    which text          chat, built_in (the templates), rendering; concatenation (by Arrow),
-                        jinja_rows (by Jinja, in a child: sandbox, sandbox_child), control_tokens
-    which columns       shapes
-    which split, files  split, layout, units, shards; records, errors
-    which quality       quality (its own map), report (the page that tells it)
+    dataset         the folder that ``load_from_disk`` reads: shards, card, publication
+    report          the HTML page
+    quality         row statistics, balance, gates, summary
+    chat            templates and texts: ``arrow_renderer``, or ``jinja_renderer`` in a ``sandbox``;
+                    control tokens, token limit, output columns
+    duplicates      content hashes; exact and near duplicates
+    leakage         prompts near those of validation, text of benchmarks
+    conversations   ``field_mapping`` (which columns), ``pairs``, ``parse_turns``, ``rules`` (which
+                    rows can be trained on); ``normalize_rows`` applies them
+    formats         one reader per format; ``source_reader`` is the entry
+    storage         where a set is written and read: local or S3, the manifest
+    text            arrays of text: hashes, n-grams, normal form of keys
 
-Seams: ``formats`` reads source files, ``storage`` says what an output must do:
-``local_folder`` and ``s3_folder`` (with ``s3_claim``; ``s3`` makes the requests) do it.
+The ground files, which import no folder: ``errors``, ``records`` (what travels, and every column of
+a batch), ``options``, ``split``, ``work_units``.
 
 Nothing here imports ``pipeline``, the application that composes these parts.
 """
