@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from means import ON_CI, REPOSITORY, absent
+from means import ON_CI, PROPERTY_EXAMPLES, REPOSITORY, absent
 
 # What these start runs once for all modules.
 pytest_plugins = [
     *("s3_servers", "s3_runs", "clusters", "flink_page", "prism", "hub"),
-    *("command_runs", "conversions", "source_files"),
+    *("command_runs", "conversions", "source_files", "doubles"),
 ]
 
-# No deadline: the machine is shared.  In CI the same examples are tried every time.
-settings.register_profile("shared-machine", deadline=None, derandomize=ON_CI)
-settings.load_profile("shared-machine")
+# No deadline: the machine is shared.  "ci" tries the same examples every time; "nightly" is random
+# and tries ten times as many.  `--hypothesis-profile=nightly` chooses.
+settings.register_profile("ci", deadline=None, derandomize=ON_CI, max_examples=PROPERTY_EXAMPLES)
+settings.register_profile("nightly", deadline=None, max_examples=10 * PROPERTY_EXAMPLES)
+settings.load_profile("ci")
 
 
 def pytest_runtest_setup() -> None:

@@ -40,7 +40,9 @@ def measured(case: str) -> dict[str, float]:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("shape", ["one-file", "many-files"])
+@pytest.mark.parametrize(
+    "shape", ["one-file", pytest.param("many-files", marks=pytest.mark.nightly)]
+)
 def test_a_plan_takes_little_memory_and_leaves_the_graph_small(shape: str) -> None:
     found = measured(shape)
     assert found["units"] == UNITS

@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from chat_corpus import CORPUS, Conversation
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import TemplateError
+from means import examples
 from oracles import published
 
 from transforms.chat import control_tokens, render_turns
@@ -177,7 +178,7 @@ THINK = ("auto", "keep", "strip", "empty")
 @pytest.mark.parametrize("think", THINK)
 @pytest.mark.parametrize("name", PLAIN)
 @given(rows=st.lists(conversations(), min_size=1, max_size=4), keep_bos=st.booleans())
-@settings(max_examples=25)
+@examples(25)
 def test_arrow_and_the_sandbox_write_the_same(
     name: str, think: str, rows: list[list[Turn]], keep_bos: bool
 ) -> None:
@@ -200,7 +201,7 @@ def test_arrow_and_the_sandbox_write_the_same(
 
 @pytest.mark.parametrize("name", PLAIN)
 @given(rows=st.lists(st.tuples(SPOKEN, SPOKEN), min_size=1, max_size=4), prompt=st.none() | SPOKEN)
-@settings(max_examples=25)
+@examples(25)
 def test_pairs_and_turns_write_the_same(
     name: str, rows: list[tuple[str, str]], prompt: str | None
 ) -> None:
@@ -235,7 +236,7 @@ def harmless(turn: Turn) -> Turn:
 @pytest.mark.parametrize("policy", ["reject", "escape"])
 @pytest.mark.parametrize("name", NAMES)
 @given(data=st.data())
-@settings(max_examples=40)
+@examples(40)
 def test_content_adds_no_control_token(name: str, policy: str, data: st.DataObject) -> None:
     texts = cut_tokens(name)
     reason = st.none() | texts

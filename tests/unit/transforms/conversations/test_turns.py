@@ -536,8 +536,14 @@ def test_columns_of_turns_stand_one_behind_the_other() -> None:
         ]
 
 
-@pytest.mark.parametrize("form", ["list", "JSON text"])
-@pytest.mark.parametrize("same_role", ["reject", "merge"])
+@pytest.mark.parametrize(
+    ("form", "same_role"),
+    [
+        *(("list", "merge"), ("JSON text", "reject")),
+        pytest.param("list", "reject", marks=pytest.mark.nightly),
+        pytest.param("JSON text", "merge", marks=pytest.mark.nightly),
+    ],
+)
 def test_a_million_turns_in_a_row_take_seconds(form: str, same_role: str) -> None:
     start = time.monotonic()
     one = [turn("user", "a"), turn("gpt", "b")]

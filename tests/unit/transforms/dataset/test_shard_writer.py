@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from datasets import Dataset
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from means import examples
 
 from transforms.dataset.layout import SCHEMA
 from transforms.dataset.shard_writer import HashingFile, ShardWriter
@@ -40,7 +41,7 @@ def cut(table: pa.Table, cuts: list[int]) -> list[pa.Table]:
     return [table.slice(a, b - a) for a, b in zip(edges, edges[1:], strict=False)]
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     count=st.sampled_from([0, 1, 7, 999, 1000, 1001, 2000, 3456]),
     cuts=st.lists(st.integers(0, 3456), max_size=12),
@@ -58,7 +59,7 @@ def test_the_bytes_do_not_depend_on_how_the_rows_were_batched(
         assert write(Path(folder, "parts"), parts) == whole
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     cells=st.lists(st.tuples(texts, st.booleans()), max_size=60),
     every=st.integers(1, 20),
