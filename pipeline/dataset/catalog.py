@@ -5,14 +5,21 @@ A listing trusts each set's manifest; whether its bytes are those of the manifes
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from transforms.errors import UsageError, VerificationFailed
 from transforms.split import SPLITS
+from transforms.storage.claim import (
+    CLAIM,
+    STOPPED,
+    SUBMITTED,
+    WRITING,
+    Claim,
+    read_claim,
+)
 from transforms.storage.manifest import read_manifest
 from transforms.storage.names import DATASET_DICT, MANIFEST
 from transforms.storage.parallel import for_each, in_parallel
@@ -20,7 +27,6 @@ from transforms.storage.s3.bucket import Bucket, Stored
 from transforms.storage.s3.lease import COMPLETE, state_of
 from transforms.storage.s3.store import REQUESTS_AT_ONCE
 from transforms.storage.s3.uri import S3Options, S3Uri
-from transforms.storage.store import CLAIM, STOPPED, SUBMITTED, WRITING
 
 _FROM_ENVIRONMENT = S3Options()
 _Parsed = TypeVar("_Parsed")
@@ -50,7 +56,7 @@ class ListedDataset:
     complete: bool
     note: str = ""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """What ``--json`` prints."""
         return {**asdict(self), "when": self.when.isoformat(timespec="seconds")}
 
@@ -88,7 +94,7 @@ def _look(bucket: Bucket, parent: S3Uri, name: str) -> ListedDataset | None:
     return ListedDataset(
         name=name,
         uri=place.uri,
-        when=finished or _time((claim or {}).get("started")) or newest,
+        when=finished or _time(claim and claim.started) or newest,
         dataset=manifest.dataset if manifest else None,
         rows=rows if manifest else None,
         bytes=sum(file.bytes for file in files) if manifest else None,
@@ -113,12 +119,8 @@ def _read(
         return None, stored, f"{key.rpartition('/')[2]} is damaged or of another version"
 
 
-def _claim(data: bytes) -> dict[str, Any]:
-    try:
-        claim = json.loads(data)
-    except ValueError:
-        claim = None
-    return claim if isinstance(claim, dict) else {}
+def _claim(data: bytes) -> Claim:
+    return read_claim(data) or Claim()
 
 
 def _time(told: object) -> datetime | None:
@@ -129,12 +131,12 @@ def _time(told: object) -> datetime | None:
         return None
 
 
-def _unfinished(last: Stored | None, claim: Mapping[str, Any] | None, stored: Stored | None) -> str:
+def _unfinished(last: Stored | None, claim: Claim | None, stored: Stored | None) -> str:
     if last is not None:
         return f"{MANIFEST} is missing"
     if claim is None or stored is None:
         return "being written or broken off"
-    if claim.get("state") == COMPLETE:
+    if claim.state == COMPLETE:
         return "deleted in part"  # whoever ends well has written the last file
     return _BEGUN[state_of(claim, (stored.now - stored.modified).total_seconds())]
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import msgspec
 
 from transforms.errors import UsageError
+from transforms.storage.claim import SUBMITTED, WRITING
 from transforms.storage.local import LocalStore
 from transforms.storage.manifest_parts import RowCounts
 from transforms.storage.s3.store import S3Store
 from transforms.storage.s3.uri import S3Options, S3Uri, is_s3
-from transforms.storage.store import STOPPED, SUBMITTED, WRITING, DatasetStore
+from transforms.storage.store import DatasetStore
 
 COMPLETE = "complete"
 
@@ -80,7 +81,7 @@ def look(address: str, options: S3Options) -> Status:
     reports = folder.reports() if claim else []
     # Asked last: a set that was put in place meanwhile is complete.
     manifest = folder.manifest()
-    theirs = claim.get("plan_digest") if claim else None  # another plan's, where one is replaced
+    theirs = claim.plan_digest if claim else None  # another plan's, where one is replaced
     if manifest is not None and theirs in (None, manifest.plan_digest):
         counts = manifest.counts
         units = sum(file.path.startswith("train/data-") for file in manifest.files)
@@ -92,10 +93,10 @@ def look(address: str, options: S3Options) -> Status:
         )
     return Status(
         address=address,
-        state=str(claim.get("state", STOPPED)),
-        units=claim.get("units"),
+        state=claim.state,
+        units=claim.units,
         finished=len(reports),
         rows=sum(report["rows"] for report in reports),
-        started=claim.get("started"),
-        job=claim.get("job"),
+        started=claim.started,
+        job=claim.job,
     )

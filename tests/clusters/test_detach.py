@@ -15,8 +15,8 @@ from s3_runs import stored, without_run
 from s3_servers import S3Server
 
 from pipeline.dataset.status import COMPLETE, look
+from transforms.storage.claim import SUBMITTED
 from transforms.storage.s3.uri import S3Options
-from transforms.storage.store import SUBMITTED
 
 pytestmark = pytest.mark.clusters
 
@@ -58,7 +58,7 @@ def test_flink_finishes_a_set_on_a_shared_folder(
     if found.state == SUBMITTED:
         # The place is the job's until that has ended.
         said = run(line, os.environ, flink, expected=6)
-        assert f"a job that was submitted writes {output}" in said
+        assert f"a submitted job writes {output}" in said
     flink.wait("the set", lambda: look(str(output), S3Options()).state == COMPLETE, 120)
     assert differing(without_run(files_of(output)), expected) == []
 

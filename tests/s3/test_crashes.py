@@ -224,7 +224,7 @@ class TestStopped:
         assert claim["state"] == "released"
         assert list((tmp_path / "tmp").glob("reasonforge-*")) == []
         assert main(straight(many_rows, uri)) == 0
-        assert verify(uri).counts["read"] == self.ROWS
+        assert verify(uri).counts.read == self.ROWS
 
     def test_by_a_kill_it_needs_resume_or_patience(
         self,
@@ -246,7 +246,7 @@ class TestStopped:
         words = [word for word in straight(many_rows, uri, "--resume") if word != "--quiet"]
         assert main(words) == 0
         assert "✓ Resumed: " in capsys.readouterr().out
-        assert verify(uri).counts["read"] == self.ROWS
+        assert verify(uri).counts.read == self.ROWS
 
 
 class TestLease:

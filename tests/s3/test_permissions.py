@@ -88,7 +88,7 @@ class TestThreePermissions:
         (listed,) = json.loads(capsys.readouterr().out)["sets"]
         assert (listed["uri"], listed["rows"], listed["complete"]) == (uri, 1199, True)
         assert main(["download", uri, str(tmp_path / "back")]) == 0
-        assert verify(str(tmp_path / "back")).counts["read"] == 1200
+        assert verify(str(tmp_path / "back")).counts.read == 1200
 
     def test_are_enough_for_the_guides_way_and_for_upload(
         self,
@@ -104,11 +104,11 @@ class TestThreePermissions:
         assert "  Warning: uploads that broke off may be left at s3://" in said.out
         assert said.err == ""
         (dated,) = {key.split("/")[1] for key in s3_server.keys(bucket, "datasets/")}
-        assert verify(f"s3://{bucket}/datasets/{dated}").counts["read"] == 1200
+        assert verify(f"s3://{bucket}/datasets/{dated}").counts.read == 1200
         for more in ((), ("--resume",)):
             assert main(["upload", local, f"s3://{bucket}/sets/two", *more]) == 0
             assert "  Warning: uploads that broke off" in capsys.readouterr().out
-        assert verify(f"s3://{bucket}/sets/two").counts["read"] == 1200
+        assert verify(f"s3://{bucket}/sets/two").counts.read == 1200
 
     def test_are_enough_to_go_on_although_a_broken_upload_cannot_be_ended(
         self,
@@ -140,7 +140,7 @@ class TestThreePermissions:
         said = capsys.readouterr().out
         assert "✓ Resumed: 1 of 2 shards were there already" in said
         assert "  Warning: uploads that broke off may be left" in said
-        assert verify(uri).counts["read"] == 1200
+        assert verify(uri).counts.read == 1200
         assert s3_server.pending_uploads(bucket) == pending  # a lifecycle rule's work
 
     def test_are_not_enough_to_prune(
@@ -206,7 +206,7 @@ class TestReadOnly:
         said = capsys.readouterr().err
         assert "s3:PutObject" in said
         assert f"The prepared set is kept at {local}; send it later with: python -m" in said
-        assert verify(str(local)).counts["read"] == 1200
+        assert verify(str(local)).counts.read == 1200
         assert main(["upload", str(local), f"s3://{bucket}/sets/one"]) == 4
         assert "s3:PutObject" in capsys.readouterr().err
         assert s3_server.keys(bucket) == []

@@ -264,7 +264,7 @@ class TestSubmitted:
         finish_unit(folder_at(submitted), 0, 50)
         for verb in ((), ("submit", "--detach")):
             said = refused(*verb, *words, "--output", submitted)
-            assert f"a job that was submitted writes {submitted} (begun 2" in said
+            assert f"a submitted job writes {submitted} (started 2" in said
             assert f"{JOB}; `status` tells how far it is" in said
             assert f"--resume {submitted}" in said
         assert status(submitted).state == "submitted"
@@ -288,7 +288,7 @@ class TestSubmitted:
     def plan(self, address: str) -> str:
         claim = folder_at(address).claim()
         assert claim
-        return str(claim["plan_digest"])
+        return claim.plan_digest
 
     def test_it_is_free_again_when_the_job_is_done(
         self,

@@ -111,7 +111,7 @@ class TestFinalisers:
             before = stored(s3_server, folder.path)
             assert commit(folder, UNITS, contents("plan"), reversed(shards)) == first
         assert stored(s3_server, folder.path) == before
-        assert verify(folder.path).counts["train"] == 6
+        assert verify(folder.path).counts.train == 6
 
     def test_four_at_once_have_the_same_result(
         self, folder: S3Store, s3_server: S3Server, aws: dict[str, Any]
@@ -119,12 +119,12 @@ class TestFinalisers:
         with folder.claimed("plan"):
             shards = write_units(folder, "plan")
             found = at_once(*[lambda: commit(folder, UNITS, contents("plan"), shards)] * 4)
-        assert [counts["train"] for counts in found] == [6] * 4
+        assert [counts.train for counts in found] == [6] * 4
         other = replace(folder, place=S3Uri(folder.place.bucket, "sets/other"))
         make(other, "plan")
         alone, together = (stored(s3_server, one.path) for one in (other, folder))
         assert without_run(together) == without_run(alone)
-        assert verify(folder.path).counts["train"] == 6
+        assert verify(folder.path).counts.train == 6
         assert len(load_from_disk(folder.path, **aws)["train"]) == 6
 
 
@@ -136,7 +136,7 @@ class TestAttempts:
             attempts = at_once(*[lambda: write_units(folder, "plan")] * 2)
             assert attempts[0] == attempts[1]
             counts = commit(folder, UNITS, contents("plan"), [*attempts[0], *attempts[1]])
-        assert (counts["train"], counts["read"]) == (6, 8)
+        assert (counts.train, counts.read) == (6, 8)
         loaded = load_from_disk(folder.path, **aws)["train"]["text"]
         assert loaded == [f"plan train {unit} {n}" for unit in range(UNITS) for n in range(3)]
 
@@ -154,7 +154,7 @@ class TestAttempts:
         before = stored(s3_server, folder.path)
         write_units(folder, "plan")
         assert stored(s3_server, folder.path) == before
-        assert verify(folder.path).counts["train"] == 6
+        assert verify(folder.path).counts.train == 6
 
     def test_a_lost_record_stops_the_commit(self, folder: S3Store, s3_server: S3Server) -> None:
         with folder.claimed("plan"):
@@ -190,7 +190,7 @@ class TestAttempts:
             assert not names & {"dataset_dict.json", "manifest.json", "state.json"}
             write_unit(folder, "plan", 1)
             commit(folder, UNITS, contents("plan"), shards)
-        assert verify(folder.path).counts["train"] == 6
+        assert verify(folder.path).counts.train == 6
 
 
 class TestUploads:
@@ -230,7 +230,7 @@ class TestUploads:
         ends = sorted(forks.run(s3_server, [command] * 3), key=lambda end: end.code)
         assert ends[0].code == 0, ends[0].said
         assert {end.code for end in ends} <= {0, 6}, [end.said for end in ends]
-        assert verify(folder.path).counts["train"] == 6
+        assert verify(folder.path).counts.train == 6
 
 
 class TestRuns:
@@ -245,7 +245,7 @@ class TestRuns:
             (error,) = (end for end in ends if end is not None)
             assert isinstance(error, OutputTaken)
             assert error.exit_code == 6
-            assert verify(folder.path).counts["train"] == 6
+            assert verify(folder.path).counts.train == 6
             files = stored(s3_server, folder.path)
             assert json.loads(files["manifest.json"])["plan_digest"] == winner
             shards = b"".join(data for name, data in files.items() if name.endswith(".arrow"))
@@ -268,7 +268,7 @@ class TestRuns:
             seed = 1 if pair[0].code == 0 else 2
             said = pair[seed % 2].said
             assert "give another" in said or "already holds a data set of another plan" in said
-            assert verify(uri).counts["read"] == 1200
+            assert verify(uri).counts.read == 1200
             manifest = json.loads(stored(s3_server, uri)["manifest.json"])
             assert manifest["plan"]["split"]["seed"] == seed
 
@@ -312,7 +312,7 @@ class TestRuns:
         assert first.code == 0, first.said
         complete = "Already complete" in first.said + second.said
         assert second.code == 6 if "another run of this very plan" in second.said else complete
-        assert verify(uri).counts["read"] == 1200
+        assert verify(uri).counts.read == 1200
 
     def test_a_dated_name_is_of_one_run_also_within_a_second(
         self,
@@ -333,7 +333,7 @@ class TestRuns:
         names = [f"processed_reasoning_20240131_100000{suffix}" for suffix in ("", "_2", "_3")]
         assert {key.split("/")[1] for key in s3_server.keys(bucket)} == set(names)
         for name in names:
-            assert verify(f"s3://{bucket}/datasets/{name}").counts["read"] == 1200
+            assert verify(f"s3://{bucket}/datasets/{name}").counts.read == 1200
 
     def test_dated_names_of_runs_that_begin_together_differ(
         self, bucket: str, aws: dict[str, Any], s3_server: S3Server, forks: Forks, two_units: Path
@@ -344,4 +344,4 @@ class TestRuns:
         names = {key.split("/")[1] for key in s3_server.keys(bucket)}
         assert len(names) == 3
         for name in names:
-            assert verify(f"s3://{bucket}/datasets/{name}").counts["read"] == 1200
+            assert verify(f"s3://{bucket}/datasets/{name}").counts.read == 1200

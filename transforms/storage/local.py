@@ -14,7 +14,6 @@ A run that was stopped, or lost its disk, leaves staging and work where it had f
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import uuid
@@ -23,8 +22,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from transforms.errors import (
@@ -36,17 +35,21 @@ from transforms.errors import (
 )
 from transforms.records import DatasetFile, Shard, Written
 from transforms.storage.checksums import hash_file, sync
+from transforms.storage.claim import (
+    CLAIM,
+    STOPPED,
+    SUBMITTED,
+    WRITING,
+    Claim,
+    read_claim,
+    taken_by_a_job,
+)
 from transforms.storage.manifest import Manifest
 from transforms.storage.names import DATASET_DICT
 from transforms.storage.reader import LocalReader, finished_manifest
 from transforms.storage.store import (
     CHUNK_BYTES,
-    CLAIM,
-    STOPPED,
-    SUBMITTED,
-    WRITING,
     UnitReports,
-    taken_by_a_job,
 )
 
 
@@ -123,14 +126,14 @@ class LocalStore:
         finally:
             lock.release()
 
-    def claim(self) -> dict[str, Any] | None:
+    def claim(self) -> Claim | None:
         """Who writes here; None where nobody did, or the finished set has taken its place."""
         found = self._begun()
-        if found and found.get("state") == WRITING:
+        if found and found.state == WRITING:
             lock = self._lock()
             try:
                 with lock.acquire(timeout=0):
-                    found["state"] = STOPPED
+                    found = msgspec.structs.replace(found, state=STOPPED)
             except Timeout:
                 pass
         return found
@@ -138,13 +141,9 @@ class LocalStore:
     def _lock(self) -> FileLock:
         return FileLock(self._beside("lock"))
 
-    def _begun(self) -> dict[str, Any] | None:
+    def _begun(self) -> Claim | None:
         data = self.get_work(CLAIM)
-        try:
-            found = json.loads(data) if data else None
-        except ValueError:
-            return None
-        return found if isinstance(found, dict) else None
+        return read_claim(data) if data else None
 
     @contextmanager
     def _kept_for_resume(self, hold: _LocalLease) -> Iterator[None]:
@@ -163,9 +162,9 @@ class LocalStore:
         replaced = self._beside("replaced")
         if replaced.exists() and not Path(self.path).exists():
             replaced.rename(self.path)  # an overwrite was stopped between its two renames
-        begun = self._begun() or {}
+        begun = self._begun() or Claim()
         if resume and self.work.exists() and self.staging.exists():
-            theirs, mine = str(begun.get("plan_digest", "")), hold.plan_digest
+            theirs, mine = begun.plan_digest, hold.plan_digest
             if theirs != mine:
                 raise OutputTaken(
                     f"what was begun at {self.path} is of plan {theirs[:12]}, but this request's "
@@ -176,8 +175,8 @@ class LocalStore:
             return
         made = self.manifest()
         # A commit that dies behind its rename leaves the claim of a job that is done.
-        is_done = made is not None and made.plan_digest == begun.get("plan_digest")
-        if begun.get("state") == SUBMITTED and not (resume or is_done):
+        is_done = made is not None and made.plan_digest == begun.plan_digest
+        if begun.state == SUBMITTED and not (resume or is_done):
             raise taken_by_a_job(self.path, begun)
         self._clear()
         try:
@@ -192,7 +191,7 @@ class LocalStore:
         shutil.rmtree(self.staging, ignore_errors=True)
         shutil.rmtree(self.work, ignore_errors=True)
 
-    def reports(self) -> list[dict[str, Any]]:
+    def reports(self) -> list[dict[str, int]]:
         """What workers recorded of finished units so far."""
         names = (path.name for path in self.work.glob("*.json"))
         # The mere names of 100,000 records take a fifth of a second: then every 2 s is enough.
@@ -305,14 +304,14 @@ class _LocalLease:
 
     def note(self, state: str, job: str | None = None) -> None:
         """Writes down who works here."""
-        body = {
-            "plan_digest": self.plan_digest,
-            "started": self._started,
-            "state": state,
-            "units": self._units,
-            "job": job,
-        }
-        self._folder.put_work(CLAIM, json.dumps(body).encode())
+        claim = Claim(
+            plan_digest=self.plan_digest,
+            started=self._started,
+            state=state,
+            units=self._units,
+            job=job,
+        )
+        self._folder.put_work(CLAIM, claim.to_bytes())
 
     def hand_over(self, job: str) -> None:
         """The job finishes the set; what it needs stays when this run ends."""

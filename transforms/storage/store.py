@@ -12,36 +12,25 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol
+from typing import Protocol
 
-from transforms.errors import OutputTaken, StorageError
+import msgspec
+from msgspec import Struct
+
+from transforms.errors import StorageError
 from transforms.records import DatasetFile, Shard, Written
+from transforms.storage.claim import Claim
 from transforms.storage.manifest import Manifest
-
-CLAIM = "_RUN.json"
-"""Who writes here: run, plan digest, state.  On S3 it stays, as nothing there is ever deleted."""
 
 WORK = "_run"
 """Folder of work files: plan, units and records of a run."""
 
 CHUNK_BYTES = 2**20
-
-WRITING, STOPPED, SUBMITTED = "writing", "stopped", "submitted"
-"""States of a place without a finished set: a launcher works on it; one did; a job does alone."""
-
-
-def taken_by_a_job(path: str, claim: Mapping[str, Any]) -> OutputTaken:
-    """The error for a place whose claim is a submitted job's."""
-    return OutputTaken(
-        f"a job that was submitted writes {path} (begun {claim.get('started')}): "
-        f"{claim.get('job')}; `status` tells how far it is. If it is dead, go on in its place with "
-        f"--resume {path}"
-    )
 
 
 class Lease(Protocol):
@@ -78,13 +67,10 @@ class DatasetStore(Protocol):
         With ``resume`` what an earlier run of the plan finished is kept, else made again.
         """
 
-    def claim(self) -> dict[str, Any] | None:
-        """Who writes here: ``state``, ``plan_digest``, ``started`` (ISO 8601), ``units``, ``job``.
+    def claim(self) -> Claim | None:
+        """Who writes here; None where nobody ever did, or the finished set has taken its place."""
 
-        None where nobody ever did, or the finished set has taken its place.
-        """
-
-    def reports(self) -> list[dict[str, Any]]:
+    def reports(self) -> list[dict[str, int]]:
         """Rows and bytes of each finished unit so far."""
 
     def scanned(self) -> int:
@@ -178,10 +164,15 @@ def record_name(unit: int, kind: str) -> str:
     return f"{unit:05d}-{kind}.json"
 
 
-def report(shards: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Rows and bytes of a unit, from the JSON of its splits' record."""
-    shards = list(shards)
-    return {"rows": shards[0]["read"], "bytes": sum(shard["bytes"] for shard in shards)}
+class _Counted(Struct):
+    read: int
+    bytes: int
+
+
+def report(record: bytes) -> dict[str, int]:
+    """Rows and bytes of a unit, from its splits' record."""
+    shards = msgspec.json.decode(record, type=list[_Counted])
+    return {"rows": shards[0].read, "bytes": sum(shard.bytes for shard in shards)}
 
 
 class UnitReports:
@@ -193,7 +184,7 @@ class UnitReports:
 
     def __init__(self, run: str | None = None) -> None:
         self.run = run or uuid.uuid4().hex[:8]
-        self._reports: dict[str, dict[str, Any]] = {}
+        self._reports: dict[str, dict[str, int]] = {}
         self._looked = 0.0
         self.scanned = 0
         self._looking = Lock()
@@ -220,10 +211,10 @@ class UnitReports:
             self.scanned = len(every) - len(listed)
             for name in listed - self._reports.keys():
                 if data := read(name):
-                    self._reports[name] = report(json.loads(data))
+                    self._reports[name] = report(data)
             for name in self._reports.keys() - listed:
                 del self._reports[name]
 
-    def reports(self) -> list[dict[str, Any]]:
+    def reports(self) -> list[dict[str, int]]:
         """Rows and bytes of each finished unit, as of the last look."""
         return list(self._reports.values())

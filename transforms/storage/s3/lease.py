@@ -12,17 +12,24 @@ settled by reading it back.
 
 from __future__ import annotations
 
-import json
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from typing import Any
+
+from msgspec.structs import replace
 
 from transforms.errors import DataPrepError, OutputTaken, StorageError
+from transforms.storage.claim import (
+    STOPPED,
+    SUBMITTED,
+    WRITING,
+    Claim,
+    read_claim,
+    taken_by_a_job,
+)
 from transforms.storage.s3.bucket import Bucket, Conflict
-from transforms.storage.store import STOPPED, SUBMITTED, WRITING, taken_by_a_job
 
 LEASE_SECONDS = 90.0
 RENEW_SECONDS = 20.0
@@ -47,18 +54,17 @@ class S3Lease:
         units: int | None = None,
     ) -> None:
         self._bucket, self._key, self._where, self._fresh = bucket, key, where, fresh
-        self._body: dict[str, Any] = {
-            "run": uuid.uuid4().hex,
-            "plan_digest": plan_digest,
-            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "units": units,
-            "job": None,
-        }
+        self._claim = Claim(
+            run=uuid.uuid4().hex,
+            plan_digest=plan_digest,
+            started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            units=units,
+        )
         self._etag = ""
 
     def hand_over(self, job: str) -> None:
         """The job finishes the set; nobody renews the lease, and nobody takes the place by it."""
-        self._body["job"] = job
+        self._claim = replace(self._claim, job=job)
 
     @contextmanager
     def held(self, take_over: bool) -> Iterator[None]:
@@ -73,7 +79,7 @@ class S3Lease:
         state = RELEASED
         try:
             yield
-            state = SUBMITTED if self._body["job"] else COMPLETE
+            state = SUBMITTED if self._claim.job else COMPLETE
         finally:
             ended.set()
             renewing.join()
@@ -93,33 +99,33 @@ class S3Lease:
             match = etag
         raise OutputTaken(f"{self._where} is being claimed by other runs; give another output")
 
-    def _check(self, claim: dict[str, Any], age: float, take_over: bool) -> None:
-        mine, theirs = self._body["plan_digest"], str(claim.get("plan_digest"))
+    def _check(self, claim: Claim, age: float, take_over: bool) -> None:
+        mine, theirs = self._claim.plan_digest, claim.plan_digest
         if self._fresh:
             raise OutputTaken(f"{self._where} was made by another run; try again")
         if theirs != mine:
             raise OutputTaken(
                 f"{self._where} was claimed by a run of plan {theirs[:12]} at "
-                f"{claim.get('started')}, but this request's plan is {mine[:12]}; give another "
+                f"{claim.started}, but this request's plan is {mine[:12]}; give another "
                 "output"
             )
-        if claim.get("state") == SUBMITTED and not take_over:
+        if claim.state == SUBMITTED and not take_over:
             raise taken_by_a_job(self._where, claim)
-        if claim.get("state") == WRITING and age < LEASE_SECONDS and not take_over:
+        if claim.state == WRITING and age < LEASE_SECONDS and not take_over:
             raise OutputTaken(
-                f"another run of this very plan writes {self._where} (begun {claim.get('started')},"
-                f" last sign of life {max(0, age):.0f} s ago); wait for it, or, if it is dead, go "
+                f"another run of this very plan writes {self._where} (started {claim.started},"
+                f" last active {max(0, age):.0f} s ago); wait for it, or, if it is dead, go "
                 f"on with --resume {self._where}"
             )
 
     def _write(self, match: str, state: str) -> bool:
         """Writes the claim under a condition; False where it did not hold."""
         try:
-            data = json.dumps({**self._body, "state": state}).encode()
+            data = replace(self._claim, state=state).to_bytes()
             self._etag = self._bucket.put(self._key, data, match)
         except (Conflict, StorageError) as error:
             found = read(self._bucket, self._key, self._where)
-            if found is None or found[0].get("run") != self._body["run"]:
+            if found is None or found[0].run != self._claim.run:
                 if isinstance(error, StorageError):
                     raise
                 return False
@@ -142,7 +148,7 @@ class S3Lease:
             return
 
 
-def read(bucket: Bucket, key: str, where: str) -> tuple[dict[str, Any], str, float] | None:
+def read(bucket: Bucket, key: str, where: str) -> tuple[Claim, str, float] | None:
     """(claim, ETag, seconds since it was written); None where there is none.
 
     Raises ``OutputTaken`` where the key holds something else.
@@ -151,20 +157,17 @@ def read(bucket: Bucket, key: str, where: str) -> tuple[dict[str, Any], str, flo
     if found is None:
         return None
     data, stored = found
-    try:
-        claim = json.loads(data)
-    except ValueError:
-        claim = None
-    if not isinstance(claim, dict):
+    claim = read_claim(data)
+    if claim is None:
         raise OutputTaken(
             f"{where} holds a {key.rpartition('/')[2]} that is not this tool's; give another output"
         )
     return claim, stored.etag, (stored.now - stored.modified).total_seconds()
 
 
-def state_of(claim: Mapping[str, Any], age: float) -> str:
+def state_of(claim: Claim, age: float) -> str:
     """Whether somebody works on it, by a claim that was written so many seconds ago."""
-    state = claim.get("state")
+    state = claim.state
     if state == SUBMITTED:
         return SUBMITTED
     return WRITING if state == WRITING and age < LEASE_SECONDS else STOPPED

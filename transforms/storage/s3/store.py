@@ -17,10 +17,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from transforms.errors import AccessDenied, DataPrepError, OutputTaken, VerificationFailed
 from transforms.records import DatasetFile, Shard, Written
+from transforms.storage.claim import CLAIM, SUBMITTED, Claim
 from transforms.storage.manifest import Manifest
 from transforms.storage.names import DATASET_DICT
 from transforms.storage.parallel import in_parallel
@@ -29,7 +31,7 @@ from transforms.storage.s3 import lease as s3_claim
 from transforms.storage.s3.bucket import Bucket
 from transforms.storage.s3.lease import S3Lease
 from transforms.storage.s3.uri import S3Options, S3Uri
-from transforms.storage.store import CHUNK_BYTES, CLAIM, SUBMITTED, WORK, UnitReports
+from transforms.storage.store import CHUNK_BYTES, WORK, UnitReports
 
 REQUESTS_AT_ONCE = 16
 _LOOK_SECONDS = 2.0
@@ -93,18 +95,18 @@ class S3Store:
 
     def _job_is_done(self) -> bool:
         found = s3_claim.read(self.bucket, self.place.key(CLAIM), self.path)
-        submitted = found is not None and found[0].get("state") == SUBMITTED
+        submitted = found is not None and found[0].state == SUBMITTED
         return submitted and self.manifest() is not None
 
-    def claim(self) -> dict[str, Any] | None:
+    def claim(self) -> Claim | None:
         """Who writes here; None where nobody ever did, or the finished set is here."""
         found = s3_claim.read(self.bucket, self.place.key(CLAIM), self.path)
         if found is None or self.manifest() is not None:
             return None
         claim, _, age = found
-        return {**claim, "state": s3_claim.state_of(claim, age)}
+        return msgspec.structs.replace(claim, state=s3_claim.state_of(claim, age))
 
-    def reports(self) -> list[dict[str, Any]]:
+    def reports(self) -> list[dict[str, int]]:
         """What workers recorded of finished units so far; asks the store now and then only."""
         work = self.place.key(f"{WORK}/")
         names = (key[len(work) :] for key, _, _ in self.bucket.keys(work))
