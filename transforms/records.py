@@ -1,7 +1,7 @@
 """The values that travel through the job: pieces, units, batches, shards.
 
 They live in an importable module so that every runner can pickle them, and import no Beam so that
-the rules and the planner can use them (``coders`` tells Beam how to encode a ``Batch``).
+the rules and the planner can use them (``coders`` defines how Beam encodes a ``Batch``).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class FileRange:
 
     ``start`` and ``stop`` count what the format can be cut at: bytes of a JSON Lines file, row
     groups of Parquet, record batches of Arrow; (0, 0) is the whole of a file that cannot be cut.
-    ``limit`` takes the first so many rows only; None takes all.
+    ``limit`` is the number of rows that are taken, from the first on; None takes all.
     """
 
     file: str
@@ -116,7 +116,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class DatasetFile:
-    """A file of a finished set, as its manifest tells it; ``path`` is relative to the set's root.
+    """A file of a finished set, as its manifest lists it; ``path`` is relative to the set's root.
 
     ``sha256`` is in hex; ``rows`` is 0 for files that hold no rows.
     """
@@ -129,12 +129,12 @@ class DatasetFile:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A finished file of one unit: what Write saw with its own eyes.
+    """A finished file of one unit, as Write made it.
 
     ``split`` is ``train``, ``validation`` or ``rejects``; a unit reports each exactly once.
     ``path`` is relative to the output's root; "" where a unit without rejects wrote no file.
     ``read`` is the unit's source rows, the same in its three records.  ``note_counts`` and
-    ``duplicates``, [exact, near] by source file, are the unit's, told by its training shard, as is
+    ``duplicates``, [exact, near] by source file, are the unit's; its training shard has them, and
     ``row_stats`` (see ``quality.row_stats``), which is "" in the others.
     """
 

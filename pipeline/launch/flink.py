@@ -1,4 +1,4 @@
-"""What a Flink cluster tells of itself and of a job, by its REST interface.
+"""What a Flink cluster reports of itself and of a job, by its REST interface.
 
 https://nightlies.apache.org/flink/flink-docs-release-1.19/docs/ops/rest_api/
 """
@@ -14,7 +14,7 @@ import requests
 from transforms.errors import RunnerFailed
 
 _SECONDS = 10.0  # a page that takes longer is not there
-_Told = TypeVar("_Told")
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class FlinkCluster:
 
     def cancel(self, job: str) -> None:
         """Ends a job, which may take a moment; one that has ended is left as it is."""
-        with suppress(requests.RequestException):  # it is told where it can be told
+        with suppress(requests.RequestException):  # a cluster that is gone has no job either
             url = f"{self.address}/jobs/{job}"
             requests.patch(url, params={"mode": "cancel"}, timeout=_SECONDS)
 
@@ -52,17 +52,17 @@ class FlinkCluster:
         """The address of a job's page."""
         return f"{self.address}/#/job/running/{job}/overview"
 
-    def _get(self, path: str, key: str, kind: type[_Told]) -> _Told:
+    def _get(self, path: str, key: str, kind: type[_Value]) -> _Value:
         try:
             reply = requests.get(self.address + path, timeout=_SECONDS)
             reply.raise_for_status()
-            told = reply.json()[key]
-            if not isinstance(told, kind):
-                raise TypeError(told)
+            value = reply.json()[key]
+            if not isinstance(value, kind):
+                raise TypeError(value)
         # Another program may answer with any JSON.
         except (requests.RequestException, ValueError, LookupError, TypeError) as error:
             raise RunnerFailed(
                 f"no Flink answers at {self.address} ({type(error).__name__}); --flink_master is "
                 "the address of the cluster's web page, HOST:8081"
             ) from error
-        return told
+        return value

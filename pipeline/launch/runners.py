@@ -1,4 +1,4 @@
-"""Which runner does a job: Beam's options with our defaults, and what it must not be asked."""
+"""Which runner does a job: Beam's options with our defaults, and which requests it refuses."""
 
 from __future__ import annotations
 
@@ -54,48 +54,48 @@ class _Options(PipelineOptions):
 
 
 def options_for(request: Request, units: int) -> PipelineOptions:
-    """Beam's options of a request that has so many units to do.
+    """Beam's options for a request whose plan has a number of ``units``.
 
     Asks a Flink cluster for its version and its slots; ``RunnerFailed`` where it does not answer.
     """
     options = _Options(list(request.beam_args))
-    asked = {word.split("=")[0] for word in request.beam_args}
+    given = {word.split("=")[0] for word in request.beam_args}
     if runner_name(options).lower() not in _HERE:
-        return _Options([*request.beam_args, *_portable_defaults(options, asked)])
+        return _Options([*request.beam_args, *_portable_defaults(options, given)])
     direct = options.view_as(DirectOptions)
-    if "--direct_num_workers" not in asked:
+    if "--direct_num_workers" not in given:
         # in_memory has one worker by definition, and a single unit has nothing to share.
-        in_memory = "--direct_running_mode" in asked and direct.direct_running_mode == "in_memory"
+        in_memory = "--direct_running_mode" in given and direct.direct_running_mode == "in_memory"
         alone = in_memory or units == 1
         direct.direct_num_workers = 1 if alone else len(os.sched_getaffinity(0))
-    if "--direct_running_mode" not in asked:
+    if "--direct_running_mode" not in given:
         # Arrow works outside the interpreter's lock, so threads beat processes here.
         alone = direct.direct_num_workers == 1
         direct.direct_running_mode = "in_memory" if alone else "multi_threading"
     return options
 
 
-def _portable_defaults(options: PipelineOptions, asked: Set[str]) -> list[str]:
-    """What a user need not say: the cluster says it, or there is one sensible answer."""
+def _portable_defaults(options: PipelineOptions, given: Set[str]) -> list[str]:
+    """Options that a user need not give: the cluster has them, or one value is sensible."""
     more = []
-    if "--job_name" not in asked:
+    if "--job_name" not in given:
         more.append(f"--job_name=reasonforge-{datetime.now(timezone.utc):%Y%m%d-%H%M%S-%f}")
-    if "--job_server_timeout" not in asked:
-        # After it Beam breaks the stream off that tells of a job's end: five minutes by default.
+    if "--job_server_timeout" not in given:
+        # After it Beam breaks off the stream that reports a job's end: five minutes by default.
         more.append(f"--job_server_timeout={_LONGEST_JOB_SECONDS}")
     master = flink_master(options)
     if not master:
         return more
-    if not {"--flink_version", "--flink_job_server_jar"} & asked:
+    if not {"--flink_version", "--flink_job_server_jar"} & given:
         more.append(f"--flink_version={_published(FlinkCluster(master).version())}")
     if options.view_as(PortableOptions).environment_type == "LOOPBACK":
         # Beam numbers workers anew in each TaskManager.  Two that share this command as their
         # workers would stop each other's, so one does the job, and all of it at once.
-        return [*more, *(["--parallelism=1"] if "--parallelism" not in asked else [])]
-    slots = 0 if "--parallelism" in asked else FlinkCluster(master).slots()
+        return [*more, *(["--parallelism=1"] if "--parallelism" not in given else [])]
+    slots = 0 if "--parallelism" in given else FlinkCluster(master).slots()
     if slots:  # none are there yet where a cluster starts its workers when a job asks for them
         more.append(f"--parallelism={slots}")  # Flink's own default is one task
-    if "--execution_mode_for_batch" not in asked:
+    if "--execution_mode_for_batch" not in given:
         # A shuffle is whole before it is read, so that a lost task repeats its own stage alone.
         more.append("--execution_mode_for_batch=BATCH")
     return more

@@ -1,10 +1,10 @@
-"""The content rule: rows are the same if all that they say is, hashed to 128 bits.
+"""Content hashes: rows are equal if all that they say is, hashed to 128 bits.
 
 That is a pair's instruction and response; of a conversation every turn with its role, text,
 reasoning and calls, and the tools.  Nothing is normalised: an exact copy is one to the byte.
 
-Of the 128 bits 96 are compared (see ``duplicates``): two of 10 billion different rows share them
-with a chance of 1e-9; 64 bits would lose a row of a set of that size in silence.
+Of the 128 bits 96 are compared (see ``exact``): two of 10 billion different rows share them with a
+chance of 1e-9; 64 bits would lose a row of a set of that size in silence.
 """
 
 from __future__ import annotations
@@ -37,10 +37,15 @@ def both_halves(hashes: np.ndarray) -> Halves:
     return hashes, scattered(hashes)
 
 
-def content_hashes(rows: pa.Table, asked: np.ndarray | None = None) -> Halves:
-    """The hashes of rows that ``Normalize`` made; ``asked``: their ``prompt_hashes``, if known."""
+def content_hashes(rows: pa.Table, prompts: np.ndarray | None = None) -> Halves:
+    """Hashes all that each row says.
+
+    Args:
+        rows: Rows that ``Normalize`` made.
+        prompts: Their ``prompt_hashes``, uint64 of shape (n,), if they are known.
+    """
     if TURNS not in rows.column_names:
-        one = prompt_hashes(rows) if asked is None else asked
+        one = prompt_hashes(rows) if prompts is None else prompts
         other = hash64(SEEDS[1], one_array(rows["response"]))
         # Both of each, so that rows with one answer fall apart as others do: the map from the two
         # columns' hashes to these is one to one.
@@ -56,7 +61,7 @@ def _of_turns(turns: Turns, tools: pa.StringArray | None, half: int) -> np.ndarr
     each = turns.roles.astype(np.uint64) + np.uint64(1)
     for texts in (turns.content, turns.reasoning, turns.tool_calls, turns.name):
         each = each * np.uint64(_NEXT[half]) + _texts(texts, len(each), half)
-    rows = np.diff(turns.offsets).astype(np.uint64)  # the number of turns tells 1 + 2 from 2 + 1
+    rows = np.diff(turns.offsets).astype(np.uint64)  # 1 + 2 turns differ from 2 + 1
     summed = _sums(scattered(each) * _powers(turns, half), turns.offsets)
     rows = rows * np.uint64(_NEXT[half]) + summed
     return scattered(rows * np.uint64(_NEXT[half]) + _texts(tools, len(rows), half))
@@ -97,8 +102,8 @@ def first_of_each(hashes: Halves) -> np.ndarray:
 def contents(rows: pa.Table) -> pa.StringArray:
     """What each row says, as one text: to compare rows word by word."""
     if TURNS not in rows.column_names:
-        asked, said = one_array(rows["instruction"]), one_array(rows["response"])
-        return pc.binary_join_element_wise(asked, said, "\n")
+        instruction, response = one_array(rows["instruction"]), one_array(rows["response"])
+        return pc.binary_join_element_wise(instruction, response, "\n")
     turns = Turns.of_column(one_array(rows[TURNS]))
     lists = pa.ListArray.from_arrays(pa.array(turns.offsets, pa.int32()), turns.content)
     return pc.binary_join(lists, "\n")

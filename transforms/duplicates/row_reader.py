@@ -1,4 +1,4 @@
-"""What the first pass looks at: the same rows, by the same rules, as the main pass."""
+"""What the first pass reads: the same rows, by the same rules, as the main pass."""
 
 from __future__ import annotations
 

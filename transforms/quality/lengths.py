@@ -29,9 +29,9 @@ _MOST_BINS = 40
 class Counts:
     """How often each length occurs.
 
-    ``values`` (uint32, ascending, each once) and ``counts`` (int64, above 0) belong together;
-    ``total``, ``least`` and ``most`` are of the lengths themselves, also of those kept rounded, and
-    0 where there are none.
+    ``values`` (uint32 or int64, ascending, each once) and ``counts`` (int64, above 0) belong
+    together; ``total``, ``least`` and ``most`` are of the lengths themselves, also of those kept
+    rounded, and 0 where there are none.
     """
 
     values: np.ndarray

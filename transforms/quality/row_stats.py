@@ -7,11 +7,11 @@ tell neither the rows' files nor the columns that are compared.
 from __future__ import annotations
 
 import base64
-import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -115,51 +115,20 @@ def merge_stats(parts: Iterable[RowStats]) -> RowStats:
     )
 
 
-def to_bytes(found: RowStats) -> bytes:
-    """A short form: JSON, the differences of values, and the counts; deflated."""
-    splits = [counts for pair in found.lengths.values() for counts in pair]
-    header = {
-        "lengths": list(found.lengths),
-        "splits": [[len(c.values), c.total, c.least, c.most] for c in splits],
-        "values": {n: None if v is None else list(v.items()) for n, v in found.values.items()},
-    }
-    arrays = [
-        np.concatenate([np.array([], np.int64), *(np.diff(c.values, prepend=0) for c in splits)]),
-        np.concatenate([np.array([], np.int64), *(c.counts for c in splits)]),
-    ]
-    text = json.dumps(header).encode()
-    return zlib.compress(b"\n".join((text, *(a.astype("<i8").tobytes() for a in arrays))), 1)
-
-
-def from_bytes(data: bytes) -> RowStats:
-    """What ``to_bytes`` made it of."""
-    text, _, rest = zlib.decompress(data).partition(b"\n")
-    header = json.loads(text)
-    size = sum(split[0] for split in header["splits"])
-    steps = np.frombuffer(rest, "<i8", size)
-    counts = np.frombuffer(rest, "<i8", size, 8 * size + 1)
-    splits, at = [], 0
-    for length, total, least, most in header["splits"]:
-        part = slice(at, at + length)
-        values = np.cumsum(steps[part]).astype(np.uint32)
-        splits.append(Counts(values, counts[part], total, least, most))
-        at += length
-    pairs = zip(splits[::2], splits[1::2], strict=True)
-    named: dict[str, Values] = {
-        name: None if items is None else {value: (a, b) for value, (a, b) in items}
-        for name, items in header["values"].items()
-    }
-    return RowStats(dict(zip(header["lengths"], pairs, strict=True)), named)
+_encoder = msgspec.msgpack.Encoder(enc_hook=lambda array: array.tolist())
+_decoder = msgspec.msgpack.Decoder(
+    RowStats, dec_hook=lambda _, numbers: np.array(numbers, np.int64)
+)
 
 
 def to_text(found: RowStats) -> str:
-    """``to_bytes`` in characters of JSON."""
-    return base64.b85encode(to_bytes(found)).decode()
+    """A short form for a unit's record, in characters of JSON."""
+    return base64.b85encode(zlib.compress(_encoder.encode(found), 1)).decode()
 
 
 def from_text(text: str) -> RowStats:
-    """What ``to_text`` made it of."""
-    return from_bytes(base64.b85decode(text))
+    """The counts of which ``to_text`` made ``text``."""
+    return _decoder.decode(zlib.decompress(base64.b85decode(text)))
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import apache_beam as beam
-from apache_beam import coders
 
 from transforms.options import QualityRules
 from transforms.quality.row_stats import (
     Measured,
     RowStats,
-    from_bytes,
     from_text,
     measured,
     merge_stats,
-    to_bytes,
 )
 from transforms.records import Shard
 
@@ -43,19 +40,6 @@ def _row_stats(shard: Shard) -> list[tuple[int, str]]:
     return [(0, shard.row_stats)] if shard.row_stats else []
 
 
-class _RowStatsCoder(coders.Coder):
-    """For accumulators between workers."""
-
-    def encode(self, value: RowStats) -> bytes:
-        return to_bytes(value)
-
-    def decode(self, encoded: bytes) -> RowStats:
-        return from_bytes(encoded)
-
-    def is_deterministic(self) -> bool:
-        return False
-
-
 class _MeasureFn(beam.CombineFn):
     """The statistics of each unit as text -> the parts of ``quality``."""
 
@@ -73,6 +57,3 @@ class _MeasureFn(beam.CombineFn):
 
     def extract_output(self, accumulator: RowStats) -> Measured:
         return measured(accumulator, self._rules)
-
-    def get_accumulator_coder(self) -> coders.Coder:
-        return _RowStatsCoder()

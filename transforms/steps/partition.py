@@ -32,11 +32,11 @@ class Partition(beam.PTransform):
 def partition(batch: Batch, rule: SplitRule) -> Batch:
     """The batch with its rows marked; each column in one piece, so that nothing is copied again."""
     table = batch.table
-    asked = hash64(rule.seed, normalise_keys(one_array(table["instruction"])))
-    hashes = asked if rule.key is None else hash64(rule.seed, one_array(table["key"]))
+    prompt_keys = hash64(rule.seed, normalise_keys(one_array(table["instruction"])))
+    hashes = prompt_keys if rule.key is None else hash64(rule.seed, one_array(table["key"]))
     marks = rule.marks(hashes)
     rows = table.select([name for name in table.column_names if name != "key"])
-    rows = rows.append_column(PROMPT_KEY, pa.array(asked)).append_column(
+    rows = rows.append_column(PROMPT_KEY, pa.array(prompt_keys)).append_column(
         VALIDATION, pa.array(marks)
     )
     # One take instead of two filters, which take three times as long.

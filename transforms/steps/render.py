@@ -32,7 +32,7 @@ class Render(beam.PTransform):
     Normalize and this step could not take.
 
     With ``tokens`` the main output has ``TOKENS``, too; the tokenizer lies beside ``store``, and
-    ``source`` tells where a row stands that is too long.
+    ``source`` gives the place of a row that is too long.
     """
 
     chat: ChatFormat
