@@ -6,7 +6,7 @@ SAMPLE := pipeline/sample/reasoning.jsonl
 OUTPUT := data_cache/processed_reasoning
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-clusters check fix bench clean
+.PHONY: help install run test test-nightly test-clusters check fix bench clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ test: .venv/installed-test  ## Run all tests; those on real clusters with CI=tru
 ifeq ($(CI),true)
 	$(BIN)/python -m pytest -m clusters
 endif
+
+test-nightly: .venv/installed-test  ## Run all tests but those on clusters, with ten times the examples
+	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadfile -m 'not clusters' \
+		--hypothesis-profile=nightly
 
 test-clusters: .venv/installed-test  ## Run the job on a real Flink and Spark; needs Java and Maven
 	$(BIN)/python -m pytest -m clusters
