@@ -130,7 +130,8 @@ class TestRuns:
         assert f"rows that contain text from {bench} {counts}: reported" in said
         words = ("--decontaminate", bench, "--contaminated", "drop", "--dedup", "off")
         said = prepare("--dataset", source, *words, "--balance", "answer", verb="plan").out
-        assert has(said, "too short): left out", "duplicates: kept", "source file, answer")
+        counts = "too short to search for): removed"
+        assert has(said, counts, "duplicates: all rows are kept", "source file, answer")
 
     def test_the_plan_follows_from_what_the_benchmark_says(
         self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -427,7 +427,7 @@ def test_tokenizer_json_is_fetched_only_where_it_is_needed(
         ("user/private", 4, ["user/private", "private", "HF_TOKEN"]),
         ("user/gated", 4, ["user/gated", "gated", "HF_TOKEN"]),
         ("user/base", 2, ["hub:user/base", "has no chat template"]),
-        ("user/broken", 3, ["tokenizer_config.json", "user/broken", "no JSON"]),
+        ("user/broken", 3, ["tokenizer_config.json", "user/broken", "is not JSON"]),
         ("", 2, ["--template", "names no model"]),
         ("../../etc", 2, ["--template", "names no model"]),
         ("a/b/c", 2, ["--template", "names no model"]),
