@@ -33,21 +33,27 @@ endif
 	$(INSTALL) --editable '.[$*]'
 	@touch $@
 
+# Tests start hundreds of interpreters; where they may not keep what they compile, each would compile
+# all that it imports.
+.venv/compiled: .venv/installed-test
+	-$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null
+	@touch $@
+
 run: install  ## Prepare the data set that ships with the project, then load it
 	$(BIN)/python -m pipeline --dataset $(SAMPLE) --output $(OUTPUT) --skip-upload --overwrite
 	$(BIN)/python -c "from datasets import load_from_disk; print(load_from_disk('$(OUTPUT)'))"
 
-test: .venv/installed-test  ## Run all tests; those on real clusters with CI=true only
+test: .venv/compiled  ## Run all tests; those on real clusters with CI=true only
 	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadfile
 ifeq ($(CI),true)
 	$(BIN)/python -m pytest -m clusters
 endif
 
-test-nightly: .venv/installed-test  ## Run all tests but those on clusters, with ten times the examples
+test-nightly: .venv/compiled  ## Run all tests but those on clusters, with ten times the examples
 	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadfile -m 'not clusters' \
 		--hypothesis-profile=nightly
 
-test-clusters: .venv/installed-test  ## Run the job on a real Flink and Spark; needs Java and Maven
+test-clusters: .venv/compiled  ## Run the job on a real Flink and Spark; needs Java and Maven
 	$(BIN)/python -m pytest -m clusters
 
 check: .venv/installed-check  ## Lint, format, types, who may import whom, names
