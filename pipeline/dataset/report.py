@@ -27,10 +27,7 @@ _OTHERS = re.compile(r"[^A-Za-z0-9._-]+")
 
 @dataclass(frozen=True)
 class Made:
-    """A page on the set called ``name``, with the manifest that it tells of.
-
-    ``figures`` are the five numbers that matter, in words.
-    """
+    """A page on the set called ``name``, with its manifest; ``figures`` are the headlines."""
 
     name: str
     page: bytes
@@ -59,7 +56,7 @@ def make(address: str, options: S3Options) -> Made:
 
 
 def lines(manifest: Manifest) -> list[str]:
-    """The five numbers that matter, as a table for the console."""
+    """The five most important numbers, as a table for the console."""
     found = headlines(manifest)
     wide = [max(len(part) for part in column) for column in zip(*map(_columns, found), strict=True)]
     rows = []

@@ -58,7 +58,7 @@ def verify(
     quick: bool = False,
     on_bytes: Callable[[int], None] | None = None,
 ) -> Verified:
-    """Checks the set at a local path or an ``s3://`` address; ``heard`` is told of bytes checked.
+    """Checks the set at a local path or an ``s3://`` address.
 
     ``quick`` reads no data: it compares sizes, and on S3 the SHA-256 that the store keeps.  Raises
     ``VerificationFailed`` with what is wrong, once every file was checked.
@@ -72,7 +72,7 @@ def verify(
     problems += _Files(at, quick, on_bytes, _schema(manifest, at.path)).problems(files)
     if problems:
         # state.json is read twice: for the names in it, and as one of the files
-        raise VerificationFailed(_translated(at.path, list(dict.fromkeys(problems))))
+        raise VerificationFailed(_message(at.path, list(dict.fromkeys(problems))))
     size = sum(file.bytes for file in files)
     return Verified(at.path, manifest.counts, len(files), size, quick)
 
@@ -90,7 +90,7 @@ def _schema(manifest: Manifest, path: str) -> pa.Schema:
         ) from error
 
 
-def _translated(path: str, problems: Sequence[str]) -> str:
+def _message(path: str, problems: Sequence[str]) -> str:
     what = "1 problem" if len(problems) == 1 else f"{len(problems):,} problems"
     lines = [f"  {problem}" for problem in problems[:_NAMED_PROBLEMS]]
     if more := len(problems) - len(lines):
@@ -99,7 +99,7 @@ def _translated(path: str, problems: Sequence[str]) -> str:
         (
             f"{path} is not the set that its {MANIFEST} describes ({what}):",
             *lines,
-            "do not train on it: mend what is named, or fetch or make the set again",
+            "do not train on it: repair the files, or fetch or prepare the set again",
         )
     )
 
@@ -176,10 +176,10 @@ def _state(path: str, data: bytes, shards: list[str]) -> list[str]:
         return []
     pairs = enumerate(zip(found, shards, strict=False))
     number = next((n for n, (name, shard) in pairs if name != shard), min(len(found), len(shards)))
-    told, expected = (
+    found_name, expected = (
         repr(names[number])[:200] if number < len(names) else "nothing" for names in (found, shards)
     )
-    return [f"{path} names {told} as shard {number}, expected {expected}"]
+    return [f"{path} names {found_name} as shard {number}, expected {expected}"]
 
 
 # ---- its files
@@ -195,7 +195,7 @@ class _Files:
         on_bytes: Callable[[int], None] | None,
         schema: pa.Schema,
     ) -> None:
-        self._at, self._quick, self._translated, self._schema = at, quick, on_bytes, schema
+        self._at, self._quick, self._report_bytes, self._schema = at, quick, on_bytes, schema
         self._one_at_a_time = Lock()
         self._stopped = Event()
 
@@ -207,9 +207,9 @@ class _Files:
     def _on_bytes(self, size: int) -> None:
         if self._stopped.is_set():
             raise CancelledError
-        if self._translated:
+        if self._report_bytes:
             with self._one_at_a_time:
-                self._translated(size)
+                self._report_bytes(size)
 
     def _problem(self, file: DatasetFile) -> str | None:
         try:

@@ -1,13 +1,12 @@
-"""The report: one HTML page that tells a set's quality, made from its manifest and some rows.
+"""The report: one HTML page on the quality of a set, made from its manifest and some rows.
 
-figures       what stands on the page: numbers with their place in the manifest, tables, histograms
-told          reads a manifest, also a foreign one, part by part
-headline      the five numbers that matter, for page, card and console
-rows          sections: what was read, splits, duplicates, leakage, contamination, balance
-lengths       section: how long texts are
-origin        sections: source, columns, provenance, how to load the set
-samples       reads rows and rejects back from the set's files
-page          all of it through ``report.jinja``
+elements         what a page consists of: tables, histograms, numbers with their place in the manifest
+headline         the five most important numbers, for page, card and console
+row_sections     sections: rows read, splits, duplicates, leakage, contamination, balance
+length_section   section: the lengths of texts
+provenance       sections: source, columns, provenance, how to load the set
+samples          reads rows and rejects back from the files of the set
+page             renders all of it with ``report.jinja``
 
-The page holds nothing that differs between two runs of a plan: it is a file of the set.
+The page holds nothing that differs between two runs of a plan, as it is a file of the set.
 """

@@ -167,7 +167,7 @@ class LocalStore:
             theirs, mine = begun.plan_digest, hold.plan_digest
             if theirs != mine:
                 raise OutputTaken(
-                    f"what was begun at {self.path} is of plan {theirs[:12]}, but this request's "
+                    f"the run begun at {self.path} is of plan {theirs[:12]}, but this request's "
                     f"plan is {mine[:12]}; repeat the flags of that run, or leave out --resume to "
                     "start over"
                 )
