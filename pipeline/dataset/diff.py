@@ -117,7 +117,7 @@ def _read(
 ) -> tuple[tuple[str, ...], np.ndarray]:
     manifest, problems = begin(place)
     if problems:
-        raise VerificationFailed(f"{place.path}: {problems[0]}; verify tells more")
+        raise VerificationFailed(f"{place.path}: {problems[0]}; run verify to see all problems")
     columns: tuple[str, ...] = ()
     parts = [np.empty(0, HASHES)]
     for file in manifest.files:
@@ -146,7 +146,8 @@ def _shard(
         raise VerificationFailed(f"{place.path}: {file.path} is no Arrow stream") from error
     if stream.end() != file.sha256:
         raise VerificationFailed(
-            f"{place.path}: {file.path} holds other bytes than were written; verify tells more"
+            f"{place.path}: {file.path} holds other bytes than were written; "
+            "run verify to see all problems"
         )
     return columns, np.concatenate(parts)
 

@@ -9,6 +9,7 @@ import os
 import re
 import tempfile
 import webbrowser
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,13 +44,17 @@ def make(address: str, options: S3Options) -> Made:
     place = open_dataset(address, options)
     manifest, problems = begin(place)
     if problems:
-        raise VerificationFailed(f"{place.path}: {problems[0]}; verify tells more")
-    try:
-        made = page(manifest, manifest.files, place.chunks, place.path)
-    except VerificationFailed as error:
-        if place.path in str(error):
-            raise
-        raise VerificationFailed(f"{place.path}: {error}; verify tells more") from error
+        raise VerificationFailed(f"{place.path}: {problems[0]}; run verify to see all problems")
+
+    def chunks(name: str) -> Iterator[bytes]:
+        try:
+            yield from place.chunks(name)
+        except VerificationFailed as error:
+            raise VerificationFailed(
+                f"{place.path}: {error}; run verify to see all problems"
+            ) from error
+
+    made = page(manifest, manifest.files, chunks, place.path)
     figures = {one.name: plain(one.words) for one in headlines(manifest)}
     last = place.path.rpartition("/")[2] if is_s3(address) else Path(address).resolve().name
     return Made(_OTHERS.sub("-", last).strip(".-") or "set", made, manifest, figures)

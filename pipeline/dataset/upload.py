@@ -27,7 +27,7 @@ from transforms.storage.s3.store import S3Store
 
 _FILES_AT_ONCE = 4
 _DATED = re.compile(r"\d{8}_\d{6}(_\d+)?$")
-_KEPT = "The prepared set is kept at"
+_SAYS_WHERE = "says_where_the_set_is_kept"  # attribute of an error that ``kept`` has raised
 
 OnBytes = Callable[[int], None]
 OnFile = Callable[[str], None]
@@ -169,14 +169,16 @@ def kept(local: Path, store: S3Store) -> Iterator[None]:
     try:
         yield
     except DataPrepError as error:
-        if _KEPT in str(error):
+        if getattr(error, _SAYS_WHERE, False):
             raise
         # With --resume, for this run may have died without the means to give its claim back.
         words = [str(local), store.path, "--resume", *store.options.flags()]
-        raise type(error)(
-            f"{error}. {_KEPT} {local}; send it later with: python -m pipeline upload "
-            f"{shlex.join(words)}"
-        ) from error
+        named = type(error)(
+            f"{error}. The prepared set is kept at {local}; send it later with: python -m pipeline "
+            f"upload {shlex.join(words)}"
+        )
+        setattr(named, _SAYS_WHERE, True)
+        raise named from error
 
 
 def note(cache: Path, uploaded: Uploaded, dataset: str) -> tuple[Path | None, str]:

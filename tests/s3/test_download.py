@@ -465,8 +465,12 @@ class TestResume:
         wanted = [transfers.Wanted("a", f"{n}", 8_000_000, None) for n in range(4)]
         begin = time.monotonic()
         slow = s3_bucket.Bucket(bucket, S3Options(proxy.endpoint))
-        with pytest.raises(KeyboardInterrupt):
-            transfers.fetch(slow, wanted, tmp_path, received)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                transfers.fetch(slow, wanted, tmp_path, received)
+        finally:
+            signal.signal(signal.SIGINT, before)
         assert time.monotonic() - begin < 8
         assert contents(tmp_path) == {}
 

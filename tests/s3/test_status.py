@@ -265,7 +265,7 @@ class TestSubmitted:
         for verb in ((), ("submit", "--detach")):
             said = refused(*verb, *words, "--output", submitted)
             assert f"a submitted job writes {submitted} (started 2" in said
-            assert f"{JOB}; `status` tells how far it is" in said
+            assert f"{JOB}; `status` shows its progress" in said
             assert f"--resume {submitted}" in said
         assert status(submitted).state == "submitted"
 

@@ -1,6 +1,6 @@
 """The report: one HTML page on the quality of a set, made from its manifest and some rows.
 
-elements         what a page consists of: tables, histograms, numbers with their place in the manifest
+elements         what a page consists of: tables, histograms, numbers with their place
 headline         the five most important numbers, for page, card and console
 row_sections     sections: rows read, splits, duplicates, leakage, contamination, balance
 length_section   section: the lengths of texts

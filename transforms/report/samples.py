@@ -115,8 +115,8 @@ def read_samples(files: Files, chunks: Chunks, marks: Markers, where: str) -> li
             samples += [Sample(shard.path, row + 1, None) for row in rows]
         except (pa.ArrowException, OSError, ValueError, LookupError, StopIteration) as error:
             raise VerificationFailed(
-                f"{where}: the rows of {shard.path} cannot be read ({str(error)[:200]}); verify "
-                "tells more"
+                f"{where}: the rows of {shard.path} cannot be read ({str(error)[:200]}); run "
+                "verify to see all problems"
             ) from error
     return samples
 

@@ -111,6 +111,10 @@ def test_ctrl_c_cancels_what_waits_and_ends_what_is_in_progress() -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         assert stopped.wait(WAIT)
 
-    with pytest.raises(KeyboardInterrupt):
-        for_each(work, range(900), 2, stopped)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            for_each(work, range(900), 2, stopped)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(begun) <= 3
