@@ -73,9 +73,10 @@ def plan(shape: str, folder: Path) -> dict[str, float]:
     """Plans a listing and puts the job for each kind of output into a pipeline."""
     import apache_beam as beam
 
-    from pipeline.launch import job
+    from pipeline.launch import graph_inputs
     from pipeline.planning.plan import make_plan
     from pipeline.request import Request
+    from transforms.formats.source_reader import BATCH_BYTES
     from transforms.steps.read import StoredWorkUnits
     from transforms.storage.local import LocalStore
     from transforms.storage.s3.store import S3Store
@@ -89,15 +90,15 @@ def plan(shape: str, folder: Path) -> dict[str, float]:
     with patch("pipeline.planning.plan.resolve", lambda request: listing):
         made = make_plan(request)
     with local.claimed(made.digest):
-        job._fill(straight, made, request, local, (), job.BATCH_BYTES)
+        graph_inputs.fill_pipeline(straight, made, request, local, (), BATCH_BYTES)
         seconds = time.perf_counter() - start
         stored = StoredWorkUnits(local, len(made.units))
         kept = [unit for part in stored.parts for unit in stored.load(part)] == list(made.units)
     with patch.object(S3Store, "put_work"):
-        job._fill(remote, made, request, on_s3, (), job.BATCH_BYTES)
-    contents = replace(job._contents(made, request, "Test"), plan=None)
+        graph_inputs.fill_pipeline(remote, made, request, on_s3, (), BATCH_BYTES)
+    contents = replace(graph_inputs.contents_of(made, request, "Test"), plan=None)
     scattered = range(0, UNITS, 2)  # which of them were finished: every second one
-    job.assemble(resumed, made, stored, local, contents, scattered)
+    graph_inputs.assemble(resumed, made, stored, local, contents, scattered)
     return {
         "units": len(made.units) if kept else 0,
         "seconds": seconds,
