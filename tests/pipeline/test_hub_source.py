@@ -377,7 +377,7 @@ def test_cut_connections_lose_no_row(
     hub.cut(f"/{file}", after_bytes=after // 2, times=4)
     result = run(hub_environment(hub, tmp_path), tmp_path, "--dataset", NAME)
     assert result.shards == reference.shards
-    assert result.rows() == sorted((row["question"], row["answer"]) for row in ROWS)
+    assert result.pairs() == sorted((row["question"], row["answer"]) for row in ROWS)
     assert [fault.times for fault in hub.faults] == [0, 0]
 
 

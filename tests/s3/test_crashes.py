@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from counted_writes import CRASHED
 from datasets import load_from_disk
+from ended import Ended
 from made_sets import use_server
 from s3_runs import (
-    CRASHED,
     SMALL,
-    Ended,
-    Forks,
+    Commands,
     stop_in_the_middle,
     stored,
     without_run,
@@ -56,7 +56,7 @@ class Crashes:
     """
 
     def __init__(
-        self, server: S3Server, forks: Forks, bucket: str, words: list[str], every: bool
+        self, server: S3Server, forks: Commands, bucket: str, words: list[str], every: bool
     ) -> None:
         self._server, self._forks, self._bucket, self._words = server, forks, bucket, words
         (whole,) = self._run(words, [0])
@@ -124,7 +124,7 @@ def readers_way(uri: str, aws: dict[str, Any]) -> int | None:
 @EVERY
 def test_a_straight_run_may_crash_before_any_write(
     s3_server: S3Server,
-    forks: Forks,
+    forks: Commands,
     bucket: str,
     two_units: Path,
     aws: dict[str, Any],
@@ -144,7 +144,7 @@ def test_a_straight_run_may_crash_before_any_write(
 @EVERY
 def test_an_upload_may_crash_before_any_write(
     s3_server: S3Server,
-    forks: Forks,
+    forks: Commands,
     bucket: str,
     two_units: Path,
     aws: dict[str, Any],
@@ -170,7 +170,7 @@ def test_an_upload_may_crash_before_any_write(
 
 
 def test_what_two_crashes_left_pending_is_ended_by_the_run_that_finds_the_set_complete(
-    s3_server: S3Server, forks: Forks, bucket: str, two_units: Path
+    s3_server: S3Server, forks: Commands, bucket: str, two_units: Path
 ) -> None:
     uri = f"s3://{bucket}/sets/one"
     again = [straight(two_units, uri, "--resume")]
@@ -253,7 +253,7 @@ class TestLease:
     def test_a_dead_run_s_place_is_free_when_its_lease_has_ended(
         self,
         s3_server: S3Server,
-        forks: Forks,
+        forks: Commands,
         bucket: str,
         two_units: Path,
         aws: dict[str, Any],

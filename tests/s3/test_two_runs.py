@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from datasets import load_from_disk
 from made_sets import use_server
-from s3_runs import SMALL, Forks, stored, without_run
+from s3_runs import SMALL, Commands, stored, without_run
 from s3_servers import S3Server
 
 import pipeline.dataset.destinations
@@ -224,7 +224,7 @@ class TestUploads:
         assert without_run(stored(s3_server, folder.path)) == without_run(before)
 
     def test_of_one_set_at_once_end_as_one(
-        self, folder: S3Store, s3_server: S3Server, forks: Forks, tmp_path: Path
+        self, folder: S3Store, s3_server: S3Server, forks: Commands, tmp_path: Path
     ) -> None:
         command = ["upload", self.local(tmp_path / "set", "plan"), folder.path]
         ends = sorted(forks.run(s3_server, [command] * 3), key=lambda end: end.code)
@@ -253,7 +253,12 @@ class TestRuns:
             assert f"{loser} ".encode() not in shards
 
     def test_whole_commands_of_two_plans_are_no_different(
-        self, bucket: str, aws: dict[str, Any], s3_server: S3Server, forks: Forks, two_units: Path
+        self,
+        bucket: str,
+        aws: dict[str, Any],
+        s3_server: S3Server,
+        forks: Commands,
+        two_units: Path,
     ) -> None:
         uris = [f"s3://{bucket}/sets/{number}" for number in range(3)]
         words = ["--dataset", str(two_units), *SMALL]
@@ -301,7 +306,12 @@ class TestRuns:
         assert [type(end) for end in ends].count(OutputTaken) == 3
 
     def test_of_two_of_one_plan_the_other_is_refused_or_finds_the_set(
-        self, bucket: str, aws: dict[str, Any], s3_server: S3Server, forks: Forks, two_units: Path
+        self,
+        bucket: str,
+        aws: dict[str, Any],
+        s3_server: S3Server,
+        forks: Commands,
+        two_units: Path,
     ) -> None:
         uri = f"s3://{bucket}/sets/one"
         words = [word for word in SMALL if word != "--quiet"]
@@ -336,7 +346,12 @@ class TestRuns:
             assert verify(f"s3://{bucket}/datasets/{name}").counts.read == 1200
 
     def test_dated_names_of_runs_that_begin_together_differ(
-        self, bucket: str, aws: dict[str, Any], s3_server: S3Server, forks: Forks, two_units: Path
+        self,
+        bucket: str,
+        aws: dict[str, Any],
+        s3_server: S3Server,
+        forks: Commands,
+        two_units: Path,
     ) -> None:
         command = ["--dataset", str(two_units), *SMALL, "--output", f"s3://{bucket}/datasets/"]
         ends = forks.run(s3_server, [command] * 3, at_once=3)

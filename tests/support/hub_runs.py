@@ -13,7 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import warm_starts
+from ended import Ended
+from forks import run as run_fork
 
 NAME = "user/name"
 
@@ -33,20 +34,10 @@ finally:
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Ended):
     """What one command did."""
 
-    code: int
-    out: str
-    err: str
-    waits: Sequence[float]
-    output: Path
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        assert self.code == 0, self.err
-        found: dict[str, Any] = json.loads((self.output / "manifest.json").read_bytes())
-        return found
+    waits: Sequence[float] = ()
 
     @property
     def shards(self) -> dict[str, str]:
@@ -57,7 +48,7 @@ class Run:
             for path in self.output.glob("*/*.arrow")
         }
 
-    def rows(self) -> list[tuple[str, str]]:
+    def pairs(self) -> list[tuple[str, str]]:
         """Instruction and response of all rows of both splits, sorted."""
         tables = [
             pa.ipc.open_stream(path.read_bytes()).read_all()
@@ -74,9 +65,9 @@ def run(environment: dict[str, str], tmp_path: Path, *flags: str, verb: str = "p
     output.parent.mkdir()
     words = [str(notes), verb, "--skip-upload", "--output", str(output), *flags]
     # In an empty folder: a folder "user/name" there would be preferred to the hub.
-    child = warm_starts.run(LAUNCH, words, environment, output.parent, seconds=120)
+    child = run_fork(LAUNCH, words, environment, output.parent, seconds=120)
     waits = json.loads(notes.read_text() or "[]")
-    return Run(child.returncode, child.stdout, child.stderr, waits, output)
+    return Run(child.code, child.out, child.err, output, waits=waits)
 
 
 def refused(result: Run, code: int, *words: str) -> None:

@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from ended import Ended
 from made_sets import make_set
 from means import REPOSITORY
 from s3_servers import ROOT_ACCESS, ROOT_SECRET, Proxy, S3Server, Toxiproxy
@@ -77,22 +78,6 @@ class Once:
                 self._left -= 1
                 return True
             return self._left is None
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended: its exit code, and what it printed and complained of."""
-
-    code: int
-    said: str
-
-    @property
-    def error(self) -> str:
-        """The one sentence of a command that failed."""
-        first, *more = (line for line in self.said.splitlines() if line.startswith("error: "))
-        assert not more
-        assert "Traceback" not in self.said
-        return first.removeprefix("error: ")
 
 
 @dataclass

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import forks
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import warm_starts
 from hub import Hub, hub_environment
 
 pytestmark = pytest.mark.doubles
@@ -49,9 +49,9 @@ def run_child(environment: dict[str, str], script: str, *arguments: str) -> Any:
     """Run the script in a process of its own and return what it printed as JSON."""
     # In an empty folder: a folder "user/name" there would be preferred to the hub.
     folder = Path(environment["HF_HOME"])
-    child = warm_starts.run(PREAMBLE + script, arguments, environment, folder, seconds=120)
-    assert child.returncode == 0, child.stderr
-    return json.loads(child.stdout)
+    child = forks.run(PREAMBLE + script, arguments, environment, folder, seconds=120)
+    assert child.code == 0, child.err
+    return json.loads(child.out)
 
 
 def parquet(rows: list[dict[str, Any]]) -> bytes:
