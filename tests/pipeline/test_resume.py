@@ -156,7 +156,7 @@ class TestOnS3:
         assert sorted(sent) == [shard(s, unit) for s in ("train", "validation") for unit in (2, 3)]
         assert sorted(read_units) == [2, 3]
         assert without_run(stored(s3_server, uri)) == without_run(reference)
-        assert verify(uri).counts["read"] == ROWS
+        assert verify(uri).counts.read == ROWS
 
     def test_a_plain_run_makes_everything_again(
         self,

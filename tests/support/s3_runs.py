@@ -146,7 +146,7 @@ def without_run(files: Mapping[str, bytes]) -> dict[str, Any]:
 def _run_and_stop(number: int, words: list[str]) -> int:
     from pipeline.cli import main, signals
 
-    main._calm()  # before Beam is imported, as it is in a command
+    main._silence_libraries()  # before Beam is imported, as it is in a command
     from transforms.dataset import unit_files
     from transforms.storage.s3.lease import S3Lease
     from transforms.storage.s3.store import S3Store
