@@ -57,7 +57,7 @@ def test_a_quote_that_is_not_closed(convert: Convert, tmp_path: Path, row: str) 
     text = "question,answer\n" + CSV_ROW * 99 + row + rest
     ended = convert("--dataset", put(tmp_path / "a.csv", text))
     assert ended.code == 3
-    assert has(ended.err, "a.csv", "quote that is not closed")
+    assert has(ended.err, "a.csv", "ends inside a quoted cell", "unclosed quote")
 
 
 def test_a_row_too_long_for_the_parser(convert: Convert, tmp_path: Path) -> None:
