@@ -14,6 +14,7 @@ from typing import Any
 import datasets
 import pytest
 import trl_environment
+from means import REPOSITORY
 
 from pipeline import Request, prepare
 
@@ -25,7 +26,7 @@ RowsOf = Callable[[Found, str], list[tuple[Row, Row]]]
 EOS = "<|im_end|>"
 SPLITS = ("train", "validation")
 SHAPES = ("text", "prompt-completion", "messages")
-CHECK = Path(__file__).with_name("trl_check.py")
+CHECK = REPOSITORY / "tests" / "support" / "trl_check.py"
 
 
 def turns(*contents: str, system: str = "") -> Messages:

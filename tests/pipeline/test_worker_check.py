@@ -245,8 +245,11 @@ class TestExplained:
 
 # Loads steps where nothing of this project can be, and runs them.
 LOAD = """
-import json, sys
+import importlib.util, json, sys
+from pathlib import Path
 sys.meta_path = [found for found in sys.meta_path if "editable" not in str(found)]
+sys.path = [folder for folder in sys.path if not Path(folder, "pipeline").is_dir()]
+assert importlib.util.find_spec("pipeline") is None
 from apache_beam.internal import pickler
 steps = [pickler.loads(text.encode())[0] for text in json.load(sys.stdin)]
 spread, examine = sorted(steps, key=lambda step: type(step).__name__, reverse=True)

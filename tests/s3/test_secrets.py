@@ -34,7 +34,7 @@ from s3_faults import (  # noqa: F401 - pytest finds the fixtures
     use_account,
 )
 
-from pipeline.launch import job
+from pipeline.launch import graph_inputs
 from pipeline.launch.job import prepare
 from pipeline.request import Request
 from transforms.errors import DataPrepError
@@ -96,13 +96,13 @@ def pickles(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 def pipelines(monkeypatch: pytest.MonkeyPatch) -> list[beam.Pipeline]:
     """Every pipeline that is made from now on."""
     made: list[beam.Pipeline] = []
-    real = job.assemble
+    real = graph_inputs.assemble
 
     def assemble(pipeline: beam.Pipeline, *args: Any, **options: Any) -> None:
         made.append(pipeline)
         real(pipeline, *args, **options)
 
-    monkeypatch.setattr(job, "assemble", assemble)
+    monkeypatch.setattr(graph_inputs, "assemble", assemble)
     return made
 
 
