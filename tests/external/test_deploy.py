@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +24,7 @@ import pytest
 import yaml
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
 from cluster_jars import FLINK, SPARK
-from filelock import FileLock
+from environments import go_program, made_once, pins, run
 from means import REPOSITORY, absent
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -43,13 +41,8 @@ FILES = [DOCKERFILE, COMPOSE, *MANIFESTS, DEPLOY / "README.md"]
 
 # The oldest that starts a sidecar before the other containers, and the newest that is known here.
 KUBERNETES = ("1.29", kubernetes_validate.latest_version())
-# The newest whose API Maven Central has.
-FLINK_OPERATOR = "1.10.0"
-# The loader that `docker compose` is built on.
-COMPOSE_GO = "v2.16.2"
 
 POOL_PORT = 50000  # Beam's entry point knows no other
-_LONGEST_SECONDS = 600.0  # twenty are enough; the rest is for a slow network
 
 Object = dict[str, Any]
 
@@ -57,46 +50,18 @@ Object = dict[str, Any]
 # ---- what checks them
 
 
-def _cached(name: str, program: str, make: Callable[[Path], list[str]]) -> Path:
-    """A file in the user's cache folder; `make(folder)` is the command that puts it in a folder."""
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute()
-    folder = caches / "reasonforge-data-prep" / "deploy"
-    target = folder / name
-    if target.is_file():  # it got there by a rename, so it is whole
-        return target
-    if shutil.which(program) is None:
-        absent(f"needs {name}, and there is no `{program}` on the PATH to get it with")
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{name}.lock"), tempfile.TemporaryDirectory(dir=folder) as fresh:
-        if not target.is_file():  # else another process has got it while this one waited
-            run = subprocess.run(
-                make(Path(fresh)),
-                env=os.environ | {"GOBIN": fresh},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=_LONGEST_SECONDS,
-                check=False,  # what it said is shown instead
-            )
-            if run.returncode != 0:
-                absent(f"{name} cannot be had: {run.stdout[-1000:].strip()}")
-            (made,) = Path(fresh).iterdir()
-            made.replace(target)
-    return target
-
-
 @pytest.fixture(scope="module")
 def flink_schema() -> Object:
     """The schema of a FlinkDeployment, from the operator itself."""
-    artifact = f"org.apache.flink:flink-kubernetes-operator-api:{FLINK_OPERATOR}"
-    jar = _cached(
-        f"flink-operator-{FLINK_OPERATOR}.jar",
-        "mvn",
-        lambda folder: [
-            *("mvn", "--quiet", "--batch-mode", "dependency:copy"),
-            *(f"-Dartifact={artifact}", f"-DoutputDirectory={folder}"),
-        ],
-    )
+    artifact = pins("flink-operator")["artifact"]
+
+    def copy_jar(folder: Path) -> None:
+        if shutil.which("mvn") is None:
+            absent("needs Maven for Flink's operator, and there is no `mvn` on the PATH")
+        goal = ("dependency:copy", f"-Dartifact={artifact}", f"-DoutputDirectory={folder}")
+        run("mvn", "--quiet", "--batch-mode", *goal)
+
+    (jar,) = made_once("flink-operator", copy_jar).glob("*.jar")
     with zipfile.ZipFile(jar) as parts:
         text = parts.read("META-INF/fabric8/flinkdeployments.flink.apache.org-v1.yml")
     (version,) = yaml.safe_load(text)["spec"]["versions"]
@@ -148,12 +113,9 @@ def _said(error: jsonschema.ValidationError) -> str:
 
 def compose_says(text: str, folder: Path) -> tuple[int, str]:
     """The exit code of Compose's loader for a compose file, and what it printed."""
-    name = f"compose-go-{COMPOSE_GO}"
-    package = f"github.com/compose-spec/compose-go/v2/cmd@{COMPOSE_GO}"
-    program = _cached(name, "go", lambda _: ["go", "install", package])
     (folder / "compose.yaml").write_text(text)
-    run = subprocess.run(
-        [str(program), "--format=json", "compose.yaml"],
+    done = subprocess.run(
+        [str(go_program("compose-go")), "--format=json", "compose.yaml"],
         cwd=folder,
         env={"COMPOSE_PROFILES": "*", "HOME": str(folder)},
         capture_output=True,
@@ -161,7 +123,7 @@ def compose_says(text: str, folder: Path) -> tuple[int, str]:
         timeout=60,
         check=False,
     )
-    return run.returncode, run.stdout if run.returncode == 0 else run.stderr
+    return done.returncode, done.stdout if done.returncode == 0 else done.stderr
 
 
 def hadolint_says(text: str) -> str:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import regenerate_golden
-from environments import environment, pip
+from environments import environment, pins, pip
 
 from pipeline import Request, prepare
 from pipeline.planning.plan import make_plan
@@ -462,7 +462,6 @@ class TestRealData:
 
 # ---- a reader of another time
 
-OLD_READER = ("datasets==3.6.0", "huggingface-hub<3", "pyarrow<27")
 READ = """
 import hashlib, json, sys
 import datasets
@@ -484,9 +483,7 @@ print(json.dumps([datasets.__version__, found]))
 @pytest.fixture(scope="module")
 def old_python() -> Path:
     """The interpreter of an environment with datasets 3.6, made once and kept in a cache folder."""
-    return environment(
-        "old-reader-3.6", OLD_READER, "datasets 3.6", lambda python: pip(python, *OLD_READER)
-    )
+    return environment("old-reader", lambda python: pip(python, *pins("old-reader")["packages"]))
 
 
 @pytest.mark.parametrize("val_size", [0.1, 0.0])

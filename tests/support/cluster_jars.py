@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -17,16 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-from means import CACHE, absent
+from environments import made_once, pins, pip_download, run
+from means import absent
 
-# The newest runners that Maven Central has whole, but for the job service, of which the last one
-# there is older.  A Python job of 2.77 runs on them: the protocol between them is a stable one.
-BEAM = "2.70.0"
-JOB_SERVICE = "2.65.0"
-# The last patches of the minor versions that these runners are made for.
-FLINK = "1.19.3"
-SPARK = "3.5.9"
+_PINS = pins("clusters")
+FLINK, SPARK = _PINS["flink"], _PINS["spark"]
 
 # More than half of Spark: SQL stores, machine learning, other schedulers.  Beam gives a job all the
 # jars of its job server, and every executor would fetch these in vain.
@@ -39,11 +33,9 @@ _NO_PART_OF_A_JOB = (
     "guava-*",
 )
 
-_NAME = f"whole-jars-beam-{BEAM}-{JOB_SERVICE}-flink-{FLINK}-spark-{SPARK}"
 # A jar's own manifest and signatures say nothing of the whole.
 _ABOUT_ONE_JAR = re.compile(r"META-INF/(MANIFEST\.MF|INDEX\.LIST|[^/]+\.(SF|RSA|DSA|EC))")
 _POM = Path(__file__).with_name("cluster-pom.xml")
-_LONGEST_SECONDS = 1200.0  # two minutes on an empty cache; the rest is for a slow network
 
 
 @dataclass(frozen=True)
@@ -76,21 +68,7 @@ def collected() -> Distributions:
     for program in ("java", "mvn"):
         if shutil.which(program) is None:
             absent(f"needs Java and Maven for clusters, and there is no `{program}` on the PATH")
-    # Outside the checkout, so that a clean checkout does not collect again.
-    folder = CACHE / "clusters"
-    target = folder / _NAME
-    if target.is_dir():  # it got there by a rename, so it is whole
-        return Distributions(target)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{_NAME}.lock"), tempfile.TemporaryDirectory(dir=folder) as fresh:
-        if not target.is_dir():  # else another process has collected it while this one waited
-            try:
-                _collect(Distributions(Path(fresh, "whole")))
-            except (subprocess.SubprocessError, OSError, tarfile.TarError) as error:
-                said = getattr(error, "stdout", None) or ""
-                absent(f"the clusters' parts cannot be collected: {error}\n{said[-1000:]}")
-            Path(fresh, "whole").rename(target)
-    return Distributions(target)
+    return Distributions(made_once("clusters", lambda folder: _collect(Distributions(folder))))
 
 
 def _collect(to: Distributions) -> None:
@@ -112,9 +90,7 @@ def _collect(to: Distributions) -> None:
 def _unpack(requirement: str, wanted: str, to: Path, *without: str) -> None:
     """A folder of a package's source archive; pip would install much that is not needed."""
     with tempfile.TemporaryDirectory() as temporary:
-        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:"]
-        _run([*pip, "--dest", temporary, requirement])
-        (archive,) = Path(temporary).glob("*.tar.gz")
+        archive = pip_download(requirement, Path(temporary), "--no-binary", ":all:")
         with tarfile.open(archive) as tar:
             tar.extractall(temporary, filter="data")
         (top,) = (path for path in Path(temporary).iterdir() if path.is_dir())
@@ -122,11 +98,12 @@ def _unpack(requirement: str, wanted: str, to: Path, *without: str) -> None:
 
 
 def _copy_jars(runner: str, to: Path) -> None:
-    maven = ["mvn", "--quiet", "--batch-mode", "--file", str(_POM)]
-    goal = ["dependency:copy-dependencies", f"-DoutputDirectory={to}"]
-    versions = [f"-Drunner={runner}", f"-Dbeam={BEAM}", f"-Djob.service={JOB_SERVICE}"]
+    maven = ("mvn", "--quiet", "--batch-mode", "--file", str(_POM))
+    goal = ("dependency:copy-dependencies", f"-DoutputDirectory={to}")
+    beam, service = _PINS["beam"], _PINS["job-service"]
+    versions = (f"-Drunner={runner}", f"-Dbeam={beam}", f"-Djob.service={service}")
     # Spark's own classes must be those of the cluster.
-    _run([*maven, *goal, *versions, "-DexcludeGroupIds=org.apache.spark"])
+    run(*maven, *goal, *versions, "-DexcludeGroupIds=org.apache.spark")
 
 
 def _one_jar(path: Path, main_class: str, folders: Sequence[Path]) -> None:
@@ -154,14 +131,3 @@ def _one_jar(path: Path, main_class: str, folders: Sequence[Path]) -> None:
                         whole.writestr(name, part.read(name))
         for name, parts in services.items():
             whole.writestr(name, b"\n".join(parts))
-
-
-def _run(command: Sequence[str]) -> None:
-    subprocess.run(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=_LONGEST_SECONDS,
-        check=True,
-    )

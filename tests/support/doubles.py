@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from means import CACHE
+from environments import cache_folder
 
 _FILES = ("hub.py", "s3_servers.py", "test_hub.py", "test_s3_servers.py")
 
@@ -19,7 +19,7 @@ def _passed() -> Path:
     digest = hashlib.sha256()
     for name in _FILES:
         digest.update(Path(__file__).with_name(name).read_bytes())
-    return CACHE / f"doubles-{digest.hexdigest()[:16]}.passed"
+    return cache_folder() / f"doubles-{digest.hexdigest()[:16]}.passed"
 
 
 def _is_whole(config: pytest.Config) -> bool:

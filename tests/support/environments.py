@@ -1,49 +1,128 @@
-"""Environments of their own for tests, made once and kept in the user's cache folder."""
+"""What tests install: made once, and kept in the user's cache folder by the digest of its pins."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import tomllib
 from filelock import FileLock
-from means import CACHE, absent
+from means import absent
 
-MINUTES = 15
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_LOCK = Path(__file__).with_name("lock.toml")
+_MINUTES = 30  # the slowest takes four of one core; the rest is for a busy machine
 
 
-def environment(name: str, made_of: Sequence[str], what: str, fill: Callable[[Path], None]) -> Path:
-    """The interpreter of an environment that ``fill`` installs into.
+@cache
+def _lock() -> dict[str, dict[str, Any]]:
+    return tomllib.loads(_LOCK.read_text(encoding="utf-8"))
 
-    It is made anew where ``made_of`` or the Python is another one than when it was made.  ``what``
-    names it where it cannot be made.
+
+def pins(name: str) -> dict[str, Any]:
+    """A section of ``lock.toml``."""
+    return _lock()[name]
+
+
+def cache_folder() -> Path:
+    """The project's folder in the user's cache, where a new checkout finds it, too."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser().absolute() / "reasonforge-data-prep"
+
+
+def made_once(name: str, make: Callable[[Path], None], *also: str) -> Path:
+    """The folder that ``make`` fills, by the digest of the section ``name`` and of ``also``.
+
+    It appears by a rename, so it is whole.  Ends the test as absent where it cannot be made.
     """
-    place = CACHE / name
-    python = place / "bin" / "python"
-    made, wanted = place / "made-of.txt", "\n".join((sys.version, *made_of))
+    content = json.dumps([pins(name), also], sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+    target = cache_folder() / f"{name}-{digest}"
+    if target.is_dir():
+        return target
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{place}.lock"):
-            if not (made.is_file() and made.read_text() == wanted and python.is_file()):
-                run(sys.executable, "-m", "venv", "--clear", str(place))
-                fill(python)
-                made.write_text(wanted)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            FileLock(f"{target}.lock"),
+            tempfile.TemporaryDirectory(dir=target.parent) as fresh,
+        ):
+            if not target.is_dir():  # else another process has made it while this one waited
+                whole = Path(fresh, "whole")
+                whole.mkdir()
+                make(whole)
+                whole.rename(target)
     except subprocess.CalledProcessError as error:
-        said = (error.stderr or error.stdout).decode(errors="replace").strip().splitlines()
-        absent(f"{what} cannot be installed: {said[-1] if said else error}")
-    except (OSError, subprocess.TimeoutExpired) as error:
-        absent(f"{what} cannot be installed: {error}")
-    return python
+        printed = (error.stderr or error.stdout or "").strip()[-1000:]
+        absent(f"{name} cannot be installed: {printed or error}")
+    except (subprocess.SubprocessError, OSError) as error:
+        absent(f"{name} cannot be installed: {error}")
+    return target
 
 
-def run(*command: str) -> str:
+def go_program(name: str) -> Path:
+    """The Go program of this name, built first if this machine has none of its version yet."""
+    pinned = pins(name)
+
+    def build(folder: Path) -> None:
+        if shutil.which("go") is None:
+            absent(f"needs Go to build {name}, and there is no `go` on the PATH")
+        run("go", "install", f"{pinned['package']}@{pinned['version']}", GOBIN=str(folder))
+
+    return made_once(name, build) / Path(pinned["package"]).name
+
+
+def environment(name: str, fill: Callable[[Path], None]) -> Path:
+    """The interpreter of an environment that ``fill`` installs into, given its interpreter."""
+
+    def make(folder: Path) -> None:
+        run(sys.executable, "-m", "venv", str(folder))
+        fill(folder / "bin" / "python")
+
+    return made_once(name, make, sys.version) / "bin" / "python"
+
+
+def run(*command: str, **environment: str) -> str:
     """What a command prints."""
-    done = subprocess.run(command, check=True, capture_output=True, timeout=MINUTES * 60)
-    return done.stdout.decode().strip()
+    done = subprocess.run(
+        command,
+        env=os.environ | environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=_MINUTES * 60,
+    )
+    return done.stdout.strip()
 
 
 def pip(python: Path, *arguments: str) -> None:
     """Installs into the environment of that interpreter."""
     quiet = ("--quiet", "--disable-pip-version-check", "--no-cache-dir", "--no-compile")
     run(str(python), "-m", "pip", "install", *quiet, *arguments)
+
+
+def pip_download(requirement: str, to: Path, *options: str) -> Path:
+    """The one file of a package, which is not installed: no matter which Python it needs."""
+    pip_of_ours = (
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+    )
+    run(*pip_of_ours, "--no-deps", *options, "--dest", str(to), requirement)
+    (file,) = to.iterdir()
+    return file

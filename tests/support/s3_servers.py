@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -21,72 +20,24 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import boto3
 import pytest
 from botocore.config import Config
 from botocore.session import Session
-from filelock import FileLock
-from means import CACHE, absent
+from environments import go_program
 
 ROOT_ACCESS = "testkey"  # also the account that owns the buckets, for ExpectedBucketOwner
 ROOT_SECRET = "testsecret123"
 REGION = "us-east-1"
 
 _START_SECONDS = 10.0  # both listen within 0.1 s; the rest is for a machine that is busy
-_BUILD_SECONDS = 1800.0  # versitygw takes two minutes of one core, Toxiproxy ten seconds
 
 # Without the user's proxy: it could not reach this machine's loopback addresses.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
-
-
-class _Program(NamedTuple):
-    package: str
-    version: str
-    file: str  # what `go install` calls the binary: the last part of the package
-
-
-_PROGRAMS = {
-    # The release that passed 41 of 42 checks against S3's own behaviour.
-    "versitygw": _Program("github.com/versity/versitygw/cmd/versitygw", "v1.8.0", "versitygw"),
-    # The release whose count of bytes in `limit_data` the tests of lost replies were made with.
-    "toxiproxy": _Program("github.com/Shopify/toxiproxy/v2/cmd/server", "v2.5.0", "server"),
-    # Beam's own portable runner for one machine, of the Beam that setup.py asks for.
-    "prism": _Program(
-        "github.com/apache/beam/sdks/v2/go/cmd/prism", f"v{version('apache-beam')}", "prism"
-    ),
-}
-
-
-def binary(name: str) -> Path:
-    """The program of this name, built first if this machine has none yet."""
-    package, version, file = _PROGRAMS[name]
-    # Outside the checkout, so that a clean checkout does not build again.
-    folder = CACHE / "bin" / f"{name}-{version}"
-    target = folder / file
-    if target.is_file():  # it got there by a rename, so it is whole
-        return target
-    if shutil.which("go") is None:
-        absent(f"needs Go to build {name} {version}, and there is no `go` on the PATH")
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "build.lock"), tempfile.TemporaryDirectory(dir=folder) as fresh:
-        if not target.is_file():  # else another process has built it while this one waited
-            build = subprocess.run(
-                ["go", "install", f"{package}@{version}"],
-                env=os.environ | {"GOBIN": fresh},
-                capture_output=True,
-                text=True,
-                timeout=_BUILD_SECONDS,
-                check=False,  # what Go said is shown instead
-            )
-            if build.returncode != 0:
-                absent(f"{name} {version} cannot be built: {build.stderr[-500:].strip()}")
-            Path(fresh, file).replace(target)
-    return target
 
 
 def _free_port() -> int:
@@ -159,7 +110,7 @@ class S3Server:
     """
 
     def __init__(self) -> None:
-        program = str(binary("versitygw"))
+        program = str(go_program("versitygw"))
         self._folder = tempfile.TemporaryDirectory(prefix="s3-server-")
         folder = Path(self._folder.name)
         self.data, users = folder / "data", folder / "users"
@@ -278,7 +229,7 @@ class S3Server:
         """Add a user, who may do nothing until `set_policy` allows it."""
         run = subprocess.run(
             [
-                str(binary("versitygw")),
+                str(go_program("versitygw")),
                 *("admin", "--access", ROOT_ACCESS, "--secret", ROOT_SECRET, "--region", REGION),
                 *("--endpoint-url", self.endpoint, "create-user", "--role", "user"),
                 *("--access", access, "--secret", secret),
@@ -352,7 +303,7 @@ class Toxiproxy:
     """A running Toxiproxy; each `proxy` of it is a way of its own to some server."""
 
     def __init__(self) -> None:
-        program = str(binary("toxiproxy"))
+        program = str(go_program("toxiproxy"))
         self._folder = tempfile.TemporaryDirectory(prefix="toxiproxy-")
         folder, mark = Path(self._folder.name), str(uuid4())
         # A proxy that is off and only says which Toxiproxy this is.

@@ -25,7 +25,8 @@ from botocore.exceptions import (
     EndpointConnectionError,
     FlexibleChecksumError,
 )
-from s3_servers import ROOT_ACCESS, Proxy, S3Server, Toxiproxy, binary
+from environments import go_program
+from s3_servers import ROOT_ACCESS, Proxy, S3Server, Toxiproxy
 
 pytestmark = pytest.mark.doubles
 
@@ -366,7 +367,7 @@ class TestServer:
         script = tmp_path / "versitygw"
         script.write_text("#!/bin/sh\necho disk on fire >&2\nexit 1\n")
         script.chmod(0o700)
-        monkeypatch.setattr(s3_servers, "binary", lambda name: script)
+        monkeypatch.setattr(s3_servers, "go_program", lambda name: script)
         with pytest.raises(RuntimeError, match=r"does not answer. It said:\ndisk on fire"):
             S3Server()
 
@@ -477,7 +478,7 @@ class TestBuild:
 
     def test_many_ask_and_it_is_built_once(self, go: Path, tmp_path: Path) -> None:
         with ThreadPoolExecutor(4) as pool:
-            paths = set(pool.map(binary, ["toxiproxy"] * 4))
+            paths = set(pool.map(go_program, ["toxiproxy"] * 4))
         (path,) = paths
         assert path.is_file()
         assert path.is_relative_to(tmp_path / "cache")
@@ -485,7 +486,7 @@ class TestBuild:
         assert len(calls) == 1
         assert re.fullmatch(r"install github\.com/Shopify/toxiproxy/\S+@v[\d.]+", calls[0])
         go.unlink()
-        assert binary("toxiproxy") == path  # what is there needs no Go
+        assert go_program("toxiproxy") == path  # what is there needs no Go
 
     @pytest.mark.parametrize("missing", [True, False])
     def test_without_it_tests_are_skipped_with_the_reason(
@@ -498,11 +499,11 @@ class TestBuild:
         with pytest.raises(
             pytest.skip.Exception, match="no `go` on the PATH" if missing else "no network"
         ):
-            binary("toxiproxy")
+            go_program("toxiproxy")
         assert not list((tmp_path / "cache").rglob("server"))
 
     def test_in_ci_they_fail(self, go: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("means.ON_CI", True)
         go.unlink()
         with pytest.raises(pytest.fail.Exception, match="no `go` on the PATH"):
-            binary("versitygw")
+            go_program("versitygw")

@@ -9,50 +9,15 @@ call (``sys.setdlopenflags(os.RTLD_LAZY)``) and uses no GPU.
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from pathlib import Path
 
-from environments import environment, pip, run
+from environments import environment, pins, pip, run
 from means import absent
 
-TRL = "1.16.0"
-# These name torch among their dependencies, or are torch: installed with no dependencies.
-ALONE = (f"trl=={TRL}", "accelerate==1.15.0", "torch==2.15.0")
-# What those need, and transformers.
-BESIDE = (
-    "datasets==5.2.0",
-    "filelock==4.2.12",
-    "fsspec==2026.9.0",
-    "huggingface-hub==2.4.0",
-    "jinja2==3.1.6",
-    "networkx==3.6.1",
-    "numpy==2.4.6",
-    "packaging==26.3",
-    "pandas==3.1.1",
-    "psutil==7.2.2",
-    "pyarrow==26.0.1",
-    "pyyaml==6.0.4",
-    "safetensors==0.8.0",
-    "setuptools==84.2.1",
-    "sympy==1.14.0",
-    "tokenizers==0.23.3",
-    "transformers==5.24.0",
-    "typing-extensions==4.16.0",
-)
-CUDA = ("nvidia-cuda-runtime==13.2.86", "nvidia-cuda-cupti==13.2.86", "nvidia-nvshmem-cu13==3.7.2")
-# Libraries that torch names and a CPU never calls.
-UNUSED = (
-    "libcublas.so.13",
-    "libcublasLt.so.13",
-    "libcudnn.so.9",
-    "libcufft.so.12",
-    "libcufile.so.0",
-    "libcusparse.so.12",
-    "libcusparseLt.so.0",
-    "libnccl.so.2",
-    "libnvrtc.so.13",
-)
+_PINS = pins("trl")
 LINUX = platform.system() == "Linux"
 STARTS = "import os, sys; sys.setdlopenflags(os.RTLD_LAZY); import torch"
 
@@ -60,17 +25,16 @@ STARTS = "import os, sys; sys.setdlopenflags(os.RTLD_LAZY); import torch"
 def trl_python() -> Path:
     """The environment's interpreter; ends the test as absent where it cannot be made."""
     if sys.version_info < (3, 11):
-        absent(f"TRL {TRL} needs Python 3.11")
-    alone = (*ALONE, *CUDA) if LINUX else ALONE
+        absent("TRL needs Python 3.11")
 
     def fill(python: Path) -> None:
-        pip(python, "--no-deps", *alone)
-        pip(python, *BESIDE)
+        pip(python, "--no-deps", *_PINS["alone"], *(_PINS["cuda"] if LINUX else ()))
+        pip(python, *_PINS["beside"])
         if LINUX:
             stand_in_for_unused(python)
         run(str(python), "-c", STARTS)
 
-    return environment(f"trl-{TRL}", (*alone, *BESIDE, *UNUSED), f"TRL {TRL}", fill)
+    return environment("trl", fill)
 
 
 def stand_in_for_unused(python: Path) -> None:
@@ -78,5 +42,7 @@ def stand_in_for_unused(python: Path) -> None:
     ask = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
     packages = Path(run(str(python), "-c", ask))
     empty = packages / "torch" / "lib" / "libtorch_global_deps.so"
-    for name in UNUSED:
-        (packages / "nvidia" / "cu13" / "lib" / name).symlink_to(empty)
+    folder = packages / "nvidia" / "cu13" / "lib"
+    for name in _PINS["unused"]:
+        # Relative: the environment is moved to its place when it is whole.
+        (folder / name).symlink_to(os.path.relpath(empty, folder))
