@@ -7,10 +7,8 @@ import json
 import os
 import subprocess
 import sys
-import unicodedata
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from command_runs import Ended, Prepare, has, lines, put
 from datasets import load_from_disk
@@ -19,10 +17,11 @@ from source_files import (
     CSV_ROW,
     GOOD,
     NAMED,
+    ODD_TEXTS,
     ROWS,
     media_source,
+    odd_texts,
     parquet,
-    stream,
     table_of,
 )
 
@@ -179,43 +178,15 @@ def test_a_bomb_is_a_reject_or_an_error_in_flat_memory(tmp_path: Path) -> None:
     assert not (tmp_path / "csv").exists()
 
 
-TEXTS = (
-    "NUL \0 and bell \a and escape \x1b[31m and delete \x7f",
-    "right \u202eto left\u202c, isolates \u2066x\u2069, marks \u200f\u200e",
-    unicodedata.normalize("NFC", "é ü ﬁ Å 각"),
-    unicodedata.normalize("NFD", "é ü ﬁ Å 각"),
-    "zero width \u200b\u200d\ufeff and separators \u2028 \u2029 \x85 \x0b \x0c",
-    "  led and trailed by space \t\r\n\r ",
-    "e" + "\u0301" * 5000 + " combining",
-    "private \ue000 \U0010fffd, not a character \ufffe \ufdd0, emoji 👩‍👩‍👧‍👦",
-    "<|im_sta" + "\u00ad" + "rt|>",
-    "{{ 7*7 }} {% for x in range(9**9) %}{{ x }}{% endfor %} {{ ''.__class__ }} ${7*7}",
-    "%(a)s {0}",
-    "'; DROP TABLE t; -- <script>alert(1)</script> $(touch x) `id` \\n \\u0041",
-)
-
-
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 def test_odd_text_survives_byte_for_byte(prepare: Prepare, tmp_path: Path, kind: str) -> None:
     # In both fields, which would also show a text that is put together and parsed again.
-    rows = [{"question": text, "answer": text[::-1]} for text in TEXTS]
-    path = tmp_path / f"a.{kind}"
-    if kind == "jsonl":
-        put(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    elif kind == "json":
-        put(path, json.dumps(rows))
-    elif kind == "csv":
-        quoted = [
-            ",".join('"' + cell.replace('"', '""') + '"' for cell in row.values()) for row in rows
-        ]
-        put(path, "\r\n".join(["question,answer", *quoted]))
-    else:
-        {"parquet": parquet, "arrow": stream}[kind](path, pa.Table.from_pylist(rows))
+    path = odd_texts(tmp_path, kind)
     ended = prepare("--dataset", path, *NAMED)
     assert ended.code == 0, ended.err
     assert ended.counts["rejected"]["by_reason"] == {}
     found = {row["instruction"]: row for row in ended.rows()}
-    for text in TEXTS:
+    for text in ODD_TEXTS:
         assert found[text]["response"] == text[::-1]
         assert found[text]["text"].endswith(
             f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n{text[::-1]}<|im_end|>"

@@ -10,31 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from transforms.formats import source_reader
-from transforms.formats.source_reader import FileFormat
-from transforms.records import ROW, Column, FileRange
-
-COLUMNS = (Column("q", "string"),)
-
-
-def read(
-    path: Path, file_format: FileFormat, pieces: list[FileRange], batch_bytes: int
-) -> dict[int, object]:
-    """Line or row number in the file -> cell, or the reject's code in a tuple."""
-    found: dict[int, object] = {}
-    for piece in pieces:
-        before = source_reader.first_row(str(path), file_format, piece)
-        for rows in source_reader.read(str(path), file_format, piece, COLUMNS, batch_bytes):
-            numbers = rows.table[ROW].to_pylist()
-            cells = [*zip(numbers, rows.table["q"].to_pylist(), strict=True)]
-            if rows.rejects is not None:
-                cells += [(r["row"], (r["code"],)) for r in rows.rejects.to_pylist()]
-            for number, cell in cells:
-                assert before + number not in found
-                found[before + number] = cell
-    return found
-
-
 ROWS = [{"n": i, "q": f'Zeile {i}, "漢字"\nund mehr', "other": "x" * i} for i in range(40)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +90,37 @@ def media_source(path: Path, media: str, way: str, *names: str) -> Path:
         return saved_folder(path, table, features)
     source = parquet(path / "train.parquet", table)
     return source.parent if way == "folder" else source
+
+
+ODD_TEXTS = (
+    "NUL \0 and bell \a and escape \x1b[31m and delete \x7f",
+    "right \u202eto left\u202c, isolates \u2066x\u2069, marks \u200f\u200e",
+    unicodedata.normalize("NFC", "é ü ﬁ Å 각"),
+    unicodedata.normalize("NFD", "é ü ﬁ Å 각"),
+    "zero width \u200b\u200d\ufeff and separators \u2028 \u2029 \x85 \x0b \x0c",
+    "  led and trailed by space \t\r\n\r ",
+    "e" + "\u0301" * 5000 + " combining",
+    "private \ue000 \U0010fffd, not a character \ufffe \ufdd0, emoji 👩‍👩‍👧‍👦",
+    "<|im_sta" + "\u00ad" + "rt|>",
+    "{{ 7*7 }} {% for x in range(9**9) %}{{ x }}{% endfor %} {{ ''.__class__ }} ${7*7}",
+    "%(a)s {0}",
+    "'; DROP TABLE t; -- <script>alert(1)</script> $(touch x) `id` \\n \\u0041",
+)
+
+
+def odd_texts(folder: Path, kind: str) -> Path:
+    """A source of rows with odd text in both fields."""
+    rows = [{"question": text, "answer": text[::-1]} for text in ODD_TEXTS]
+    path = folder / f"a.{kind}"
+    if kind == "jsonl":
+        put(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    elif kind == "json":
+        put(path, json.dumps(rows))
+    elif kind == "csv":
+        quoted = [
+            ",".join('"' + cell.replace('"', '""') + '"' for cell in row.values()) for row in rows
+        ]
+        put(path, "\r\n".join(["question,answer", *quoted]))
+    else:
+        {"parquet": parquet, "arrow": stream}[kind](path, pa.Table.from_pylist(rows))
+    return path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import unicodedata
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,10 @@ from command_runs import has, lines, put
 from conversions import Convert
 from source_files import (
     NAMED,
+    ODD_TEXTS,
     ROWS,
     TABLE,
+    odd_texts,
     parquet,
     stream,
     table_of,
@@ -101,43 +102,15 @@ def test_content_that_is_no_text(convert: Convert, tmp_path: Path, content: obje
         assert len(ended.rows()) == 2 * len(ROWS)
 
 
-TEXTS = (
-    "NUL \0 and bell \a and escape \x1b[31m and delete \x7f",
-    "right \u202eto left\u202c, isolates \u2066x\u2069, marks \u200f\u200e",
-    unicodedata.normalize("NFC", "é ü ﬁ Å 각"),
-    unicodedata.normalize("NFD", "é ü ﬁ Å 각"),
-    "zero width \u200b\u200d\ufeff and separators \u2028 \u2029 \x85 \x0b \x0c",
-    "  led and trailed by space \t\r\n\r ",
-    "e" + "\u0301" * 5000 + " combining",
-    "private \ue000 \U0010fffd, not a character \ufffe \ufdd0, emoji 👩‍👩‍👧‍👦",
-    "<|im_sta" + "\u00ad" + "rt|>",
-    "{{ 7*7 }} {% for x in range(9**9) %}{{ x }}{% endfor %} {{ ''.__class__ }} ${7*7}",
-    "%(a)s {0}",
-    "'; DROP TABLE t; -- <script>alert(1)</script> $(touch x) `id` \\n \\u0041",
-)
-
-
 @pytest.mark.parametrize("kind", ["jsonl", "json", "parquet", "arrow", "csv"])
 def test_odd_text_survives_byte_for_byte(convert: Convert, tmp_path: Path, kind: str) -> None:
     # In both fields, which would also show a text that is put together and parsed again.
-    rows = [{"question": text, "answer": text[::-1]} for text in TEXTS]
-    path = tmp_path / f"a.{kind}"
-    if kind == "jsonl":
-        put(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    elif kind == "json":
-        put(path, json.dumps(rows))
-    elif kind == "csv":
-        quoted = [
-            ",".join('"' + cell.replace('"', '""') + '"' for cell in row.values()) for row in rows
-        ]
-        put(path, "\r\n".join(["question,answer", *quoted]))
-    else:
-        {"parquet": parquet, "arrow": stream}[kind](path, pa.Table.from_pylist(rows))
+    path = odd_texts(tmp_path, kind)
     ended = convert("--dataset", path, *NAMED)
     assert ended.code == 0, ended.err
     assert ended.reasons == {}
     found = {row["instruction"]: row for row in ended.rows()}
-    for text in TEXTS:
+    for text in ODD_TEXTS:
         assert found[text]["response"] == text[::-1]
         assert found[text]["text"].endswith(
             f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n{text[::-1]}<|im_end|>"
