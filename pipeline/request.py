@@ -192,6 +192,11 @@ class Request:
         'read responses as JSON objects with reasoning and an answer, such as {"process": …, '
         '"final_answer": …}',
     )
+    ignore_training_marks: bool = CONVERSATIONS.option(
+        False,
+        "train also on rows and turns that the source marks as not to train, by label, weight, "
+        "train or loss_mask",
+    )
     template_date: str = TEXT.option(
         DEFAULT_DATE,
         "date that templates use as today, so that the bytes do not depend on the day",

@@ -9,6 +9,9 @@ from pipeline.planning.plan import Plan
 from pipeline.request import Request
 from transforms.declaration import own_options
 
+_ONLY_WHEN_SET = ("ignore-training-marks",)
+"""Options that came after the first manifests: those of sets without them stay as they were."""
+
 
 def config_of(request: Request, plan: Plan) -> dict[str, object]:
     """The options that decided the bytes, by key, without those that have no value.
@@ -26,7 +29,8 @@ def config_of(request: Request, plan: Plan) -> dict[str, object]:
         if one.decides_bytes
     }
     config = {**requested, **_resolved(plan)}
-    return {key: value for key, value in config.items() if value is not None}
+    unset = [key for key in _ONLY_WHEN_SET if not config[key]]
+    return {k: value for k, value in config.items() if value is not None and k not in unset}
 
 
 def _resolved(plan: Plan) -> dict[str, object]:

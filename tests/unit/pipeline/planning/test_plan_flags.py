@@ -32,6 +32,7 @@ def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
         split_key="q",
         balance=("q",),
         unpack_json=True,
+        ignore_training_marks=True,
         max_samples=9,
         system_prompt="Be kind.",
         tokenizer="tokenizer.json",
