@@ -46,7 +46,7 @@ run: install  ## Prepare the data set that ships with the project, then load it
 test: .venv/compiled  ## Run all tests; those on real clusters with CI=true only
 	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadfile
 ifeq ($(CI),true)
-	$(BIN)/python -m pytest -m clusters
+	$(BIN)/python -m pytest -m 'clusters and not nightly'
 endif
 
 test-nightly: .venv/compiled  ## Run all tests but those on clusters, with ten times the examples

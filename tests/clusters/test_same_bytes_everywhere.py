@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from _pytest.mark import ParameterSet
 from cluster_pages import pages
 from cluster_runs import command, differing, files_of, run
 from cluster_workers import WorkerPool
@@ -27,6 +29,15 @@ Cluster = FlinkCluster | SparkCluster
 CANARY = "hf_canaryThatNoPageMayShow"
 ROWS = 400_000
 DIRECT = ("in_memory", "multi_threading", "multi_processing")
+SOURCES = ("gsm8k", "alpaca", "generated")
+
+
+def pairwise(*runners: str) -> Iterator[ParameterSet]:
+    """Source, runner and place: each two of them meet; the rest of the product is ``nightly``."""
+    product = itertools.product(enumerate(SOURCES), enumerate(runners), enumerate(("folder", "s3")))
+    for (i, source), (j, runner), (k, to) in product:
+        marks = [pytest.mark.nightly] if (i + j + k) % 2 else []
+        yield pytest.param(source, runner, to, marks=marks)
 
 
 @dataclass(frozen=True)
@@ -50,13 +61,13 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=["gsm8k", "alpaca", "generated"])
+@pytest.fixture(scope="module")
 def source(
     request: pytest.FixtureRequest,
     shared_data: Callable[[str], Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Source:
-    """Each of the three."""
+    """The one of ``SOURCES`` that the test names."""
     if request.param == "gsm8k":
         # With all that is measured: the figures must be the same, too.
         test, tokenizer = shared_data("gsm8k/test.jsonl"), tmp_path_factory.mktemp("t") / "t.json"
@@ -92,12 +103,13 @@ def s3_workers(s3_server: S3Server) -> Iterator[WorkerPool]:
         yield pool
 
 
-@pytest.mark.parametrize("runner", [*DIRECT, "prism"])
-@pytest.mark.parametrize("to", ["folder", "s3"])
+@pytest.mark.parametrize(
+    ("source", "runner", "to"), pairwise(*DIRECT, "prism"), indirect=["source"]
+)
 def test_on_this_machine(
+    source: Source,
     runner: str,
     to: str,
-    source: Source,
     expected: dict[str, Any],
     s3_server: S3Server,
     bucket: str,
@@ -115,17 +127,19 @@ def test_on_this_machine(
     assert differing(without_run(found), expected) == []
 
 
-@pytest.fixture(params=["flink", "spark"])
+@pytest.fixture
 def cluster(request: pytest.FixtureRequest) -> Cluster:
-    """Each of the two."""
+    """The one that the test names."""
     return request.getfixturevalue(request.param)
 
 
-@pytest.mark.parametrize("to", ["folder", "s3"])
+@pytest.mark.parametrize(
+    ("source", "cluster", "to"), pairwise("flink", "spark"), indirect=["source", "cluster"]
+)
 def test_on_a_cluster(
+    source: Source,
     cluster: Cluster,
     to: str,
-    source: Source,
     expected: dict[str, Any],
     s3_workers: WorkerPool,
     s3_server: S3Server,
@@ -164,6 +178,7 @@ def test_threads_of_the_launcher_do_it_with_loopback(
     assert differing(without_run(files_of(loopback)), without_run(files_of(alone))) == []
 
 
+@pytest.mark.parametrize("cluster", ["flink", "spark"], indirect=True)
 def test_the_workers_are_asked_first_and_no_page_shows_a_secret(
     cluster: Cluster,
     s3_workers: WorkerPool,
