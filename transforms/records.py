@@ -62,11 +62,14 @@ class Column:
     """A source column that the job reads, with its Arrow type by name (``string``, ``list``…).
 
     ``keys`` are those of a list's objects that are read, as text; () where it is no such list.
+    ``other_keys`` are further keys that are read, each with the type that its values have in the
+    sample; ``null`` where the sample has none.
     """
 
     name: str
     type: str
     keys: tuple[str, ...] = ()
+    other_keys: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

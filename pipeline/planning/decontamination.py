@@ -177,7 +177,9 @@ def _texts(
     source: SourceFiles, found: FileSample, mapping: FieldMapping
 ) -> Iterator[pa.StringArray]:
     """The prompts of all rows that have one, in batches of some thousand."""
-    columns = [mapping.narrowed(c) for c in found.columns if c.name in mapping.columns]
+    columns = [
+        mapping.narrowed(c, found.sample) for c in found.columns if c.name in mapping.columns
+    ]
     names = [column.name for column in columns]
     for file, size in source.files:
         path = source.root + file

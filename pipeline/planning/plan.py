@@ -23,7 +23,8 @@ from transforms.chat.output_columns import OutputColumns, parse_columns
 from transforms.chat.template import ChatFormat
 from transforms.chat.token_counter import TOKENIZER_FILE
 from transforms.conversations.detect_pairs import Sample, detect, parse, require_column
-from transforms.conversations.field_mapping import FieldChoice, FieldMapping
+from transforms.conversations.field_mapping import FieldChoice, FieldMapping, TurnMapping
+from transforms.conversations.marked_samples import check_marks
 from transforms.conversations.roles import role_table
 from transforms.conversations.rules import ConversationRules
 from transforms.errors import BadInput
@@ -62,7 +63,7 @@ class Plan:
         mapping = self.fields.mapping
         key = (self.split.key,) if self.split.key else ()
         names = (*mapping.columns, *key, *self.quality.balance)
-        return tuple(mapping.narrowed(c) for c in self.columns if c.name in names)
+        return tuple(mapping.narrowed(c, self.sample) for c in self.columns if c.name in names)
 
     def reading(self) -> source_reader.Source:
         """What workers need to read."""
@@ -168,6 +169,9 @@ def _choose_fields(request: Request, columns: Sequence[Column], sample: Sample) 
     if mapping.tools and not (request.tools or "messages" in request.columns):
         hint = f"the tools in {mapping.tools!r} are not rendered (add --tools)"
         mapping = mapping.without_tools()
+    mapping = mapping.with_marks(columns, sample, request.ignore_training_marks)
+    if isinstance(mapping, TurnMapping):
+        check_marks(mapping, sample)
     return replace(choice, mapping=mapping, hint=hint)
 
 

@@ -9,22 +9,27 @@ from typing import Any
 
 import pyarrow as pa
 
+from transforms.conversations.python_literals import literal
 from transforms.records import one_array
 
 
 class InvalidConversation(ValueError):
-    """A conversation that is rejected, with its reject code."""
+    """A conversation that is rejected, with its reject code.
 
-    def __init__(self, code: str) -> None:
+    ``named`` is what the code is about, such as the name of an unknown role.
+    """
+
+    def __init__(self, code: str, named: object = None) -> None:
         super().__init__(code)
         self.code = code
+        self.named = named
 
 
 def cells(column: pa.ChunkedArray) -> Iterator[Any]:
-    """The values of a column one by one, JSON text parsed; ``InvalidConversation`` for bad text."""
+    """The values of a column one by one, text opened; ``InvalidConversation`` for bad text."""
     array = one_array(column)
     if pa.types.is_string(array.type):
-        yield from map(parsed, text_cells(array))
+        yield from map(opened, text_cells(array))
         return
     try:
         yield from map(without_nulls, array.to_pylist())
@@ -60,6 +65,21 @@ def parsed(text: str | InvalidConversation | None) -> Any:
     except (ValueError, RecursionError):
         return InvalidConversation("broken-json")
     return value
+
+
+def opened(text: str | InvalidConversation | None) -> Any:
+    """The same, but text may also be a Python literal of a list of objects."""
+    value = parsed(text)
+    if not isinstance(value, InvalidConversation) or not isinstance(text, str):
+        return value
+    try:
+        listed = literal(text)
+        json.dumps(listed, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return InvalidConversation("invalid-unicode")
+    except (TypeError, ValueError):
+        return value  # a literal that JSON has no form for, such as a set
+    return listed
 
 
 def without_nulls(value: Any) -> Any:

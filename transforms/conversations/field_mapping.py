@@ -7,11 +7,13 @@ method here.  How rows are made of the columns is in ``normalize_rows``, the one
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
+from transforms.conversations.conversation_shapes import shape_text
 from transforms.conversations.roles import ALIASES, role_of
-from transforms.conversations.turn_keys import TurnKeys, turns_of_cell
+from transforms.conversations.training_marks import find_masks
+from transforms.conversations.turn_keys import TurnKeys, role_name, turns_of_cell
 from transforms.errors import UsageError
 from transforms.records import Column
 
@@ -71,12 +73,18 @@ class FieldMapping(ABC):
         """The mapping with ``--unpack-json``; raises ``UsageError`` where that cannot be."""
 
     @abstractmethod
+    def with_marks(
+        self, columns: Sequence[Column], sample: Sequence[Mapping[str, object]], ignored: bool
+    ) -> FieldMapping:
+        """The mapping with the marks that say which rows to train on, or without if ``ignored``."""
+
+    @abstractmethod
     def without_tools(self) -> FieldMapping:
         """The mapping without the column of tools."""
 
     @abstractmethod
-    def narrowed(self, column: Column) -> Column:
-        """The column with the keys that are read of its objects."""
+    def narrowed(self, column: Column, sample: Iterable[Mapping[str, object]] = ()) -> Column:
+        """The column with the keys that are read of its objects, typed by the sample."""
 
     @abstractmethod
     def roles_in(self, sample: Iterable[Mapping[str, object]]) -> dict[str, str | None]:
@@ -164,10 +172,15 @@ class PairMapping(FieldMapping):
             )
         return replace(self, unpack=True)
 
+    def with_marks(
+        self, columns: Sequence[Column], sample: Sequence[Mapping[str, object]], ignored: bool
+    ) -> PairMapping:
+        return self
+
     def without_tools(self) -> PairMapping:
         return self
 
-    def narrowed(self, column: Column) -> Column:
+    def narrowed(self, column: Column, sample: Iterable[Mapping[str, object]] = ()) -> Column:
         return column
 
     def roles_in(self, sample: Iterable[Mapping[str, object]]) -> dict[str, str | None]:
@@ -187,6 +200,10 @@ class TurnMapping(FieldMapping):
         system, tools: a side column, or None.
         has_reasoning, has_tool_calls: whether the sample has such turns.
         aliases: names of roles -> role.
+        shape: how a cell holds its turns, one of ``conversation_shapes.SHAPES``.
+        either: whether a row has its turns in one of the columns, rather than in all of them.
+        masks: columns beside the turns with marks that say which turns to train on.
+        marks: whether marks that exclude a turn from training reject its row.
     """
 
     turns: tuple[str, ...]
@@ -197,10 +214,14 @@ class TurnMapping(FieldMapping):
     has_reasoning: bool = False
     has_tool_calls: bool = False
     aliases: Mapping[str, str] = field(default_factory=lambda: dict(ALIASES))
+    shape: str = "turns"
+    either: bool = False
+    masks: tuple[str, ...] = ()
+    marks: bool = True
 
     @property
     def columns(self) -> tuple[str, ...]:
-        more = (name for name in (self.system, self.tools) if name)
+        more = (name for name in (self.system, self.tools, *self.masks) if name)
         return tuple(dict.fromkeys((*self.turns, *more)))
 
     @property
@@ -218,7 +239,7 @@ class TurnMapping(FieldMapping):
     @property
     def keys(self) -> TurnKeys:
         """Where a turn has its role and its text."""
-        return TurnKeys(self.role_key, self.text_key, self.aliases)
+        return TurnKeys(self.role_key, self.text_key, self.aliases, self.shape, self.marks)
 
     @property
     def flag(self) -> str:
@@ -227,33 +248,67 @@ class TurnMapping(FieldMapping):
         )
 
     def describe(self) -> str:
-        return f"{self.flag} (turns of {self.role_key}, {self.text_key})"
+        kind = "one column a row, " if self.either else ""
+        return f"{self.flag} ({kind}{shape_text(self.shape, self.role_key, self.text_key)})"
 
     def flags(self) -> dict[str, object]:
         more = {name: role for name, role in self.aliases.items() if ALIASES.get(name) != role}
         return {"role": [f"{name}={role}" for name, role in more.items()]}
 
     def prompts_only(self) -> TurnMapping:
-        return replace(self, system=None, tools=None)
+        return replace(self, system=None, tools=None, masks=(), marks=False)
 
     def unpacked(self) -> TurnMapping:
         raise UsageError(f"--unpack-json is for responses, but {self.turns[0]} holds turns")
 
+    def with_marks(
+        self, columns: Sequence[Column], sample: Sequence[Mapping[str, object]], ignored: bool
+    ) -> TurnMapping:
+        if ignored:
+            return replace(self, masks=(), marks=False)
+        others = [column for column in columns if column.name not in self.columns]
+        is_pair = tuple(map(str.lower, self.turns)) == ("prompt", "completion")
+        return replace(self, masks=find_masks(others, sample, with_label=is_pair))
+
     def without_tools(self) -> TurnMapping:
         return replace(self, tools=None)
 
-    def narrowed(self, column: Column) -> Column:
-        holds_turns = column.name in self.turns and column.type == "list"
-        return replace(column, keys=self.keys.all) if holds_turns else column
+    def narrowed(self, column: Column, sample: Iterable[Mapping[str, object]] = ()) -> Column:
+        if column.name not in self.turns or column.type != "list" or self.shape != "turns":
+            return column
+        turns = [turn for row in sample for turn in turns_of_cell(row.get(column.name))]
+        kinds = [(key, _kind_of(turn.get(key) for turn in turns)) for key in self.keys.others]
+        texts = (*self.keys.texts, *(key for key, kind in kinds if kind == "string"))
+        return replace(
+            column, keys=texts, other_keys=tuple(pair for pair in kinds if pair[1] != "string")
+        )
 
     def roles_in(self, sample: Iterable[Mapping[str, object]]) -> dict[str, str | None]:
+        if self.shape != "turns":
+            return {}
         cells = (row.get(name) for row in sample for name in self.turns)
-        names = (str(turn.get(self.role_key)) for cell in cells for turn in turns_of_cell(cell))
+        turns = (turn for cell in cells for turn in turns_of_cell(cell))
+        names = (str(role_name(turn, self.role_key)) for turn in turns)
         return {name: role_of(name, self.aliases) for name in names}
 
     def to_json(self) -> dict[str, object]:
         keys = {"has_reasoning": "reasons", "has_tool_calls": "calls"}
-        return {keys.get(name, name): value for name, value in asdict(self).items()}
+        usual = {"shape": "turns", "either": False, "masks": (), "marks": True}
+        return {
+            keys.get(name, name): value
+            for name, value in asdict(self).items()
+            if name not in usual or value != usual[name]
+        }
+
+
+def _kind_of(values: Iterable[object]) -> str:
+    """The type of a key's values in JSON; ``null`` for none, and for types that Arrow lacks."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {str}:
+        return "string"
+    if kinds == {bool}:
+        return "bool"
+    return "double" if kinds and kinds <= {int, float} else "null"
 
 
 def _side_columns(**columns: str | None) -> str:

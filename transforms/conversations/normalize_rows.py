@@ -79,9 +79,7 @@ def user_prompts(table: pa.Table, mapping: FieldMapping) -> pa.StringArray:
         case PairMapping():
             return one_array(to_pairs(table, mapping)[0]["instruction"])
         case TurnMapping():
-            turns, _, _ = to_conversations(
-                table, mapping.turns, mapping.keys, None, None, ConversationRules()
-            )
+            turns, _, _ = to_conversations(table, mapping.prompts_only(), ConversationRules())
             first = turns.first(USER)
             return turns.content_at(first[first >= 0])
     raise TypeError(f"no rule for a {type(mapping).__name__}")
@@ -90,9 +88,7 @@ def user_prompts(table: pa.Table, mapping: FieldMapping) -> pa.StringArray:
 def _conversation_rows(
     table: pa.Table, mapping: TurnMapping, key: str | None, rules: ConversationRules
 ) -> tuple[pa.Table, pa.Table]:
-    turns, tools, codes = to_conversations(
-        table, mapping.turns, mapping.keys, mapping.system, mapping.tools, rules
-    )
+    turns, tools, codes = to_conversations(table, mapping, rules)
     columns = {"instruction": turns.content_at(turns.first(USER)), TURNS: turns.column()}
     if tools is not None:
         columns["tools"] = tools

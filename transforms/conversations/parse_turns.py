@@ -1,15 +1,15 @@
 """Parses the cells of a source into turns, whatever form they have.
 
 Lists of structs of text are parsed column by column.  Everything else (content in parts, tool
-calls, JSON text, a system column) is parsed turn by turn, for the whole batch.  Both ways give the
-same turns.
+calls, JSON text, turns with other keys, a system column) is parsed turn by turn, for the whole
+batch.  Both ways give the same turns.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,36 +19,59 @@ from transforms.conversations import reasoning
 from transforms.conversations.cells import InvalidConversation
 from transforms.conversations.roles import FUNCTION_CALL, ROLES, role_of
 from transforms.conversations.tools import tool_calls
-from transforms.conversations.turn_keys import TurnKeys
+from transforms.conversations.training_marks import TURN_MARKS
+from transforms.conversations.turn_keys import (
+    CALL_KEYS,
+    TEXT_KEYS,
+    TurnKeys,
+    first_value,
+    role_name,
+)
 from transforms.conversations.turns import ASSISTANT, Turn, Turns
 
 
-def parse_column(lists: pa.ListArray, keys: TurnKeys) -> tuple[Turns, np.ndarray] | None:
-    """The turns of a list of structs of text; an unknown name has the role -1.
+class ParsedColumn(NamedTuple):
+    """The turns of a column.
 
-    Returns:
-        The turns, and for each row whether it is null (bool); None where the turns have to be
-        parsed one by one.
+    Attributes:
+        turns: an unknown name has the role -1.
+        nulls: for each row whether it is null; bool.
+        excluded: for each row whether an assistant's turn is marked as not to be trained on; bool.
     """
+
+    turns: Turns
+    nulls: np.ndarray
+    excluded: np.ndarray
+
+
+def parse_column(lists: pa.ListArray, keys: TurnKeys) -> ParsedColumn | None:
+    """The turns of a list of structs of text; None where they have to be parsed one by one."""
     turns = lists.flatten()
-    if turns.null_count or not pa.types.is_struct(turns.type):
+    if keys.shape != "turns" or turns.null_count or not pa.types.is_struct(turns.type):
         return None
     fields = {turns.type.field(i).name: i for i in range(turns.type.num_fields)}
     arrays = {name: turns.field(fields[name]) for name in keys.all if name in fields}
     # A column of nulls has no type of its own; tool calls that are not null are lists.
     filled = {name: array for name, array in arrays.items() if array.null_count < len(array)}
-    if "tool_calls" in filled or not all(_is_text(array.type) for array in filled.values()):
+    texts = {name: array for name, array in arrays.items() if name in keys.texts}
+    marks = [filled[name] for name in TURN_MARKS if name in filled and keys.marks]
+    if (
+        any(name in filled for name in CALL_KEYS)
+        or not all(_is_text(array.type) for name, array in texts.items() if name in filled)
+        or not all(map(_is_switch, marks))
+    ):
         return None
     try:
         texts = {
             name: array.cast(pa.string()) if name in filled else pa.nulls(len(array), pa.string())
-            for name, array in arrays.items()
+            for name, array in texts.items()
         }
         for array in texts.values():
             array.validate(full=True)
     except pa.ArrowInvalid:
         return None  # text that is not UTF-8
-    if keys.role not in texts or keys.text not in texts or texts[keys.text].null_count:
+    # A turn without one of the two keys may have another name of it.
+    if any(key not in texts or texts[key].null_count for key in (keys.role, keys.text)):
         return None
     roles = _roles(texts[keys.role], keys.roles)
     if roles is None:
@@ -56,17 +79,31 @@ def parse_column(lists: pa.ListArray, keys: TurnKeys) -> tuple[Turns, np.ndarray
     lengths = pc.fill_null(lists.value_lengths(), 0).to_numpy(zero_copy_only=False)
     kept = [texts[key] for key in reasoning.KEYS if key in texts]
     thinking = pc.coalesce(*kept) if kept else None
-    return (
-        Turns(
-            np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))),
-            roles,
-            texts[keys.text],
-            None if thinking is None or thinking.null_count == len(thinking) else thinking,
-            None,
-            texts.get("name"),
-        ),
-        pc.is_null(lists).to_numpy(zero_copy_only=False),
+    made = Turns(
+        np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))),
+        roles,
+        texts[keys.text],
+        None if thinking is None or thinking.null_count == len(thinking) else thinking,
+        None,
+        texts.get("name"),
     )
+    excluded = np.zeros(len(lists), bool)
+    if marks:
+        excluded[made.rows[_are_off(marks) & (roles == ROLES.index("assistant"))]] = True
+    return ParsedColumn(made, pc.is_null(lists).to_numpy(zero_copy_only=False), excluded)
+
+
+def _is_switch(array: pa.Array) -> bool:
+    kind = array.type
+    return bool(
+        pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    )
+
+
+def _are_off(marks: list[pa.Array]) -> np.ndarray:
+    """For each turn whether one of its marks is zero or false; bool."""
+    off = [pc.fill_null(pc.equal(mark.cast(pa.float64()), 0), False) for mark in marks]
+    return np.asarray(np.any([one.to_numpy(zero_copy_only=False) for one in off], axis=0), bool)
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -83,9 +120,8 @@ def _roles(names: pa.StringArray, table: Mapping[str, str]) -> np.ndarray | None
     found = [role_of(name, table) for name in encoded.dictionary.to_pylist()]
     if FUNCTION_CALL in found:
         return None
-    known = np.array([-1 if r is None else ROLES.index(r) for r in found] + [-1], np.int8)
-    indices = pc.fill_null(encoded.indices, len(found)).to_numpy(zero_copy_only=False)
-    roles: np.ndarray = known[indices]
+    known = np.array([-1 if r is None else ROLES.index(r) for r in found], np.int8)
+    roles: np.ndarray = known[encoded.indices.to_numpy(zero_copy_only=False)]
     return roles
 
 
@@ -105,10 +141,11 @@ def parse_cell(cell: Any, keys: TurnKeys) -> list[Turn]:
 def _turn(item: Any, keys: TurnKeys) -> Turn:
     if not isinstance(item, Mapping):
         raise InvalidConversation("not-a-conversation")
-    role = role_of(item.get(keys.role), keys.roles)
+    named = role_name(item, keys.role)
+    role = role_of(named, keys.roles)
     if role is None:
-        raise InvalidConversation("unknown-role")
-    content, thinking = _content(item.get(keys.text), role)
+        raise InvalidConversation("unknown-role", named)
+    content, thinking = _content(first_value(item, keys.text, TEXT_KEYS), role)
     separate = next((item[key] for key in reasoning.KEYS if item.get(key) is not None), None)
     if separate is not None:
         if not isinstance(separate, str):
@@ -120,13 +157,20 @@ def _turn(item: Any, keys: TurnKeys) -> Turn:
             raise InvalidConversation("bad-tool-calls")
         return Turn(ASSISTANT, "", thinking, calls, None)
     name = item.get("name")
+    calls = _calls(item) if any(item.get(key) is not None for key in CALL_KEYS) else None
     return Turn(
-        ROLES.index(role),
-        content,
-        thinking,
-        tool_calls(item.get("tool_calls")),
-        name if isinstance(name, str) else None,
+        ROLES.index(role), content, thinking, calls, name if isinstance(name, str) else None
     )
+
+
+def _calls(item: Mapping[str, object]) -> str | None:
+    """The calls of ``tool_calls``, and a ``function_call`` that is not one of them."""
+    several, single = (tool_calls(item.get(key)) for key in CALL_KEYS)
+    if several is None or single is None:
+        return several or single
+    calls: list[object] = json.loads(several)
+    more = [call for call in json.loads(single) if call not in calls]
+    return json.dumps([*calls, *more], ensure_ascii=False)
 
 
 def _content(value: Any, role: str) -> tuple[str, str | None]:

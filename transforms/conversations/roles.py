@@ -27,13 +27,21 @@ ALIASES = {
     "bot": "assistant",
     "model": "assistant",
     "chatgpt": "assistant",
+    "ai": "assistant",
+    "chatbot": "assistant",
     "answer": "assistant",
     "tool": "tool",
     "function": "tool",
     "observation": "tool",
     "ipython": "tool",
     "function_response": "tool",
+    "function_result": "tool",
+    "tool_response": "tool",
+    "tool_result": "tool",
+    "tool_output": "tool",
     "function_call": FUNCTION_CALL,
+    "tool_call": FUNCTION_CALL,
+    "tool_calls": FUNCTION_CALL,
 }
 """Names in lower case, stripped -> role; ``--role NAME=ROLE`` adds to it."""
 
@@ -62,5 +70,11 @@ def fold(name: str) -> str:
 
 
 def role_of(name: object, table: Mapping[str, str]) -> str | None:
-    """The role of a name; None for an unknown name."""
-    return table.get(fold(name)) if isinstance(name, str) else None
+    """The role of a name; None for an unknown name.
+
+    A number counts as its digits, and a turn without a role as ``None``, so that ``--role 0=user``
+    and ``--role None=user`` name them.
+    """
+    if isinstance(name, str):
+        return table.get(fold(name))
+    return table.get(fold(str(name))) if name is None or isinstance(name, int) else None

@@ -18,6 +18,12 @@ these reject codes a row has the first that applies:
     same-role-twice         two neighbouring turns have one role (other than tool)
     ends-with-user          the answer is missing; also ends-with-tool, ends-with-system
     row-too-large           the row has too much text
+    marked-untrained        a mark says that a turn of the assistant is not to be trained on
+
+and, where the plan found other shapes than lists of turns:
+
+    bad-transcript          the text does not begin with a marker, or misses one
+    two-conversations       two columns of turns, of which a row uses one, hold different ones
 """
 
 from __future__ import annotations
@@ -39,10 +45,13 @@ from transforms.conversations.cells import (
     text_cells,
     without_nulls,
 )
+from transforms.conversations.conversation_shapes import to_turns
+from transforms.conversations.field_mapping import TurnMapping
 from transforms.conversations.parse_turns import parse_cell, parse_column
 from transforms.conversations.roles import ROLES
 from transforms.conversations.tools import tool_list
-from transforms.conversations.turn_keys import TurnKeys
+from transforms.conversations.training_marks import MARKED, has_marks
+from transforms.conversations.transcripts import TRANSCRIPTS, system_text
 from transforms.conversations.turns import ASSISTANT, SYSTEM, TOOL, USER, Turn, Turns
 from transforms.formats.source_rows import MAX_ROW_BYTES
 from transforms.records import EXCERPT_CHARS, ROW, one_array, rejects_table
@@ -149,45 +158,44 @@ def _merged(run: Sequence[Turn]) -> Turn:
 
 def to_conversations(
     table: pa.Table,
-    columns: Sequence[str],
-    keys: TurnKeys,
-    system: str | None,
-    tools: str | None,
+    mapping: TurnMapping,
     rules: ConversationRules,
 ) -> tuple[Turns, pa.Array | None, list[str | None]]:
     """Parses and checks the conversations of a table's rows.
 
     Args:
         table: the source columns.
-        columns: the columns of turns, whose lists follow each other.
-        keys: the keys of a turn.
-        system, tools: a side column, or None.  A row's own system turn has precedence.
+        mapping: the columns and the keys of a turn.  A row's own system turn has precedence.
         rules: whether to repair conversations.
 
     Returns:
         The turns, the tools as JSON (string, nullable) or None, and each row's reject code.
     """
-    offered, offered_codes = _tools(table, tools)
-    found = None
-    if len(columns) == 1 and not _any_text(table, system):
-        array = one_array(table[columns[0]])
+    offered, offered_codes = _tools(table, mapping.tools)
+    keys, found = mapping.keys, None
+    if len(mapping.turns) == 1 and not mapping.masks and not _any_text(table, mapping.system):
+        array = one_array(table[mapping.turns[0]])
         found = parse_column(array, keys) if not pa.types.is_string(array.type) else None
     if found is not None:
-        turns, nulls = found
+        turns = found.turns
         codes = reject_codes(turns, rules)
-        codes = ["null-messages" if null else code for code, null in zip(codes, nulls, strict=True)]
         if rules.repairs and any(codes):
-            rows = [repair(row, rules) for row in turns.to_rows()]
-            turns = Turns.of_rows(rows)
-            again = reject_codes(turns, rules)
-            codes = ["null-messages" if n else c for c, n in zip(again, nulls, strict=True)]
+            turns = Turns.of_rows([repair(row, rules) for row in turns.to_rows()])
+            codes = reject_codes(turns, rules)
+        if found.nulls.any():
+            nulls = found.nulls.tolist()
+            codes = ["null-messages" if n else c for c, n in zip(codes, nulls, strict=True)]
+        if found.excluded.any():
+            marks = found.excluded.tolist()
+            codes = [c or (MARKED if m else None) for c, m in zip(codes, marks, strict=True)]
     else:
-        rows, faults = _one_by_one(table, columns, keys, system)
+        rows, faults, marked = _one_by_one(table, mapping)
         if rules.repairs:
             rows = [repair(row, rules) for row in rows]
         turns = Turns.of_rows(rows)
         codes = [
-            fault or code for fault, code in zip(faults, reject_codes(turns, rules), strict=True)
+            fault or code or mark
+            for fault, code, mark in zip(faults, reject_codes(turns, rules), marked, strict=True)
         ]
     return turns, offered, [code or bad for code, bad in zip(codes, offered_codes, strict=True)]
 
@@ -200,28 +208,52 @@ def _any_text(table: pa.Table, column: str | None) -> bool:
 
 
 def _one_by_one(
-    table: pa.Table, columns: Sequence[str], keys: TurnKeys, system: str | None
-) -> tuple[list[list[Turn]], list[str | None]]:
-    conversations = [cells(table[name]) for name in columns]
-    prompts: Iterable[Any] = _texts(table[system]) if system else [None] * table.num_rows
+    table: pa.Table, mapping: TurnMapping
+) -> tuple[list[list[Turn]], list[str | None], list[str | None]]:
+    """The turns of each row; the code of one that cannot be parsed; that of one with a mark."""
+    keys = mapping.keys
+    is_text = mapping.shape in TRANSCRIPTS
+    conversations = [
+        _texts(table[name]) if is_text else cells(table[name]) for name in mapping.turns
+    ]
+    masks = [cells(table[name]) for name in mapping.masks]
+    prompts: Iterable[Any] = (
+        _texts(table[mapping.system]) if mapping.system else [None] * table.num_rows
+    )
     rows: list[list[Turn]] = []
     faults: list[str | None] = []
-    for prompt, *lists in zip(prompts, *conversations, strict=True):
+    marks: list[str | None] = []
+    for prompt, *found in zip(prompts, *conversations, *masks, strict=True):
+        fault, is_marked = None, False
         try:
             if isinstance(prompt, InvalidConversation):
                 raise prompt
-            if all(cell is None for cell in lists):
+            lists = [cell for cell in found[: len(conversations)] if cell is not None]
+            if not lists:
                 raise InvalidConversation("null-messages")
-            turns = [t for cell in lists if cell is not None for t in parse_cell(cell, keys)]
+            lists = [to_turns(cell, keys.shape) for cell in lists]
+            parts = [parse_cell(cell, keys) for cell in lists]
+            if mapping.either:
+                parts = _one_of(parts)
+            turns = [turn for part in parts for turn in part]
+            is_marked = keys.marks and has_marks(lists, turns, found[len(conversations) :])
             own = not turns or any(turn.role == SYSTEM for turn in turns)
             if prompt and prompt.strip() and not own:
-                turns.insert(0, Turn(SYSTEM, prompt))
-            fault = None
+                turns.insert(0, Turn(SYSTEM, system_text(prompt) if is_text else prompt))
         except InvalidConversation as unusable:
             turns, fault = [], unusable.code
         rows.append(turns)
         faults.append(fault)
-    return rows, faults
+        marks.append(MARKED if is_marked else None)
+    return rows, faults, marks
+
+
+def _one_of(parts: list[list[Turn]]) -> list[list[Turn]]:
+    """The one conversation of columns of which a row uses one; copies of it are fine."""
+    filled = [part for part in parts if part] or parts[:1]
+    if any(part != filled[0] for part in filled[1:]):
+        raise InvalidConversation("two-conversations")
+    return filled[:1]
 
 
 def _texts(column: pa.ChunkedArray) -> list[str | InvalidConversation | None]:

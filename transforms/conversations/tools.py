@@ -21,7 +21,7 @@ def tool_calls(value: Any) -> str | None:
     """
     if isinstance(value, str):
         value = parsed(value) if value.strip() else None
-    if value is None or value in ([], {}):
+    if value is None or value in ([], {}) or _is_blank(value):
         return None
     made = []
     for item in value if isinstance(value, list) else [value]:
@@ -38,6 +38,11 @@ def tool_calls(value: Any) -> str | None:
             {"type": "function", "function": {"name": call["name"], "arguments": arguments}}
         )
     return json.dumps(made, ensure_ascii=False)
+
+
+def _is_blank(value: object) -> bool:
+    """Is the value an object of nulls, as a table gives it to the turns without a call?"""
+    return isinstance(value, Mapping) and all(item is None for item in value.values())
 
 
 def tool_list(value: Any) -> str | None:

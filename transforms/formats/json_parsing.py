@@ -24,6 +24,7 @@ _ARROW_TYPES = {
     "int64": pa.int64(),
     "double": pa.float64(),
     "bool": pa.bool_(),
+    "null": pa.null(),
 }
 
 
@@ -32,11 +33,14 @@ def arrow_type(column: Column) -> pa.DataType | None:
 
     A list of objects is a list of structs of text if its cells allow that, else JSON text, since
     cells of one JSON key may have different types.  Any other list (None here) is JSON text.
+    Structs have the ``other_keys`` with the types of the sample.  Cells with a key that the sample
+    lacks do not fit ``null``, so that they are JSON text; such keys cost Arrow's parser little.
     """
     if column.type == "list":
         if not column.keys:
             return None
-        return pa.list_(pa.struct([(key, pa.string()) for key in column.keys]))
+        others = [(key, _ARROW_TYPES[kind]) for key, kind in column.other_keys]
+        return pa.list_(pa.struct([*((key, pa.string()) for key in column.keys), *others]))
     return _ARROW_TYPES[column.type]
 
 
@@ -97,8 +101,14 @@ def parse_line(line: bytes) -> Mapping[str, object]:
     return as_object(value)
 
 
+LISTED = "messages"
+"""The column of a row that is a list of objects: a conversation without an object around it."""
+
+
 def as_object(value: object) -> Mapping[str, object]:
-    """The value if it is an object; raises ``Fault`` otherwise."""
+    """The value if it is an object, or a list of objects as ``LISTED``; else raises ``Fault``."""
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        return {LISTED: value}
     if not isinstance(value, dict):
         raise Fault(NOT_AN_OBJECT)
     return value
@@ -150,7 +160,7 @@ def _cell(cell: object, column: Column) -> object:
     if not _FITS[column.type](cell):
         raise Fault("not-text" if column.type == "string" else "wrong-type")
     if column.type == "list":
-        cell = _read_keys(cell, column.keys)
+        cell = _read_keys(cell, (*column.keys, *(key for key, _ in column.other_keys)))
     text = _nested(cell) if column.type == "list" else cell
     if isinstance(text, str):
         try:
