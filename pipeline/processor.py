@@ -35,6 +35,7 @@ from transforms.chat.template import ChatFormat
 from transforms.conversations.detect_pairs import detect
 from transforms.conversations.field_mapping import FieldMapping
 from transforms.conversations.normalize_rows import rows_of
+from transforms.conversations.remedies import remedy_of
 from transforms.dataset import layout
 from transforms.dataset.card import card
 from transforms.dataset.publish import fingerprint, put_file
@@ -101,7 +102,8 @@ class DatasetProcessor:
         data = dataset.with_format("arrow")
         head = data[: min(_SAMPLE_ROWS, len(data))]
         columns = typed_columns(head.schema, self.dataset_name)
-        fields = detect(columns, text_rows(head)).mapping
+        sample = text_rows(head)
+        fields = detect(columns, sample).mapping.with_marks(columns, sample, ignored=False)
         fields = fields.without_tools()  # without --tools they are not rendered
         chat, output_columns = _way(fields)
         rejected: Counter[str] = Counter()
@@ -121,7 +123,8 @@ class DatasetProcessor:
         )
         print(f"✓ Formatted {len(formatted):,} of {len(dataset):,} examples ({name})")
         for code, count in rejected.most_common():
-            print(f"  - rejected {code}: {count:,}")
+            remedy = remedy_of(code)
+            print(f"  - rejected {code}: {count:,}" + (f" ({remedy})" if remedy else ""))
         return formatted.with_format(None)
 
     def create_train_val_split(

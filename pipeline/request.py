@@ -357,6 +357,7 @@ class Request:
             self.max_truncated,
             # Nobody who switches validation off needs a warning that there is none.
             FEW_VALIDATION_ROWS if self.val_size else 0,
+            may_lack_training=self.val_size == 1,
         )
 
     @property

@@ -136,7 +136,9 @@ class Shard:
 
     ``split`` is ``train``, ``validation`` or ``rejects``; a unit reports each exactly once.
     ``path`` is relative to the output's root; "" where a unit without rejects wrote no file.
-    ``read`` is the unit's source rows, the same in its three records.  ``note_counts`` and
+    ``read`` is the unit's source rows, the same in its three records.  ``codes`` counts the rejects
+    of a reason, ``examples`` has the place of its first, and ``unknown_roles`` the names that no
+    role has, quoted.  ``note_counts`` and
     ``duplicates``, [exact, near] by source file, are the unit's; its training shard has them, and
     ``row_stats`` (see ``quality.row_stats``), which is "" in the others.
     """
@@ -150,6 +152,7 @@ class Shard:
     sha256: str
     codes: Mapping[str, int] = field(default_factory=dict)
     examples: Mapping[str, str] = field(default_factory=dict)
+    unknown_roles: list[str] = field(default_factory=list)
     note_counts: Mapping[str, int] = field(default_factory=dict)
     duplicates: Mapping[str, list[int]] = field(default_factory=dict)
     row_stats: str = ""

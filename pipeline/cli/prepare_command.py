@@ -17,6 +17,7 @@ from pipeline.planning.plan import Plan, make_plan
 from pipeline.planning.plan_text import source_lines
 from pipeline.planning.preview import first_rows
 from pipeline.request import DEFAULT_OUTPUT, Request
+from transforms.conversations.remedies import remedy_of
 from transforms.leakage.contamination import OVERLAP
 from transforms.storage.names import DATASET_DICT, MANIFEST, REPORT
 from transforms.storage.s3.store import S3Store
@@ -142,6 +143,11 @@ def _print_result(plan: Plan, request: Request, outcome: Prepared, console: Cons
     if rejected.total:
         reasons = ", ".join(f"{code} {n:,}" for code, n in rejected.by_reason.items())
         say(f"  Rejected {rejected.total:,} rows: {reasons} (see {output}/rejects)")
+        roles = plan.fields.mapping.roles_in(plan.sample).items()
+        unknown = [repr(name) for name, role in roles if role is None]
+        for code in sorted(rejected.by_reason, key=lambda code: -rejected.by_reason[code]):
+            if remedy := remedy_of(code, unknown):
+                say(f"    {code}: {remedy}")
 
     quality = outcome.manifest.quality
     if counts.duplicates and quality and quality.duplicates:
@@ -156,8 +162,6 @@ def _print_result(plan: Plan, request: Request, outcome: Prepared, console: Cons
     say("✓ Split created:")
     say(f"  - Training: {counts.train:,} examples")
     say(f"  - Validation: {counts.validation:,} examples")
-    if not kept:
-        say("  Warning: every row was rejected; the data set is valid but empty")
 
     files = outcome.manifest.files
     size = sum(file.bytes for file in files)

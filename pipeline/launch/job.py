@@ -21,10 +21,11 @@ from pipeline.launch.runners import (
 )
 from pipeline.launch.worker_check import check_workers
 from pipeline.planning.plan import Plan, make_plan
+from pipeline.planning.split_cure import split_cure
 from pipeline.request import Request
 from transforms.errors import OutputTaken, VerificationFailed
 from transforms.formats.source_reader import BATCH_BYTES
-from transforms.quality.gates import check, judge, warnings
+from transforms.quality.gates import check, judge, lack_of_training_rows, warnings
 from transforms.storage.manifest import Manifest
 from transforms.storage.store import DatasetStore, Lease
 
@@ -105,7 +106,7 @@ def run(
                 f"{plan.digest[:12]}; run again"
             )
         verdicts = (manifest.run and manifest.run.gates) or ()
-        warned = (*warnings(verdicts), *store.sweep())
+        warned = (*warnings(verdicts), *split_cure(plan, manifest.counts), *store.sweep())
         return Prepared(store.path, manifest, resumed=job.resumed, warnings=warned)
 
 
@@ -149,7 +150,8 @@ def _set_up(
         present = store.manifest()
         if present is not None and present.plan_digest == plan.digest:
             verdicts = judge(request.gates, present.counts, present.quality)
-            check(verdicts, kept=store.path)
+            lacking = lack_of_training_rows(request.gates, present.counts)
+            check(verdicts, kept=store.path, lacking=lacking)
             yield _Job(store, lease, present, warnings=warnings(verdicts))
             return
         store.check_free(plan.digest, request.overwrite)

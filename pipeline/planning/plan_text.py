@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from pipeline.planning.plan import Plan
+from transforms.conversations.remedies import UNKNOWN_ROLE, remedy_of
 from transforms.work_units import DEFAULT_UNIT_BYTES
 
 _SHOWN_FILES = 10
@@ -122,9 +123,13 @@ def _first(plan: Plan, name: str) -> str:
 
 def roles_seen(plan: Plan) -> str:
     """The names of roles in the sample with their roles, ``human → user, …``; "" without turns."""
-    unknown = "unknown: the row is rejected (add --role NAME=ROLE)"
     roles = plan.fields.mapping.roles_in(plan.sample)
-    return ", ".join(f"{name} → {role or unknown}" for name, role in roles.items())
+    return ", ".join(f"{name} → {role or _unknown(name)}" for name, role in roles.items())
+
+
+def _unknown(name: str) -> str:
+    remedy = remedy_of(UNKNOWN_ROLE, [repr(name)])
+    return f"unknown: the row is rejected ({remedy})"
 
 
 def _shown(text: str) -> str:

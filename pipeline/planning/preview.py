@@ -17,6 +17,7 @@ from transforms.chat.render_rows import render, sandbox_of, with_text
 from transforms.chat.token_counter import TOKENIZER_FILE, TokenCounter
 from transforms.chat.token_limit import Limit, TooLong
 from transforms.conversations.normalize_rows import rows_of
+from transforms.conversations.remedies import name_in, remedy_of
 from transforms.formats import source_reader
 from transforms.leakage.contamination import (
     OverlapFinder,
@@ -52,6 +53,12 @@ class PreviewedReject:
     row: int
     code: str
     excerpt: str
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        name = name_in(self.code, self.excerpt)
+        return remedy_of(self.code, [name] if name else [])
 
 
 def first_rows(plan: Plan, count: int) -> list[Row]:
@@ -130,7 +137,14 @@ def preview(plan: Plan, count: int, as_json: bool = False, rejected: bool = Fals
         shown: dict[str, object] = {"fields": plan.fields.mapping.describe()}
         if rejected:
             shown["rejected"] = [
-                {"file": r.file, "row": r.row, "code": r.code, "excerpt": r.excerpt} for r in bad
+                {
+                    "file": r.file,
+                    "row": r.row,
+                    "code": r.code,
+                    "excerpt": r.excerpt,
+                    "remedy": r.remedy,
+                }
+                for r in bad
             ]
         else:
             shown["rows"] = [
@@ -160,6 +174,8 @@ def preview(plan: Plan, count: int, as_json: bool = False, rejected: bool = Fals
         for text in reject.excerpt.split("\n"):
             line = "".join(c if c.isprintable() else "?" for c in text)
             console.print(Text(f"         │ {line}", style="red"))
+        if reject.remedy:
+            console.print(Text(f"  remedy │ {reject.remedy}"))
     if not rows and not bad:
         what = "no row is rejected" if rejected else "no row is kept; see --rejected"
         console.print(what)

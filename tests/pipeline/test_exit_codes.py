@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from command_runs import Ended, Prepare, has, lines, put
-from datasets import load_from_disk
 from hub import Hub, hub_environment
 from source_files import (
     CSV_ROW,
@@ -209,12 +208,9 @@ def test_every_row_rejected(prepare: Prepare, tmp_path: Path) -> None:
     assert has(ended.err, "30 of 30 rows", "100.0%", "empty-response 30", "--max-reject-rate")
 
     ended = prepare(*words, "--max-reject-rate", "1")
-    assert ended.code == 0, ended.err
-    assert has(ended.out, "Warning", "every row was rejected", "empty")
-    data = load_from_disk(str(ended.output))
-    assert {split: data[split].num_rows for split in data} == {"train": 0, "validation": 0}
-    assert data["train"].column_names == ["text", "instruction", "response"]
-    assert ended.counts["rejected"]["by_reason"] == {"empty-response": 30}
+    assert ended.code == 8
+    assert has(ended.err, "no training rows", "of 30 rows read, 30 were rejected")
+    assert not ended.output.exists()
 
 
 def test_an_output_below_a_system_folder(prepare: Prepare, good: Path) -> None:

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from transforms.conversations.field_mapping import FieldMapping, PairMapping, TurnMapping
 from transforms.conversations.pair_turns import pair_turns
 from transforms.conversations.pairs import as_valid_text, split_keys, to_pairs
-from transforms.conversations.rules import ConversationRules, split_rejects, to_conversations
+from transforms.conversations.rejected_rows import split_rejects
+from transforms.conversations.rules import ConversationRules, to_conversations
 from transforms.conversations.turns import USER
 from transforms.records import ROW, TURNS, Batch, balance_column, one_array
 
@@ -99,5 +100,5 @@ def _conversation_rows(
     made = pa.table(columns)
     if not any(codes):
         return made, split_rejects(table.slice(0, 0), [], ())[1]
-    good, rejects = split_rejects(table, codes, mapping.columns)
+    good, rejects = split_rejects(table, codes, mapping.columns, mapping)
     return made.filter(good), rejects

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from transforms.conversations.cells import InvalidConversation, cells, parsed, text_cells
 from transforms.conversations.field_mapping import PairMapping
-from transforms.conversations.rules import ConversationRules, reject_codes, repair, split_rejects
+from transforms.conversations.rejected_rows import split_rejects
+from transforms.conversations.rules import ConversationRules, reject_codes, repair
 from transforms.conversations.turn_keys import find_turn_keys
 from transforms.conversations.turns import ASSISTANT, SYSTEM, USER, Turn, Turns
 from transforms.records import ROW, one_array

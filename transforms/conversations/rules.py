@@ -41,9 +41,7 @@ import pyarrow.compute as pc
 from transforms.conversations.cells import (
     InvalidConversation,
     cells,
-    parsed,
     text_cells,
-    without_nulls,
 )
 from transforms.conversations.conversation_shapes import to_turns
 from transforms.conversations.field_mapping import TurnMapping
@@ -54,7 +52,7 @@ from transforms.conversations.training_marks import MARKED, has_marks
 from transforms.conversations.transcripts import TRANSCRIPTS, system_text
 from transforms.conversations.turns import ASSISTANT, SYSTEM, TOOL, USER, Turn, Turns
 from transforms.formats.source_rows import MAX_ROW_BYTES
-from transforms.records import EXCERPT_CHARS, ROW, one_array, rejects_table
+from transforms.records import one_array
 
 _BETWEEN = "\n\n"
 
@@ -291,44 +289,3 @@ def _tools(table: pa.Table, column: str | None) -> tuple[pa.Array | None, list[s
             codes[index] = unusable.code
             made.append(None)
     return pa.array(made, pa.string()), codes
-
-
-def split_rejects(
-    table: pa.Table, codes: Sequence[str | None], names: Sequence[str]
-) -> tuple[pa.BooleanArray, pa.Table]:
-    """(which rows are good, ``REJECTS`` of the others with their first turns as excerpt)."""
-    good = pa.array([code is None for code in codes], pa.bool_())
-    rows = [
-        (table[ROW][index].as_py(), code, _excerpt(table, index, names))
-        for index, code in enumerate(codes)
-        if code is not None
-    ]
-    return good, rejects_table(rows)
-
-
-_SHOWN_TURNS = 3
-
-
-def _excerpt(table: pa.Table, index: int, names: Sequence[str]) -> str:
-    shown = {}
-    for name in names:
-        cell = table[name][index]
-        try:
-            # Only as much of a list as is shown: the rest may be large, or not UTF-8.
-            few = cell.is_valid and pa.types.is_nested(cell.type)
-            shown[name] = _beginning(
-                cell.values.slice(0, _SHOWN_TURNS).to_pylist() if few else cell.as_py()
-            )
-        except UnicodeDecodeError:
-            shown[name] = "(no UTF-8)"
-    return json.dumps(shown, ensure_ascii=False, default=str)
-
-
-def _beginning(value: Any) -> Any:
-    """The same for a list and its JSON text: which a reader gives depends on other rows."""
-    if isinstance(value, str) and value.startswith("["):
-        listed = parsed(value)
-        value = listed if isinstance(listed, list) else value
-    if isinstance(value, list):
-        return without_nulls(value[:_SHOWN_TURNS])
-    return value[:EXCERPT_CHARS] if isinstance(value, str) else value

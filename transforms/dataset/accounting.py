@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
+from transforms.conversations.remedies import remedy_of
 from transforms.errors import VerificationFailed
 from transforms.quality.row_stats import Measured
 from transforms.records import Shard
@@ -108,10 +109,15 @@ def _wrong_counts(what: str) -> VerificationFailed:
 
 
 def reject_reasons(shards: Sequence[Shard], counts: RowCounts) -> str:
-    """The three most frequent reasons of rejects, each with the place of the first."""
+    """The three most frequent reasons of rejects, each with the place of the first and a remedy."""
     examples: dict[str, str] = {}
     for shard in shards:
         for code, place in shard.examples.items():
             examples.setdefault(code, place)
-    top = Counter(counts.rejected.by_reason).most_common(3)
-    return "; ".join(f"{code} {n:,} (first: {examples[code]})" for code, n in top)
+    names = dict.fromkeys(name for shard in shards for name in shard.unknown_roles)
+    reasons = []
+    for code, count in Counter(counts.rejected.by_reason).most_common(3):
+        remedy = remedy_of(code, names)
+        reason = f"{code} {count:,} (first: {examples[code]})"
+        reasons.append(f"{reason}: {remedy}" if remedy else reason)
+    return "; ".join(reasons)

@@ -24,7 +24,7 @@ from transforms.dataset.accounting import account, agree, complete, reject_reaso
 from transforms.dataset.card import card
 from transforms.dataset.shard_writer import HashingFile
 from transforms.options import QualityRules
-from transforms.quality.gates import Gates, check, judge
+from transforms.quality.gates import Gates, check, judge, lack_of_training_rows
 from transforms.quality.row_stats import Measured
 from transforms.quality.summary import quality_summary
 from transforms.records import DatasetFile, Shard, Written
@@ -95,14 +95,15 @@ def commit(
 
     Raises:
         VerificationFailed: a shard is missing, or counts do not add up; the set does not appear.
-        GateFailed: the set misses a gate; it does not appear.
+        GateFailed: the set misses a gate, or has no training rows; it does not appear.
     """
     ordered = complete(shards, units)
     counts = account(ordered)
     agree(counts, measured, leakage)
     quality = quality_summary(contents.rules, counts, ordered, measured, leakage)
-    verdicts = judge(contents.gates, counts, quality, reject_reasons(ordered, counts))
-    check(verdicts)
+    reasons = reject_reasons(ordered, counts)
+    verdicts = judge(contents.gates, counts, quality, reasons)
+    check(verdicts, lacking=lack_of_training_rows(contents.gates, counts, reasons))
     present = store.manifest()
     if present and present.plan_digest == contents.plan_digest:
         return counts  # an earlier attempt got this far, but its runner did not hear of it

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pyarrow.compute as pc
 
 from transforms.chat.output_columns import OutputColumns
+from transforms.conversations.remedies import name_in
 from transforms.dataset.shard_writer import HashingFile, ShardWriter
 from transforms.errors import VerificationFailed
 from transforms.formats import source_reader
@@ -20,6 +21,10 @@ from transforms.storage.store import REJECTS_RECORD, SPLITS_RECORD, DatasetStore
 
 _MOST_MEASURED = 64
 """Batches whose counts wait to be added up, which is cheaper for many at a time."""
+
+
+_MOST_NAMES = 20
+"""Names of unknown roles that a unit reports."""
 
 
 class SplitFiles:
@@ -95,6 +100,7 @@ class RejectsFile:
         self._read = 0
         self._codes: Counter[str] = Counter()
         self._examples: dict[str, str] = {}
+        self._unknown_roles: dict[str, None] = {}
 
     def append(self, batch: Batch) -> None:
         self._read += batch.read
@@ -111,6 +117,9 @@ class RejectsFile:
             self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
             self._codes[reject["code"]] += 1
             self._examples.setdefault(reject["code"], f"{file_range.file} row {row:,}")
+            name = name_in(reject["code"], reject["excerpt"])
+            if name is not None and len(self._unknown_roles) < _MOST_NAMES:
+                self._unknown_roles.setdefault(name)
 
     def close(self) -> list[Shard]:
         path, rows = "", self._codes.total()
@@ -130,6 +139,7 @@ class RejectsFile:
             done.sha256,
             dict(self._codes),
             self._examples,
+            list(self._unknown_roles),
         )
         write_records(self._store, self._unit, REJECTS_RECORD, [shard])
         return [shard]

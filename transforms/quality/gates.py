@@ -21,6 +21,7 @@ class Gates:
     ``max_reject_rate`` and ``max_duplicates`` are of the rows read, ``max_leakage`` of the
     validation rows that were looked at, ``max_truncated`` of the rows kept; ``min_validation``
     counts rows.  Without it fewer than ``few_validation`` rows are a warning, of 0 never.
+    ``may_lack_training``: the user asks for validation rows alone.
     """
 
     max_reject_rate: float = 0.05
@@ -29,6 +30,7 @@ class Gates:
     min_validation: int | None = None
     max_truncated: float | None = None
     few_validation: int = FEW_VALIDATION_ROWS
+    may_lack_training: bool = False
 
 
 def judge(
@@ -118,6 +120,12 @@ def _validation(gates: Gates, rows: int) -> Verdict:
             "--val-size, read more rows, or lower --min-validation"
         )
         return Verdict(gate, least, rows, FAILED, sentence)
+    if least is None and not rows and gates.few_validation:
+        sentence = (
+            "no validation rows: the hash of every prompt falls into train. Raise --val-size or "
+            "choose another --seed, or accept it with --val-size 0"
+        )
+        return Verdict(gate, gates.few_validation, rows, WARNING, sentence)
     if least is None and rows < gates.few_validation:
         sentence = (
             f"only {rows:,} validation rows: a validation loss over so few rows is unreliable; "
@@ -127,12 +135,40 @@ def _validation(gates: Gates, rows: int) -> Verdict:
     return Verdict(gate, least, rows, PASSED, "")
 
 
-def check(verdicts: Sequence[Verdict], kept: str | None = None) -> None:
+def lack_of_training_rows(gates: Gates, counts: RowCounts, reasons: str = "") -> str:
+    """Why a set without training rows is none; "" for a set with some.
+
+    Args:
+        gates: whether the user asks for validation rows alone.
+        counts: the rows of the set.
+        reasons: the reasons of the rejects, as for ``judge``.
+    """
+    if counts.train or (gates.may_lack_training and counts.kept):
+        return ""
+    if counts.kept:
+        return (
+            f"no training rows: {counts.read:,} rows were read, and all {counts.kept:,} that were "
+            "kept are validation rows. Use --val-size 0 to train on every row, or another --seed; "
+            "where all rows have one prompt, split them by another column with --split-key COLUMN"
+        )
+    rejected = counts.rejected
+    reasons = reasons or ", ".join(f"{n:,} {code}" for code, n in rejected.by_reason.items())
+    return (
+        f"no training rows: of {counts.read:,} rows read, {rejected.total:,} were rejected"
+        + (f". The most frequent reasons: {reasons}" if reasons else "")
+        + ". See them with `preview --rejected`"
+    )
+
+
+def check(verdicts: Sequence[Verdict], kept: str | None = None, lacking: str = "") -> None:
     """``GateFailed`` with the sentences of the gates that failed.
 
-    ``kept`` names the place of a set that is published already, and stays.
+    ``kept`` names the place of a set that is published already, and stays.  ``lacking`` is what
+    ``lack_of_training_rows`` says; it is left out where a gate has failed on the same rows.
     """
     failed = [verdict.sentence for verdict in verdicts if verdict.result == FAILED]
+    if lacking and not failed:
+        failed = [lacking]
     if failed:
         which = (
             f"{kept} already holds this set and is not changed, but" if kept else "not published:"

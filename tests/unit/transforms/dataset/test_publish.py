@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from datasets import load_from_disk
 
+from transforms.conversations.remedies import remedy_of
 from transforms.dataset.accounting import account, agree, complete, reject_reasons
 from transforms.dataset.layout import SCHEMA
 from transforms.dataset.publish import Contents, commit, fingerprint
@@ -144,12 +145,23 @@ class TestAccount:
 class TestRejectReasons:
     def test_the_three_most_frequent_ones_are_named_with_their_first_rows(self) -> None:
         units = [
-            *unit(0, 3, 0, broken_json=1, empty_response=3),
-            *unit(1, 2, 0, empty_response=1, null_response=2, blank_instruction=3),
+            *unit(0, 3, 0, broken_json=1, ends_with_user=3),
+            *unit(1, 2, 0, ends_with_user=1, null_response=2, same_role_twice=3),
         ]
         assert reject_reasons(units, account(units)) == (
-            "empty-response 4 (first: a.jsonl row 1); blank-instruction 3 (first: a.jsonl row 2); "
-            "null-response 2 (first: a.jsonl row 2)"
+            "ends-with-user 4 (first: a.jsonl row 1): remove the turns after the last answer with "
+            "--ends-with-user trim; same-role-twice 3 (first: a.jsonl row 2): join neighbouring "
+            "turns of one role with --same-role merge; null-response 2 (first: a.jsonl row 2): "
+            f"{remedy_of('null-response')}"
+        )
+
+    def test_the_names_of_unknown_roles_of_all_units_are_told(self) -> None:
+        units = [*unit(0, 3, 0, unknown_role=1), *unit(1, 2, 0, unknown_role=2)]
+        units[2] = replace(units[2], unknown_roles=["'bing'"])
+        units[5] = replace(units[5], unknown_roles=["'bing'", "'x'"])
+        assert reject_reasons(units, account(units)) == (
+            "unknown-role 3 (first: a.jsonl row 1): map 'bing', 'x', for example with --role "
+            "bing=assistant (or user, system, tool, function_call)"
         )
 
     def test_no_rejects_have_none(self) -> None:
