@@ -37,7 +37,7 @@ from transforms.conversations.field_mapping import FieldMapping
 from transforms.conversations.normalize_rows import rows_of
 from transforms.conversations.remedies import remedy_of
 from transforms.dataset import layout
-from transforms.dataset.card import card
+from transforms.dataset.card import card, code_span
 from transforms.dataset.publish import fingerprint, put_file
 from transforms.dataset.shard_writer import ShardWriter
 from transforms.errors import BadInput, UsageError
@@ -181,7 +181,9 @@ class DatasetProcessor:
             files = [_save_split(folder, split, dataset[split]) for split in SPLITS]
             filled = [split for split in SPLITS if len(dataset[split])]
             output_columns = _output_columns(dataset["train"])
-            page = card(f"Made from `{self.dataset_name}`.", filled or SPLITS, output_columns)
+            page = card(
+                f"Made from {code_span(self.dataset_name)}.", filled or SPLITS, output_columns
+            )
             files.append([put_file(folder, names.CARD, page)])
             manifest = _manifest(self.dataset_name, dataset, sum(files, []))
             folder.put(names.MANIFEST, layout.to_json(manifest))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import version
+from pathlib import Path
 
 import apache_beam as beam
 
@@ -14,6 +15,7 @@ from pipeline.launch.graph import assemble
 from pipeline.planning.plan import Plan
 from pipeline.planning.plan_flags import config_of
 from pipeline.request import Request
+from transforms.dataset.card import code_span
 from transforms.dataset.publish import PLAN_FILE, Contents
 from transforms.dataset.trainer_facts import training_facts
 from transforms.records import WorkUnit
@@ -72,14 +74,20 @@ def contents_of(plan: Plan, request: Request, runner: str) -> Contents:
         gates=request.gates,
         rules=plan.quality,
         summary=(
-            f"Made from `{plan.dataset}`, split `{plan.source.split}`, revision "
-            f"`{plan.source.revision}`: {plan.fields.mapping.describe()}, chat format "
-            f"`{plan.chat.template.name}` {prompt} (reasoning: {plan.chat.think})."
+            f"Made from {code_span(_without_folder(plan.dataset))}, split {code_span(plan.source.split)}, "
+            f"revision {code_span(plan.source.revision)}: "
+            f"{code_span(plan.fields.mapping.describe())}, chat format "
+            f"{code_span(plan.chat.template.name)} {prompt} (reasoning: {plan.chat.think})."
         ),
         output_columns=plan.output_columns,
-        training=training_facts(plan.chat, plan.output_columns),
+        training=training_facts(plan.chat, plan.output_columns, plan.split.val_size > 0),
         config=config_of(request, plan),
     )
+
+
+def _without_folder(dataset: str) -> str:
+    """A data set's name for the card, which others read: no folder of this machine."""
+    return Path(dataset).name if dataset.startswith(("/", "~")) else dataset
 
 
 def finished_units(store: DatasetStore, units: int) -> tuple[int, ...]:

@@ -15,8 +15,10 @@ import datasets
 import pytest
 import trl_environment
 from means import REPOSITORY
+from oracles import NAMES, published
 
 from pipeline import Request, prepare
+from transforms.dataset.trl_templates import BUILT_IN, KNOWN
 
 Messages = list[dict[str, str]]
 Row = dict[str, Any]
@@ -58,7 +60,15 @@ def make_set(folder: Path, shape: str, conversations: list[Messages]) -> None:
     source = folder.with_suffix(".jsonl")
     lines = (json.dumps({"messages": messages}) + "\n" for messages in conversations)
     source.write_text("".join(lines))
-    request = Request(str(source), str(folder), columns=shape, val_size=0.3, skip_upload=True)
+    # TRL must know the template, or it cannot mask the prompts of messages.
+    request = Request(
+        str(source),
+        str(folder),
+        columns=shape,
+        template="qwen3-2507",
+        val_size=0.3,
+        skip_upload=True,
+    )
     counts = prepare(request)["counts"]
     assert counts["rejected"]["total"] == 0
     assert counts["train"] and counts["validation"]
@@ -177,6 +187,12 @@ def trained_of(response: str) -> str:
 
 
 # ---- the shapes
+
+
+def test_trl_masks_the_templates_of_which_the_card_says_so(found: Found) -> None:
+    assert KNOWN.keys() <= set(found["patched"])
+    digests = {name: published(name).sha256 for name in NAMES}
+    assert {name for name in NAMES if digests[name] in KNOWN} == BUILT_IN
 
 
 def test_it_is_the_real_trl(found: Found) -> None:

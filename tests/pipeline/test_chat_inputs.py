@@ -677,7 +677,8 @@ def check_training_facts(ended: Ended, name: str) -> None:
         known.user_marker,
         known.assistant_marker,
     )
-    assert {"TRL", "axolotl", "LLaMA-Factory", "Unsloth"} <= set(facts["snippets"])
+    assert {"TRL", "axolotl", "LLaMA-Factory", "Unsloth"} <= {*facts["snippets"], *facts["instead"]}
+    assert all(f"**{trainer}**: {told}" in card for trainer, told in facts["instead"].items())
     assert has(card, name, known.sha256, known.eos, repr(known.assistant_marker)[1:-1])
     assert all(snippet in card for snippet in facts["snippets"].values())
 

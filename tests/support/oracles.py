@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -37,6 +38,7 @@ class Published:
     bos_token: str
     eos_token: str
     template: Template = field(repr=False)
+    sha256: str = ""
 
     def render(
         self,
@@ -88,7 +90,7 @@ def published(name: str) -> Published:
     text = (_templates() / Path(source.file).name).read_bytes()
     bos_token, eos_token = TOKENS.get(name, ("", ""))
     template = _environment().from_string(text.decode())
-    return Published(source, bos_token, eos_token, template)
+    return Published(source, bos_token, eos_token, template, sha256(text).hexdigest())
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

@@ -7,8 +7,11 @@ chat template that of Qwen3-Instruct-2507, which TRL ships.
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import json
 import os
+import pathlib
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +25,7 @@ import tokenizers  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
 import trl  # noqa: E402
+import trl.chat_template_utils  # noqa: E402
 from trl.chat_template_utils import qwen3_instruct_2507_chat_template  # noqa: E402
 from trl.data_utils import is_conversational  # noqa: E402
 
@@ -32,15 +36,43 @@ WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-# What a user sets for each set; all else is TRL's default.
+SETS_WITH_SNIPPETS = ("text", "prompt-completion", "messages")
+# What a user sets for each other set; all else is TRL's default.
 OPTIONS: dict[str, dict[str, Any]] = {
-    "text": {},
     "text-and-newline": {},
-    "prompt-completion": {},
-    "messages": {"assistant_only_loss": True},
     "messages-unset": {},
     "both": {"assistant_only_loss": True},
 }
+
+
+def options_of(shape: str, folder: str) -> dict[str, Any]:
+    """The settings of a set: those of its own snippet, where it has one."""
+    manifest = pathlib.Path(folder, "manifest.json")
+    if shape in SETS_WITH_SNIPPETS:
+        snippet = json.loads(manifest.read_bytes())["training"]["snippets"]["TRL"]
+        (call,) = (
+            node
+            for node in ast.walk(ast.parse(snippet))
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "SFTConfig"
+        )
+        given = {one.arg: ast.literal_eval(one.value) for one in call.keywords}
+        return {name: value for name, value in given.items() if name != "max_length"}
+    return OPTIONS[shape]
+
+
+def patched(tokenizer: transformers.PreTrainedTokenizerFast) -> list[str]:
+    """SHA-256 of the templates for which TRL can train on the answers of messages alone."""
+    found = []
+    folder = pathlib.Path(trl.__file__).parent / "chat_templates"
+    for path in sorted(folder.glob("*.jinja")):
+        tokenizer.chat_template = path.read_text()
+        try:
+            made = trl.chat_template_utils.get_training_chat_template(tokenizer)
+        except ValueError:
+            continue
+        if made is not None:
+            found.append(hashlib.sha256(path.read_bytes()).hexdigest())
+    return found
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -136,7 +168,7 @@ def check(shape: str, folder: str, scratch: str) -> dict[str, Any]:
         bf16=False,
         report_to="none",
         disable_tqdm=True,
-        **OPTIONS[shape],
+        **options_of(shape, folder),
     )
     try:
         trainer = trl.SFTTrainer(
@@ -161,7 +193,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for argument in sys.argv[1:]:
             shape, folder = argument.split("=", 1)
+            data = datasets.load_from_disk(folder)
             found[shape] = check(shape, folder, scratch)
+    found["patched"] = patched(make_tokenizer(data))
     print(json.dumps(found))
 
 

@@ -21,7 +21,7 @@ import msgspec
 from transforms.chat.output_columns import OutputColumns
 from transforms.dataset import layout
 from transforms.dataset.accounting import account, agree, complete, reject_reasons
-from transforms.dataset.card import card
+from transforms.dataset.card import card, escaped
 from transforms.dataset.shard_writer import HashingFile
 from transforms.options import QualityRules
 from transforms.quality.gates import Gates, check, judge, lack_of_training_rows
@@ -56,7 +56,7 @@ class Contents:
         plan: the plan as JSON; None where it is the work file ``PLAN_FILE``.
         run: what may differ between two runs of the plan.
         gates: limits that are checked before anything is published.
-        summary: a sentence for the card.
+        summary: a sentence for the card, in Markdown.
         rules: which quality is measured.
         training: what the card says to trainers.
         config: the flags that decided the bytes.
@@ -193,7 +193,7 @@ def _card(contents: Contents, facts: ManifestFacts) -> bytes:
 
 
 def _summary(made_from: str, counts: RowCounts) -> str:
-    reasons = ", ".join(f"{n:,} {code}" for code, n in counts.rejected.by_reason.items())
+    reasons = ", ".join(f"{n:,} {escaped(code)}" for code, n in counts.rejected.by_reason.items())
     rejected = f" Rejected: {reasons}." if reasons else ""
     return (
         f"{made_from}\n\n{counts.read:,} rows were read: {counts.train:,} are in "

@@ -1,23 +1,30 @@
-"""What a trainer must be told of a set: its template, its markers, and how it is loaded.
+"""What a trainer must be told of a set: its template, its markers, and what it learns from it.
 
-Kept in the manifest and shown on the card.  ``FOLDER`` stands for the set's place, which a set does
-not know: it can be copied.
+Kept in the manifest and shown on the card.  A trainer for which no settings are safe gets a
+sentence that says how to prepare the set for it.
 """
 
 from __future__ import annotations
 
-import json
-
 from transforms.chat.output_columns import OutputColumns
 from transforms.chat.template import ChatFormat
+from transforms.dataset import trainer_snippets
+from transforms.dataset.trl_templates import KNOWN, can_mask
 from transforms.storage.manifest_parts import Training
 
-_LOAD = 'from datasets import load_from_disk\n\ndata = load_from_disk("FOLDER")\n'
 
+def training_facts(
+    chat: ChatFormat, output_columns: OutputColumns, with_validation: bool = True
+) -> Training:
+    """Names, strings and sentences for trainers, with a snippet for each that can use the set.
 
-def training_facts(chat: ChatFormat, output_columns: OutputColumns) -> Training:
-    """Names and strings for trainers, with a snippet for each of some."""
+    Args:
+        chat: The chat format of the texts.
+        output_columns: The columns of the set.
+        with_validation: Whether trainers are told of the validation split.
+    """
     template = chat.template
+    snippets, instead = trainer_snippets.snippets(chat, output_columns, with_validation)
     return Training(
         template=template.name,
         template_sha256=template.sha256,
@@ -25,79 +32,51 @@ def training_facts(chat: ChatFormat, output_columns: OutputColumns) -> Training:
         assistant_marker=template.assistant_marker,
         eos_token=template.eos,
         bos_in_text=bool(chat.start),
-        snippets={
-            "TRL": _trl(chat, output_columns),
-            "axolotl": _axolotl(output_columns),
-            "LLaMA-Factory": _llama_factory(output_columns),
-            "Unsloth": _unsloth(chat, output_columns),
-            "the guide's trainer": "python train.py --dataset-path FOLDER",
-        },
+        notes=tuple(_notes(chat, output_columns)),
+        snippets=snippets,
+        instead=instead,
     )
 
 
-def _trl(chat: ChatFormat, output_columns: OutputColumns) -> str:
-    eos = f"eos_token={json.dumps(chat.template.eos, ensure_ascii=False)}"
-    options = f'dataset_text_field="text", {eos}'
-    if output_columns.with_prompts:
-        options = f"completion_only_loss=True, {eos}"
-    elif "messages" in output_columns.names:
-        options = "assistant_only_loss=True"
-    return (
-        "from trl import SFTConfig, SFTTrainer\n"
-        f"{_LOAD}"
-        f"args = SFTConfig({options}, max_length=4096)  # the default cuts at 1,024 tokens\n"
-        "trainer = SFTTrainer(\n"
-        '    MODEL, args=args, train_dataset=data["train"], eval_dataset=data["validation"]\n'
-        ")"
-    )
-
-
-def _axolotl(output_columns: OutputColumns) -> str:
-    if "text" in output_columns.names:
-        how = "    type: completion\n    field: text"
-    elif "messages" in output_columns.names:
-        how = "    type: chat_template\n    field_messages: messages"
-    else:
-        how = "    type: completion  # of prompt and completion together: prepare --columns text"
-    return f"datasets:\n  - path: FOLDER\n{how}"
-
-
-def _llama_factory(output_columns: OutputColumns) -> str:
-    entry: dict[str, object] = {"hf_hub_url": "FOLDER", "split": "train"}
-    if "text" in output_columns.names:
-        entry["columns"] = {"prompt": "text"}
-        stage = "stage: pt"
-    elif "messages" in output_columns.names:
-        entry |= {
-            "formatting": "sharegpt",
-            "columns": {"messages": "messages"},
-            "tags": {
-                "role_tag": "role",
-                "content_tag": "content",
-                "user_tag": "user",
-                "assistant_tag": "assistant",
-                "system_tag": "system",
-            },
-        }
-        stage = "stage: sft"
-    else:
-        entry["columns"] = {"prompt": "prompt", "response": "completion"}
-        stage = "stage: sft, template: empty"
-    return f"# dataset_info.json; {stage}\n{json.dumps({'prepared': entry}, indent=2)}"
-
-
-def _unsloth(chat: ChatFormat, output_columns: OutputColumns) -> str:
-    template = chat.template
-    if "text" not in output_columns.names:
-        return _trl(chat, output_columns).replace(
-            "from trl", "import unsloth  # before trl\nfrom trl", 1
+def _notes(chat: ChatFormat, output_columns: OutputColumns) -> list[str]:
+    """What the columns mean for the loss, the most important first."""
+    names, template = output_columns.names, chat.template
+    masked = "messages" in names and can_mask(template)
+    notes = []
+    if names == ("text",):
+        notes.append(
+            "TRL and axolotl learn the prompts of this set, too: they compute the loss on the "
+            "whole `text`. `--columns prompt-completion` trains on the last answer only, "
+            "`--columns messages` on every answer."
         )
-    return (
-        "from unsloth.chat_templates import train_on_responses_only\n\n"
-        "# trainer: as for TRL\n"
-        "trainer = train_on_responses_only(\n"
-        "    trainer,\n"
-        f"    instruction_part={json.dumps(template.user_marker, ensure_ascii=False)},\n"
-        f"    response_part={json.dumps(template.assistant_marker, ensure_ascii=False)},\n"
-        ")"
-    )
+    elif "text" in names and not output_columns.with_prompts and not masked:
+        notes.append(
+            "TRL learns the prompts of this set, too: it computes the loss on the whole `text`. "
+            "`--columns prompt-completion` trains on the last answer only."
+        )
+    if output_columns.with_prompts:
+        notes.append(
+            "Only the last answer of a conversation is trained. Earlier answers are part of its "
+            "`prompt`."
+        )
+    if "messages" in names:
+        notes.append(
+            "Trainers render `messages` with the model's own template, so what they train on can "
+            "differ from `text` and be longer. `--max-tokens` and token counts hold for `text`."
+        )
+        if masked and template.name == "llama3":
+            notes.append(
+                "TRL knows the template of Llama 3, and stops at that of Llama 3.1 and later: use "
+                "`--columns prompt-completion` for those."
+            )
+        if masked and "qwen3" in (template.name, KNOWN.get(template.sha256)):
+            notes.append(
+                "TRL's template for Qwen3 writes an empty `<think>` block into every answer "
+                "without reasoning; the published one writes it into the last answer only."
+            )
+    if chat.start and names != ("messages",):
+        notes.append(
+            "Each text begins with the BOS token. A trainer that adds one, too, has it twice; "
+            "prepare without `--bos keep` for those."
+        )
+    return notes

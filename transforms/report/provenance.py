@@ -126,8 +126,11 @@ def loading(manifest: ManifestFacts) -> Section:
     examples = [Example("Python", (("", load_snippet(first)),))]
     for name in sorted(snippets)[:_MOST_KEYS]:
         examples.append(Example(name, (("", snippets[name]),)))
-    words: Words = ("FOLDER is the folder of the set, or its s3:// address.",)
-    return Section("loading", "How to load it", (words,), examples=tuple(examples))
+    training = manifest.training or Training()
+    words: list[Words] = [("FOLDER is the folder of the set, or its s3:// address.",)]
+    words += [(note,) for note in training.notes or ()]
+    words += [(f"{trainer}: {told}",) for trainer, told in sorted((training.instead or {}).items())]
+    return Section("loading", "How to load it", tuple(words[:_MOST_KEYS]), examples=tuple(examples))
 
 
 def load_snippet(column: str) -> str:

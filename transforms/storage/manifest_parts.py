@@ -261,7 +261,11 @@ class SetShape(Struct, frozen=True):
 
 
 class Training(Struct, frozen=True, kw_only=True):
-    """What a trainer needs to know of the text; ``snippets`` by trainer."""
+    """What a trainer needs to know of the text.
+
+    ``notes`` say what trainers learn from the columns.  ``snippets`` are settings by trainer;
+    ``instead`` says of a trainer without any how to prepare a set for it.
+    """
 
     template: str | None = None
     template_sha256: str | None = None
@@ -269,7 +273,9 @@ class Training(Struct, frozen=True, kw_only=True):
     assistant_marker: str | None = None
     eos_token: str | None = None
     bos_in_text: bool = False
+    notes: tuple[str, ...] | None = None
     snippets: dict[str, str] | None = None
+    instead: dict[str, str] | None = None
 
 
 class Verdict(Struct, frozen=True):
