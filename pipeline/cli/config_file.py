@@ -2,14 +2,14 @@
 
 Keys are flags without their dashes, ``val-size = 0.2``.  The ``manifest.json`` of a set is a
 configuration file, too: its ``config`` holds the options that decided the bytes.  As a manifest may
-come from a stranger, it can set these and the gates, but not, for example, where a set is uploaded.
+come from a stranger, it can set these and the gates, but not, for example, where a set is uploaded,
+and it names no file of this machine.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import tomli_w
@@ -17,8 +17,10 @@ import tomli_w
 from pipeline.cli.flags import nearest
 from pipeline.request import Request
 from transforms.declaration import options_of
-from transforms.errors import UsageError
+from transforms.errors import UsageError, VerificationFailed
 from transforms.quality.gates import PASSED
+from transforms.storage.manifest import MOST_BYTES, read_manifest
+from transforms.storage.manifest_parts import Run
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -31,13 +33,17 @@ DECIDE_BYTES = frozenset(one.key for one in options_of(Request) if one.decides_b
 GATES = tuple(one.key for one in options_of(Request) if one.group.gate)
 """The keys that a manifest's ``run`` may set."""
 
+_METAVARS = {one.key: one.metavar for one in options_of(Request)}
 
-def load(path: str, command: str) -> dict[str, object]:
+
+def load(path: str, command: str, given: Collection[str] = ()) -> dict[str, object]:
     """The values of a TOML file or of a manifest, by key.
 
     Args:
         path: the file.
         command: the command, which must have the options.
+        given: the keys that the command line sets; it takes precedence, so a manifest may hold
+            anything there.
 
     Raises:
         UsageError: the file cannot be read, is neither, or sets what it may not set; a key is
@@ -45,7 +51,7 @@ def load(path: str, command: str) -> dict[str, object]:
     """
     known = {one.key: one for one in options_of(Request) if one.saved and one.is_of(command)}
     values = {}
-    for key, value in _read(path).items():
+    for key, value in _read(path, given).items():
         if key not in known:
             raise UsageError(f"--config-file {path}: unknown key {key!r}{nearest(key, [*known])}")
         try:
@@ -55,24 +61,36 @@ def load(path: str, command: str) -> dict[str, object]:
     return values
 
 
-def _read(path: str) -> dict[str, object]:
+def _read(path: str, given: Collection[str]) -> dict[str, object]:
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise UsageError(f"--config-file {path} cannot be read: {error.strerror}") from error
+    if data.lstrip().startswith(b"{"):
+        return _of_manifest(path, data, given)
     try:
-        text = data.decode()
-        if not text.lstrip().startswith("{"):
-            return tomllib.loads(text)
-        manifest = json.loads(text)
-        found = manifest.get("config")
+        return tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise UsageError(f"--config-file {path} is neither TOML nor a manifest: {error}") from error
-    if not isinstance(found, dict):
+
+
+def _of_manifest(path: str, data: bytes, given: Collection[str]) -> dict[str, object]:
+    """What a manifest says of how its set was made, without what only this machine's user may say.
+
+    It may come from a stranger: it sets options that decide the bytes and gates, and names no file
+    of this machine.
+    """
+    try:
+        manifest = read_manifest(data, f"--config-file {path}")
+    except VerificationFailed as error:
+        raise UsageError(f"--config-file {path} is neither TOML nor a manifest: {error}") from error
+    if manifest.config is None:
         raise UsageError(
-            f"--config-file {path} is JSON without a config; expected TOML, or the manifest.json "
-            "of a set that this version prepared"
+            f"--config-file {path} is a manifest without a config; expected TOML, or the "
+            "manifest.json of a set that this version prepared"
         )
+    found = {key: value for key, value in manifest.config.items() if key not in given}
     foreign = sorted(found.keys() - DECIDE_BYTES)
     if foreign:
         raise UsageError(
@@ -80,21 +98,26 @@ def _read(path: str) -> dict[str, object]:
             "options that decide the bytes of a set. Remove them from the manifest; set those that "
             "you want on the command line or in a TOML file"
         )
-    return {**_gates(manifest.get("run")), **found}
+    from pipeline.planning.foreign_names import local_names  # reads data: not for --help
+
+    local = local_names(found)
+    if local:
+        named = "; ".join(f"{key} {', '.join(map(repr, names))}" for key, names in local.items())
+        flags = " ".join(f"--{key} {_METAVARS[key]}" for key in local)
+        raise UsageError(
+            f"--config-file {path}: the manifest's config names what may be files of this machine "
+            f"({named}). A manifest can come from anybody, so expected hub names only. Give the "
+            f"files that you mean on the command line: {flags}"
+        )
+    return {**_gates(manifest.run), **found}
 
 
-def _gates(run: object) -> dict[str, object]:
+def _gates(run: Run | None) -> dict[str, object]:
     """The limits that the set of a manifest met; they are in its ``run``, not in its ``config``,
     because no byte depends on them.
     """
-    verdicts = run.get("gates") if isinstance(run, dict) else None
-    limits: dict[str, object] = {
-        verdict["gate"]: verdict.get("limit")
-        for verdict in (verdicts if isinstance(verdicts, list) else [])
-        if isinstance(verdict, dict)
-        and isinstance(verdict.get("gate"), str)
-        and verdict.get("result") == PASSED
-    }
+    verdicts = run.gates if run and run.gates else ()
+    limits = {verdict.gate: verdict.limit for verdict in verdicts if verdict.result == PASSED}
     return {gate: limits[f"--{gate}"] for gate in GATES if limits.get(f"--{gate}") is not None}
 
 

@@ -78,7 +78,7 @@ def _parse(argv: Sequence[str]) -> tuple[str, Call, Values, tuple[str, ...]]:
     if call.config_file:
         from pipeline.cli import config_file
 
-        values = {**config_file.load(call.config_file, command), **values}
+        values = {**config_file.load(call.config_file, command, values.keys()), **values}
     if rest:
         from pipeline.cli.beam_flags import check
 

@@ -74,8 +74,8 @@ def contents_of(plan: Plan, request: Request, runner: str) -> Contents:
         gates=request.gates,
         rules=plan.quality,
         summary=(
-            f"Made from {code_span(_without_folder(plan.dataset))}, split {code_span(plan.source.split)}, "
-            f"revision {code_span(plan.source.revision)}: "
+            f"Made from {code_span(_without_folder(plan.dataset))}, split "
+            f"{code_span(plan.source.split)}, revision {code_span(plan.source.revision)}: "
             f"{code_span(plan.fields.mapping.describe())}, chat format "
             f"{code_span(plan.chat.template.name)} {prompt} (reasoning: {plan.chat.think})."
         ),

@@ -27,7 +27,7 @@ from transforms.formats.source_reader import (
 )
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".lz4")
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def resolve(request: Request) -> SourceFiles:
@@ -57,7 +57,7 @@ def resolve(request: Request) -> SourceFiles:
     looks_local = name.startswith((".", "/", "~")) or name.lower().endswith(
         (*EXTENSIONS, ".gz", ".zst")
     )
-    if looks_local or not _HUB_NAME.fullmatch(name):
+    if looks_local or not HUB_NAME.fullmatch(name):
         raise UsageError(
             f"--dataset {name} does not exist; expected a hub name such as user/name, or a local "
             "file, folder or glob"

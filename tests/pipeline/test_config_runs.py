@@ -60,6 +60,10 @@ def test_a_set_is_prepared_again_from_its_manifest(
     words = (*words, "--skip-upload", "--quiet", "--output", str(one), "--dataset", str(source))
     assert main([*words]) == 0
     again = ["--skip-upload", "--quiet", "--config-file", str(one / "manifest.json")]
+    assert main([*again, "--output", str(other)]) == 2  # its files are named by the user alone
+    for flag, value in zip(words, words[1:], strict=False):
+        if flag in ("--dataset", "--decontaminate", "--tokenizer"):
+            again += [flag, value]
     assert main([*again, "--output", str(other)]) == 0
     first, second = (json.loads((at / "manifest.json").read_text()) for at in (one, other))
     for verdict in (*first["run"]["gates"], *second["run"]["gates"]):

@@ -109,7 +109,10 @@ def provenance(manifest: ManifestFacts) -> Section:
             rows.append(((label,), (text,)))
     words: tuple[Words, ...] = ()
     if manifest.config is not None:
-        again = f"prepare --config-file {MANIFEST} makes the same bytes from the same source."
+        again = (
+            f"prepare --config-file {MANIFEST} makes the same bytes from the same source. It names "
+            "no files of a machine: give --dataset and other files again."
+        )
         words = ((again,),)
     return Section(
         "provenance", "Provenance", words, (Table("Made by", ("what", "which"), tuple(rows)),)
