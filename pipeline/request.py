@@ -20,6 +20,7 @@ from transforms.declaration import Group, at_least, between, check_options, pars
 from transforms.errors import AccessDenied, UsageError
 from transforms.quality.gates import FEW_VALIDATION_ROWS, Gates
 from transforms.storage.s3.uri import S3Options, S3Uri, check_bucket_name, is_s3
+from transforms.text.addresses import shown_address
 
 DEFAULT_DATASET = "TuringEnterprises/Turing-Open-Reasoning"
 DEFAULT_BUCKET = "reasonforge-datasets-dev-071909720457"
@@ -370,10 +371,14 @@ def check_output(output: str) -> None:
     """``UsageError`` where an output can never be written."""
     if is_s3(output):
         if not S3Uri.parse(output, "--output").prefix:
-            raise UsageError(f"--output {output} is a whole bucket; give a prefix in it")
+            raise UsageError(
+                f"--output {shown_address(output)} is a whole bucket; give a prefix in it"
+            )
         return
     if "://" in output:
-        raise UsageError(f"--output {output} is an address, expected a local folder or s3://…")
+        raise UsageError(
+            f"--output {shown_address(output)} is an address, expected a local folder or s3://…"
+        )
     if not output.strip() or "\0" in output:
         raise UsageError("--output is empty or holds a NUL character; give a folder")
     home = Path(os.path.expanduser("~"))  # noqa: PTH111 (the other raises where there is none)

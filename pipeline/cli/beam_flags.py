@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.cli.flags import nearest
 from transforms.errors import UsageError
+from transforms.text.addresses import without_passwords
 
 # Beam shows option values in its logs and on the runner's web pages.
 _SECRETS = (
@@ -16,6 +18,14 @@ _SECRETS = (
     "--s3_secret_access_key",
     "--s3_session_token",
     "--azure_connection_string",
+)
+
+# Options that set variables of the workers, as JSON or as NAME=VALUE,NAME=VALUE.
+_ENVIRONMENTS = ("environment_config", "environment_options", "profiler_extra_env_vars")
+_VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)[\"']?\s*[=:]\s*[\"']?[^\s\"',}]")
+_SECRET_NAME = re.compile(
+    r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|AUTH|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|_KEY$|_PAT$",
+    re.IGNORECASE,
 )
 
 # Options of the Java runners that matter to a batch job; Beam learns them from its job server only.
@@ -60,10 +70,24 @@ def check(argv: Sequence[str], own: Sequence[str]) -> None:
     for name in _OF_JOB_SERVERS:
         parser.add_argument(name)
     known = [option for action in parser._actions for option in action.option_strings]
-    _, unknown = parser.parse_known_args(list(argv))
+    found, unknown = parser.parse_known_args(list(argv))
+    for name in _ENVIRONMENTS:
+        _check_variables(name, getattr(found, name, None))
     if unknown:
         flag = unknown[0].split("=")[0]
         raise UsageError(f"unknown {flag!r}{nearest(flag, [*own, *known])} (see --help)")
+
+
+def _check_variables(name: str, given: object) -> None:
+    """``UsageError`` where an option sets a variable of the workers that holds a secret."""
+    text = " ".join(map(str, given)) if isinstance(given, list) else str(given or "")
+    variables = [found[1] for found in _VARIABLE.finditer(text) if _SECRET_NAME.search(found[1])]
+    if variables or without_passwords(text) != text:
+        held = f"the variable {variables[0]}" if variables else "a password"
+        raise UsageError(
+            f"--{name} would show {held} on the runner's pages; set it in the environment of the "
+            "workers themselves, or give the cluster a role that needs no secret"
+        )
 
 
 def _all_options(base: type[PipelineOptions]) -> list[type[PipelineOptions]]:

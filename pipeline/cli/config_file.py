@@ -21,6 +21,7 @@ from transforms.errors import UsageError, VerificationFailed
 from transforms.quality.gates import PASSED
 from transforms.storage.manifest import MOST_BYTES, read_manifest
 from transforms.storage.manifest_parts import Run
+from transforms.text.addresses import shown_address
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -50,51 +51,52 @@ def load(path: str, command: str, given: Collection[str] = ()) -> dict[str, obje
             unknown, or its value has the wrong type.
     """
     known = {one.key: one for one in options_of(Request) if one.saved and one.is_of(command)}
+    flag = f"--config-file {shown_address(path)}"
     values = {}
-    for key, value in _read(path, given).items():
+    for key, value in _read(path, flag, given).items():
         if key not in known:
-            raise UsageError(f"--config-file {path}: unknown key {key!r}{nearest(key, [*known])}")
+            raise UsageError(f"{flag}: unknown key {key!r}{nearest(key, [*known])}")
         try:
             values[key] = known[key].from_file(value)
         except UsageError as error:
-            raise UsageError(f"--config-file {path}: {error}") from error
+            raise UsageError(f"{flag}: {error}") from error
     return values
 
 
-def _read(path: str, given: Collection[str]) -> dict[str, object]:
+def _read(path: str, flag: str, given: Collection[str]) -> dict[str, object]:
     try:
         with open(path, "rb") as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"--config-file {path} cannot be read: {error.strerror}") from error
+        raise UsageError(f"{flag} cannot be read: {error.strerror}") from error
     if data.lstrip().startswith(b"{"):
-        return _of_manifest(path, data, given)
+        return _of_manifest(flag, data, given)
     try:
         return tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"--config-file {path} is neither TOML nor a manifest: {error}") from error
+        raise UsageError(f"{flag} is neither TOML nor a manifest: {error}") from error
 
 
-def _of_manifest(path: str, data: bytes, given: Collection[str]) -> dict[str, object]:
+def _of_manifest(flag: str, data: bytes, given: Collection[str]) -> dict[str, object]:
     """What a manifest says of how its set was made, without what only this machine's user may say.
 
     It may come from a stranger: it sets options that decide the bytes and gates, and names no file
     of this machine.
     """
     try:
-        manifest = read_manifest(data, f"--config-file {path}")
+        manifest = read_manifest(data, flag)
     except VerificationFailed as error:
-        raise UsageError(f"--config-file {path} is neither TOML nor a manifest: {error}") from error
+        raise UsageError(f"{flag} is neither TOML nor a manifest: {error}") from error
     if manifest.config is None:
         raise UsageError(
-            f"--config-file {path} is a manifest without a config; expected TOML, or the "
+            f"{flag} is a manifest without a config; expected TOML, or the "
             "manifest.json of a set that this version prepared"
         )
     found = {key: value for key, value in manifest.config.items() if key not in given}
     foreign = sorted(found.keys() - DECIDE_BYTES)
     if foreign:
         raise UsageError(
-            f"--config-file {path}: the manifest's config sets {', '.join(foreign)}; expected only "
+            f"{flag}: the manifest's config sets {', '.join(foreign)}; expected only "
             "options that decide the bytes of a set. Remove them from the manifest; set those that "
             "you want on the command line or in a TOML file"
         )
@@ -105,7 +107,7 @@ def _of_manifest(path: str, data: bytes, given: Collection[str]) -> dict[str, ob
         named = "; ".join(f"{key} {', '.join(map(repr, names))}" for key, names in local.items())
         flags = " ".join(f"--{key} {_METAVARS[key]}" for key in local)
         raise UsageError(
-            f"--config-file {path}: the manifest's config names what may be files of this machine "
+            f"{flag}: the manifest's config names what may be files of this machine "
             f"({named}). A manifest can come from anybody, so expected hub names only. Give the "
             f"files that you mean on the command line: {flags}"
         )
@@ -139,4 +141,6 @@ def save(path: str, values: Mapping[str, object]) -> None:
     try:
         Path(path).write_bytes(tomli_w.dumps(kept, multiline_strings=True).encode())
     except OSError as error:
-        raise UsageError(f"--save-config {path} cannot be written: {error.strerror}") from error
+        raise UsageError(
+            f"--save-config {shown_address(path)} cannot be written: {error.strerror}"
+        ) from error

@@ -1,19 +1,26 @@
-"""The console while a job runs: lines of text, and progress that does not flood a log."""
+"""The console: lines of text, errors and JSON without a raw character of the data, and progress
+that does not flood a log.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Event, Lock, Thread
-from typing import TextIO
+from types import TracebackType
+from typing import Any, TextIO, cast
 
 from pipeline.cli import signals
 from transforms.errors import DataPrepError
+from transforms.text.addresses import without_credentials, without_passwords
+from transforms.text.visible import json_visible, visible, visible_lines
 
 _TERMINAL_SECONDS = 0.2
 _LOG_SECONDS = 10.0
@@ -23,6 +30,76 @@ SCANNING = "scan"
 Reports = Callable[[], Sequence[Mapping[str, int]]]
 
 
+def shown(text: str) -> str:
+    """A text as one line that a terminal may get: nothing in it moves a cursor or hides.
+
+    Texts of rows, names of columns and files, and strings of foreign manifests are part of
+    messages.  Line ends in them would fake a line of ours, so they become escapes as well.
+    """
+    return visible(without_passwords(text))
+
+
+def shown_message(text: str) -> str:
+    """An error as lines that a terminal may get; its first one alone begins at the margin."""
+    return "\n  │ ".join(map(shown, without_credentials(text).split("\n")))
+
+
+class VisibleStream:
+    """A stream for what Python and libraries print: warnings, logs, tracebacks."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, text: str) -> int:
+        """Writes a text whose line ends stay."""
+        self._out.write(visible_lines(without_passwords(text)))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Writes texts."""
+        for line in lines:
+            self.write(line)
+
+    def isatty(self) -> bool:
+        """No: colours would become escapes, too."""
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._out, name)
+
+
+@contextmanager
+def visible_errors() -> Iterator[None]:
+    """Shows all that is printed to stderr while the body runs, and what ends the process."""
+    before = sys.stderr
+    if before is None:  # as a service may start it
+        yield
+        return
+    stream = cast(TextIO, VisibleStream(before))
+    sys.stderr = stream
+    sys.excepthook = _excepthook
+    try:
+        yield
+    finally:
+        if sys.stderr is stream:  # after a signal it is set aside
+            sys.stderr = before
+
+
+def _excepthook(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    text = "".join(traceback.format_exception(kind, error, trace))
+    sys.stderr.write(visible_lines(without_passwords(text)))
+
+
+def print_json(value: object, out: TextIO) -> None:
+    """Prints JSON with the same characters as escapes that are escapes on a line."""
+    encoder = json.JSONEncoder(indent=2, sort_keys=True, ensure_ascii=False)
+    for piece in encoder.iterencode(value):
+        out.write(json_visible(piece))
+    out.write("\n")
+
+
 class Console:
     """Prints to ``out``; nothing at all when ``quiet``."""
 
@@ -30,12 +107,14 @@ class Console:
         self._out = out
         self.quiet = quiet
 
-    def say(self, text: str = "") -> None:
-        """One or more lines."""
+    def say(self, *lines: str) -> None:
+        """Prints lines; a line end within one is shown as an escape."""
         if not self.quiet:
             encoding = self._out.encoding or "utf-8"
-            safe = text.encode(encoding, "replace").decode(encoding)
-            print(safe, file=self._out, flush=True)
+            for line in lines or ("",):
+                safe = shown(line).encode(encoding, "replace").decode(encoding)
+                print(safe, file=self._out)
+            self._out.flush()
 
     @contextmanager
     def progress(
@@ -159,7 +238,7 @@ def runner_output_aside() -> Iterator[None]:
             if signals.received() is None:
                 log.flush()
                 log.seek(0)
-                os.write(real, log.read().encode())
+                os.write(real, visible_lines(without_passwords(log.read())).encode())
             raise
         finally:
             os.dup2(real, 2)

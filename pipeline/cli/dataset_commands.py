@@ -25,6 +25,7 @@ from pipeline.request import DEFAULT_OUTPUT
 from transforms.errors import UsageError
 from transforms.storage.s3.store import S3Store
 from transforms.storage.s3.uri import S3Options, S3Uri
+from transforms.text.addresses import shown_address
 
 Found = dict[str, object]
 """What a command found or did, as JSON."""
@@ -39,7 +40,7 @@ def upload(given: Upload, options: S3Options, console: Console) -> Found:
     if given.address.endswith("/"):
         stores = dated_folders(place, local.absolute().name, options)
     elif not place.prefix:
-        raise UsageError(f"{given.address} is a whole bucket; give a prefix in it")
+        raise UsageError(f"{shown_address(given.address)} is a whole bucket; give a prefix in it")
     size = sum(file.bytes for file in manifest.files)
     with claimed(stores, manifest.plan_digest, given.resume) as store:
         console.say(f"☁️  Uploading {local} to {store.path}...")
@@ -49,7 +50,7 @@ def upload(given: Upload, options: S3Options, console: Console) -> Found:
     for warning in done.warnings:
         console.say(f"  Warning: {warning}")
     console.say(f"✓ Upload complete! Total files: {len(done.keys)} ({done.sent} sent now)")
-    console.say(f"  S3 URI: {done.uri}\n  {noted}")
+    console.say(f"  S3 URI: {done.uri}", f"  {noted}")
     return {**done.to_json(), "metadata": str(metadata) if metadata else None}
 
 
@@ -58,7 +59,7 @@ def status(given: Status, options: S3Options, console: Console) -> Found:
     from pipeline.dataset.status import look
 
     found = look(given.address, options)
-    console.say(found.describe())
+    console.say(*found.describe().split("\n"))
     return found.to_json()
 
 
@@ -85,7 +86,9 @@ def verify(given: Verify, options: S3Options, console: Console) -> Found:
     """Checks a set."""
     from pipeline.dataset.verify import verify as check
 
-    console.say(f"🔍 Verifying {given.address}{' (quick)' if given.quick else ''}...")
+    console.say(
+        f"🔍 Verifying {shown_address(given.address)}{' (quick)' if given.quick else ''}..."
+    )
     with console.transfer(None) as on_bytes:
         done = check(given.address, options, quick=given.quick, on_bytes=on_bytes)
     found = done.to_json()
@@ -111,7 +114,7 @@ def diff(given: Diff, options: S3Options, console: Console) -> Found:
     """Counts the rows that differ between two sets."""
     from pipeline.dataset.diff import diff as compare
 
-    console.say(f"🔍 Comparing {given.first} with {given.second}...")
+    console.say(f"🔍 Comparing {shown_address(given.first)} with {shown_address(given.second)}...")
     with console.transfer(None) as on_bytes:
         found = compare(given.first, given.second, options, on_bytes)
     console.say(f"✓ {found.same:,} rows are in both, {found.moved:,} of them in another split")
@@ -125,7 +128,7 @@ def list(given: List, options: S3Options, console: Console) -> Found:
     from pipeline.dataset.catalog import list_sets, table
 
     sets = list_sets(given.address, options)
-    console.say(table(sets, given.address))
+    console.say(*table(sets, given.address).split("\n"))
     return {"sets": [one.to_json() for one in sets]}
 
 
@@ -135,7 +138,8 @@ def prune(given: Prune, options: S3Options, console: Console) -> Found:
 
     sets = catalog.list_sets(given.address, options)
     old = catalog.plan_prune(sets, given.keep)
-    console.say(catalog.table(old, given.address) if old else "✓ Nothing to delete")
+    found = catalog.table(old, given.address) if old else "✓ Nothing to delete"
+    console.say(*found.split("\n"))
     for one in old if given.yes else ():
         catalog.prune(one.uri, options)
         console.say(f"✓ Deleted: {one.uri}")

@@ -5,7 +5,6 @@ Nothing heavy is imported before the flags are parsed, so ``--help`` answers at 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import select
@@ -17,6 +16,7 @@ from dataclasses import asdict
 from typing import TextIO
 
 from pipeline.cli import process_tuning, signals
+from pipeline.cli.console import Console, print_json, shown_message, visible_errors
 from pipeline.cli.dataset_flags import ARGUMENTS, dataset_parser
 from pipeline.cli.flags import (
     DATASET_COMMANDS,
@@ -27,8 +27,9 @@ from pipeline.cli.flags import (
 )
 from pipeline.request import Request
 from transforms.declaration import build
-from transforms.errors import DataPrepError
-from transforms.storage.s3.uri import S3Options
+from transforms.errors import DataPrepError, UsageError
+from transforms.storage.s3.uri import S3Options, is_s3
+from transforms.text.addresses import shown_address, without_credentials
 
 Values = dict[str, object]
 """Values of options by key: those of the command line and of its configuration file."""
@@ -66,7 +67,18 @@ def parse_on_set(argv: Sequence[str]) -> tuple[str, object, Printing, S3Options]
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     arguments: object = build(ARGUMENTS[command], values)
+    for name, value in vars(arguments).items():
+        _check_place(name, value)
     return command, arguments, build(Printing, values), build(S3Options, values)
+
+
+def _check_place(name: str, value: object) -> None:
+    expected = {"local": "a local folder", "output": "a local file"}.get(name)
+    if isinstance(value, str) and "://" in value and (expected or not is_s3(value)):
+        raise UsageError(
+            f"{shown_address(value)} is an address; expected "
+            f"{expected or 'a local folder, or s3://BUCKET/PREFIX'}"
+        )
 
 
 def _parse(argv: Sequence[str]) -> tuple[str, Call, Values, tuple[str, ...]]:
@@ -95,15 +107,16 @@ def _request(command: str, values: Values, beam_args: tuple[str, ...]) -> Reques
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line; returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    _silence_libraries()
     signals.install()
     try:
-        try:
-            return _run(argv)
-        except DataPrepError as error:
-            return _fail(str(error), error.exit_code, "--json" in argv)
-        finally:
-            _flush()
+        with visible_errors():
+            _silence_libraries()
+            try:
+                return _run(argv)
+            except DataPrepError as error:
+                return _fail(str(error), error.exit_code, "--json" in argv)
+            finally:
+                _flush()
     except BrokenPipeError:
         if not _reader_has_left():
             raise
@@ -161,12 +174,11 @@ def _plan(call: Call, request: Request) -> None:
     if call.json:
         _print_json({**plan.to_json(), "digest": plan.digest})
     else:
-        print(explain(plan))
+        Console(sys.stdout).say(*explain(plan))
 
 
 def _prepare(call: Call, request: Request) -> None:
     with process_tuning.long_lived_imports():
-        from pipeline.cli.console import Console
         from pipeline.cli.prepare_command import run_prepare, run_submit
 
     console = Console(_out(call), call.quiet)
@@ -185,7 +197,6 @@ def _run_on_set(argv: Sequence[str]) -> int:
     command, arguments, call, options = parse_on_set(argv)
 
     from pipeline.cli import dataset_commands
-    from pipeline.cli.console import Console
 
     run: Callable[..., dict[str, object]] = getattr(dataset_commands, command)
     found = run(arguments, options, Console(_out(call), call.quiet))
@@ -200,14 +211,13 @@ def _out(call: Printing) -> TextIO:
 
 
 def _print_json(value: object) -> None:
-    json.dump(value, sys.stdout, indent=2, sort_keys=True, ensure_ascii=False)
-    sys.stdout.write("\n")
+    print_json(value, sys.stdout)
 
 
 def _fail(message: str, code: int, as_json: bool) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {shown_message(message)}", file=sys.stderr)
     if as_json:
-        _print_json({"error": {"message": message, "exit_code": code}})
+        _print_json({"error": {"message": without_credentials(message), "exit_code": code}})
     return code
 
 

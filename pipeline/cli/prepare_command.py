@@ -19,7 +19,7 @@ from pipeline.planning.preview import first_rows
 from pipeline.request import DEFAULT_OUTPUT, Request
 from transforms.conversations.remedies import remedy_of
 from transforms.leakage.contamination import OVERLAP
-from transforms.storage.names import DATASET_DICT, MANIFEST, REPORT
+from transforms.storage.names import CARD, DATASET_DICT, MANIFEST, REPORT
 from transforms.storage.s3.store import S3Store
 from transforms.storage.s3.uri import S3Uri, is_s3
 
@@ -49,13 +49,14 @@ def run_prepare(request: Request, console: Console) -> tuple[Prepared, Uploaded 
     uploaded = _upload(request, outcome, targets, console) if targets else None
     address = uploaded.uri if uploaded else outcome.path if on_s3 else None
     _print_quality(outcome, outcome.path if on_s3 else str(Path(request.output)), console)
-    say(f"\n{_RULE}\n✅ DATA PREPARATION COMPLETE!\n{_RULE}")
+    say("", _RULE, "✅ DATA PREPARATION COMPLETE!", _RULE)
     if not on_s3:
         say(f"Local Path: {Path(request.output)}")
     if address:
         say(f"S3 URI: {address}")
-    say("\nTo use this dataset in training, set:")
-    say(f"  --dataset-path '{address or Path(request.output)}'\n{_RULE}")
+    say("", "To use this dataset in training, set:")
+    say(f"  --dataset-path '{address or Path(request.output)}'")
+    say(f"  Settings for trainers: {address or Path(request.output)}/{CARD}", _RULE)
     return outcome, uploaded
 
 
@@ -69,9 +70,11 @@ def run_submit(request: Request, console: Console) -> Submitted:
 
         submitted = submit(plan, request, say)
     if submitted.job is None:
-        say(f"\n✓ Already complete: {submitted.path} was made from this plan ({plan.digest[:12]})")
+        say(
+            "", f"✓ Already complete: {submitted.path} was made from this plan ({plan.digest[:12]})"
+        )
         return submitted
-    say(f"\n✓ Submitted: {submitted.job}")
+    say("", f"✓ Submitted: {submitted.job}")
     say(f"  The result appears at {submitted.path} when it is complete.")
     say(f"  Progress: python -m pipeline status {submitted.path}")
     return submitted
@@ -80,7 +83,7 @@ def run_submit(request: Request, console: Console) -> Submitted:
 def _begin(request: Request, console: Console) -> tuple[Plan, list[S3Store]]:
     """The plan, and the places where its folder can be uploaded."""
     say = console.say
-    say(f"{_RULE}\nDATA PREPARATION PIPELINE\n{_RULE}")
+    say(_RULE, "DATA PREPARATION PIPELINE", _RULE)
     say("✓ Initialized DatasetProcessor")
     say(f"  Dataset: {request.dataset}")
     on_s3 = is_s3(request.output)
@@ -88,7 +91,7 @@ def _begin(request: Request, console: Console) -> tuple[Plan, list[S3Store]]:
     say(f"  S3 Bucket: {bucket if on_s3 or request.uploads else '(upload skipped)'}")
     say(f"  Local Cache: {_cache(request)}")
 
-    say("\n📥 Loading dataset...")
+    say("", "📥 Loading dataset...")
     plan = make_plan(request)
     for line in source_lines(plan):
         say(line)
@@ -96,13 +99,13 @@ def _begin(request: Request, console: Console) -> tuple[Plan, list[S3Store]]:
     if targets:  # checks credentials, bucket and region before the work rather than after it
         next(targets[0].bucket.keys(targets[0].place.key("")), None)
 
-    say("\n🔄 Formatting dataset for training...")
+    say("", "🔄 Formatting dataset for training...")
     say(f"  Fields: {plan.fields.mapping.describe()} ({plan.fields.rule})")
     if plan.fields.hint:
         say(f"  Note: {plan.fields.hint}")
     for row in first_rows(plan, 1):
         say("  Sample formatted text (first 200 chars):")
-        say(f"  {row.text[:200]}...")
+        say(*(f"  │ {line}" for line in f"{row.text[:200]}...".split("\n")))
     return plan, targets
 
 
@@ -135,7 +138,7 @@ def _print_result(plan: Plan, request: Request, outcome: Prepared, console: Cons
     counts, kept = outcome.manifest.counts, outcome.manifest.counts.kept
     output = outcome.path if is_s3(request.output) else str(Path(request.output))
     if outcome.already_complete:
-        say(f"\n✓ Already complete: {output} was made from this plan ({plan.digest[:12]})")
+        say("", f"✓ Already complete: {output} was made from this plan ({plan.digest[:12]})")
     if outcome.resumed:
         say(f"✓ Resumed: {outcome.resumed:,} of {len(plan.units):,} shards were there already")
     say(f"✓ Formatted {kept:,} examples of {counts.read:,} rows read")
@@ -158,7 +161,7 @@ def _print_result(plan: Plan, request: Request, outcome: Prepared, console: Cons
     for event, count in counts.events.items():
         say(f"  Note: {count:,} {'row' if count == 1 else 'rows'} {_describe_note(event, plan)}")
 
-    say(f"\n✂️  Creating train/validation split (val_size={request.val_size})...")
+    say("", f"✂️  Creating train/validation split (val_size={request.val_size})...")
     say("✓ Split created:")
     say(f"  - Training: {counts.train:,} examples")
     say(f"  - Validation: {counts.validation:,} examples")
@@ -166,12 +169,12 @@ def _print_result(plan: Plan, request: Request, outcome: Prepared, console: Cons
     files = outcome.manifest.files
     size = sum(file.bytes for file in files)
     if is_s3(request.output):
-        say(f"\n☁️  Saving dataset to {output}...")
+        say("", f"☁️  Saving dataset to {output}...")
         _, noted = note(_cache(request), _written_by_workers(outcome), request.dataset)
         say(f"✓ Dataset saved successfully: {len(files)} files, {size / 1e6:,.1f} MB")
         say(f"  {noted}")
     else:
-        say(f"\n💾 Saving dataset locally to {output}...")
+        say("", f"💾 Saving dataset locally to {output}...")
         say(f"✓ Dataset saved successfully: {len(files)} files, {size / 1e6:,.1f} MB")
     for warning in outcome.warnings:
         say(f"  Warning: {warning}")
@@ -188,7 +191,7 @@ def _describe_note(event: str, plan: Plan) -> str:
 
 def _print_quality(outcome: Prepared, place: str, console: Console) -> None:
     """The five most important numbers, and the place of the report."""
-    console.say("\n📊 Quality:")
+    console.say("", "📊 Quality:")
     for line in lines(outcome.manifest):
         console.say(line)
     if any(file.path == REPORT for file in outcome.manifest.files):
@@ -209,7 +212,7 @@ def _upload(
     say = console.say
     local = Path(request.output)
     size = sum(file.bytes for file in outcome.manifest.files)
-    say("\n☁️  Uploading dataset to S3...")
+    say("", "☁️  Uploading dataset to S3...")
     with (
         kept(local, targets[0]),
         claimed(targets, outcome.manifest.plan_digest, resume=False) as store,
@@ -221,6 +224,6 @@ def _upload(
     _, noted = note(_cache(request), uploaded, request.dataset)
     for warning in uploaded.warnings:
         say(f"  Warning: {warning}")
-    say(f"\n✓ Upload complete! Total files: {len(uploaded.keys)}")
-    say(f"  S3 URI: {uploaded.uri}\n  {noted}")
+    say("", f"✓ Upload complete! Total files: {len(uploaded.keys)}")
+    say(f"  S3 URI: {uploaded.uri}", f"  {noted}")
     return uploaded

@@ -27,6 +27,7 @@ from transforms.storage.s3.bucket import Bucket, Stored
 from transforms.storage.s3.lease import COMPLETE, state_of
 from transforms.storage.s3.store import REQUESTS_AT_ONCE
 from transforms.storage.s3.uri import S3Options, S3Uri
+from transforms.text.visible import visible
 
 _FROM_ENVIRONMENT = S3Options()
 _Parsed = TypeVar("_Parsed")
@@ -194,13 +195,12 @@ def table(sets: Sequence[ListedDataset], address: str) -> str:
 
 
 def _cells(one: ListedDataset) -> tuple[str, ...]:
-    # A manifest may come from anywhere: nothing in it may steer the terminal.
-    source = "".join(c if c.isprintable() else "?" for c in one.dataset or "-")
+    source = visible(one.dataset or "-")  # here, since its escapes widen the column
     return (
         one.name,
         f"{one.when.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}",
         source if len(source) <= _SOURCE_CHARS else f"{source[: _SOURCE_CHARS - 1]}…",
         "-" if one.rows is None else f"{one.rows:,}",
         "-" if one.bytes is None else f"{one.bytes / 1e6:,.1f} MB",
-        "complete" if one.complete else one.note,
+        "complete" if one.complete else visible(one.note),
     )

@@ -14,6 +14,7 @@ from transforms.storage.manifest_parts import RowCounts
 from transforms.storage.s3.store import S3Store
 from transforms.storage.s3.uri import S3Options, S3Uri, is_s3
 from transforms.storage.store import DatasetStore
+from transforms.text.visible import visible
 
 COMPLETE = "complete"
 
@@ -43,22 +44,24 @@ class Status:
     counts: RowCounts | None = None
 
     def describe(self) -> str:
-        """For the user: what it is, and what to do."""
+        """Lines for the user: what it is, and what to do; claims may come from anybody."""
+        address = visible(self.address)
         if self.counts:
             return (
                 f"✓ Complete: {self.counts.train:,} training and "
-                f"{self.counts.validation:,} validation examples at {self.address}"
+                f"{self.counts.validation:,} validation examples at {address}"
             )
+        begun, job = visible(str(self.started)), visible(str(self.job))
         total = "?" if self.units is None else f"{self.units:,}"
-        line = f"{self.finished:,} of {total} units, {self.rows:,} rows, begun {self.started}"
+        line = f"{self.finished:,} of {total} units, {self.rows:,} rows, begun {begun}"
         if self.state == WRITING:
             return f"🔄 Being made: {line}"
         if self.state == SUBMITTED:
             return (
-                f"🔄 Submitted: {line}\n  {self.job}\n  If the job is dead, go on with the same "
-                f"flags and --resume {self.address}"
+                f"🔄 Submitted: {line}\n  {job}\n  If the job is dead, go on with the same "
+                f"flags and --resume {address}"
             )
-        return f"Stopped: {line}\n  Go on with the same flags and --resume {self.address}"
+        return f"Stopped: {line}\n  Go on with the same flags and --resume {address}"
 
     def to_json(self) -> dict[str, object]:
         """What ``--json`` prints."""

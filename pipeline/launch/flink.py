@@ -12,6 +12,7 @@ from typing import TypeVar
 import requests
 
 from transforms.errors import RunnerFailed
+from transforms.text.addresses import shown_address
 
 _SECONDS = 10.0  # a page that takes longer is not there
 _Value = TypeVar("_Value")
@@ -61,8 +62,9 @@ class FlinkCluster:
                 raise TypeError(value)
         # Another program may answer with any JSON.
         except (requests.RequestException, ValueError, LookupError, TypeError) as error:
+            where = shown_address(self.address, is_address=True)
             raise RunnerFailed(
-                f"no Flink answers at {self.address} ({type(error).__name__}); --flink_master is "
+                f"no Flink answers at {where} ({type(error).__name__}); --flink_master is "
                 "the address of the cluster's web page, HOST:8081"
             ) from error
         return value

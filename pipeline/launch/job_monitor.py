@@ -16,6 +16,7 @@ from apache_beam.runners.runner import PipelineState
 
 from pipeline.launch.flink import FlinkCluster
 from transforms.errors import RunnerFailed
+from transforms.text.addresses import shown_address
 
 _SECONDS = 10.0
 
@@ -81,6 +82,6 @@ def check_reachable(address: str, flag: str) -> None:
             return
     except (OSError, ValueError) as error:
         raise RunnerFailed(
-            f"nobody listens at {flag} {address} ({error}); check the address, and that it can be "
-            "reached from this machine"
+            f"nobody listens at {flag} {shown_address(address, is_address=True)} ({error}); check "
+            "the address, and that it can be reached from this machine"
         ) from error

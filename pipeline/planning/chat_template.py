@@ -21,6 +21,7 @@ from transforms.chat.sandbox import Refusal
 from transforms.chat.template import DEFAULT_SYSTEM_PROMPT, ChatFormat, ChatTemplate
 from transforms.conversations.field_mapping import FieldMapping
 from transforms.errors import AccessDenied, BadInput, UsageError
+from transforms.text.addresses import shown_address
 
 _HUB = "hub:"
 _JINJA, _CONFIG, _TOKENIZER = "chat_template.jinja", "tokenizer_config.json", "tokenizer.json"
@@ -81,10 +82,12 @@ def _template(request: Request) -> ChatTemplate:
     except PermissionError as error:
         raise AccessDenied(f"no permission to read --template {name}") from error
     except OSError as error:
-        raise UsageError(f"--template {name:.200} cannot be read: {error.strerror}") from error
+        raise UsageError(
+            f"--template {shown_address(name):.200} cannot be read: {error.strerror}"
+        ) from error
     raise UsageError(
-        f"--template {name} is none of {', '.join(NAMES)}, and not a file or folder; expected one "
-        "of them, a Jinja file, a tokenizer's folder, or hub:MODEL"
+        f"--template {shown_address(name)} is none of {', '.join(NAMES)}, and not a "
+        "file or folder; expected one of them, a Jinja file, a tokenizer's folder, or hub:MODEL"
     )
 
 

@@ -35,6 +35,7 @@ from transforms.leakage.contamination import (
 )
 from transforms.options import Benchmark
 from transforms.records import FileRange
+from transforms.text.addresses import shown_address
 
 MOST_PIECES = 2**24
 """They take 128 MB of each worker's memory."""
@@ -64,7 +65,7 @@ def read_benchmarks(request: Request) -> Benchmarks:
     found: dict[str, Benchmark] = {}
     files: dict[str, bytes] = {}
     for given in dict.fromkeys(request.decontaminate):
-        with_name = f"{_FLAG} {given}"
+        with_name = f"{_FLAG} {shown_address(given)}"
         try:
             benchmark, data = _read(given, request)
         except DataPrepError as error:

@@ -8,7 +8,7 @@ are the same for everybody.  A name that could be both is a path where a path of
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipeline.planning.sources import HUB_NAME
@@ -52,7 +52,7 @@ NAMING_KEYS = frozenset(_RULES)
 """The keys of the options that decide the bytes and can name a file."""
 
 
-def local_names(config: Mapping[str, object]) -> dict[str, Sequence[str]]:
+def local_names(config: Mapping[str, object]) -> dict[str, list[str]]:
     """The values that may name a path on this machine, by key; values that are no text among them.
 
     Args:

@@ -20,6 +20,7 @@ from pipeline.planning.source_files import SourceFiles, choose_split
 from pipeline.request import Request
 from transforms.errors import AccessDenied, DataPrepError, StorageError, UsageError
 from transforms.formats.source_reader import FileFormat, format_of_name
+from transforms.text.addresses import shown_address
 
 if TYPE_CHECKING:
     from datasets import DatasetBuilder
@@ -122,7 +123,9 @@ def model_files(name: str, flag: str = "--template") -> Callable[[str], bytes | 
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise UsageError(f"{flag} hub:{name} names no model: {_short(error)}") from error
+        raise UsageError(
+            f"{flag} hub:{shown_address(name)} names no model; expected hub:OWNER/NAME"
+        ) from error
     with _request_errors(name, None, flag):
         # As for data sets: a copy in the cache does not prove the permission.
         _with_retries(lambda: HfApi().auth_check(name))

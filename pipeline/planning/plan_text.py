@@ -31,13 +31,14 @@ def source_lines(plan: Plan) -> list[str]:
     return lines
 
 
-def explain(plan: Plan) -> str:
-    """The whole plan, for a person to read."""
+def explain(plan: Plan) -> list[str]:
+    """The lines of the whole plan, for a person to read."""
     mapping = plan.fields.mapping
     lines = [f"Data set   {plan.dataset} ({plan.source.kind})"]
     lines += [f"           {line.removeprefix('✓ ').strip()}" for line in source_lines(plan)]
     lines += _files(plan)
-    lines.append(f"Fields     {mapping.describe()}\n           chosen by: {plan.fields.rule}")
+    lines.append(f"Fields     {mapping.describe()}")
+    lines.append(f"           chosen by: {plan.fields.rule}")
     if roles := roles_seen(plan):
         lines.append(f"           roles: {roles}")
     for name in mapping.columns:
@@ -58,7 +59,7 @@ def explain(plan: Plan) -> str:
         "shard per split"
     )
     lines.append(f"Digest     {plan.digest}")
-    return "\n".join(lines)
+    return lines
 
 
 def _text(plan: Plan) -> list[str]:

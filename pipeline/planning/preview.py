@@ -25,6 +25,7 @@ from transforms.leakage.contamination import (
     pieces_file,
     pieces_from_bytes,
 )
+from transforms.text import visible as escapes
 
 _VISIBLE = str.maketrans({" ": "·", "\t": "→", "\r": "␍", "\u00a0": "⍽", "\u200b": "␣"})
 _STYLES = {"template": "dim", "prompt": "cyan", "response": "green"}
@@ -150,8 +151,8 @@ def preview(plan: Plan, count: int, as_json: bool = False, rejected: bool = Fals
             shown["rows"] = [
                 {"file": r.file, "row": r.row, **r.columns, "text": r.text} for r in rows
             ]
-        json.dump(shown, sys.stdout, indent=2, ensure_ascii=False)
-        sys.stdout.write("\n")
+        text = json.dumps(shown, indent=2, ensure_ascii=False)
+        sys.stdout.write(f"{escapes.json_visible(text)}\n")
         return
     from rich.console import Console
     from rich.text import Text
@@ -161,24 +162,26 @@ def preview(plan: Plan, count: int, as_json: bool = False, rejected: bool = Fals
             raise  # noqa: PLE0704 (rich calls it where it handles the error, and would exit with 1)
 
     console = Output(soft_wrap=True, highlight=False)
+
+    def say(line: str, style: str = "bold") -> None:
+        console.print(Text(escapes.visible(line), style=style))
+
     mapping = plan.fields.mapping
-    console.print(Text(f"{mapping.describe()}: {plan.fields.rule}", style="bold"))
+    say(f"{mapping.describe()}: {plan.fields.rule}")
     if roles := roles_seen(plan):
-        console.print(Text(f"roles: {roles}", style="bold"))
+        say(f"roles: {roles}")
     for row in rows:
-        console.print(Text(f"── {row.file} row {row.row:,} ──", style="bold"))
+        say(f"── {row.file} row {row.row:,} ──")
         for kind, line in _lines(row.segments):
-            console.print(Text(f"{kind:>8} │ {line}", style=_STYLES[kind]))
+            say(f"{kind:>8} │ {line}", _STYLES[kind])
     for reject in bad:
-        console.print(Text(f"── {reject.file} row {reject.row:,}: {reject.code} ──", style="bold"))
-        for text in reject.excerpt.split("\n"):
-            line = "".join(c if c.isprintable() else "?" for c in text)
-            console.print(Text(f"         │ {line}", style="red"))
+        say(f"── {reject.file} row {reject.row:,}: {reject.code} ──")
+        for line in reject.excerpt.split("\n"):
+            say(f"         │ {line}", "red")
         if reject.remedy:
-            console.print(Text(f"  remedy │ {reject.remedy}"))
+            say(f"  remedy │ {reject.remedy}", "")
     if not rows and not bad:
-        what = "no row is rejected" if rejected else "no row is kept; see --rejected"
-        console.print(what)
+        say("no row is rejected" if rejected else "no row is kept; see --rejected", "")
 
 
 def _lines(cut: tuple[tuple[str, str], ...]) -> Iterator[tuple[str, str]]:

@@ -25,6 +25,7 @@ from transforms.formats.source_reader import (
     format_of_name,
     read_sample,
 )
+from transforms.text.addresses import shown_address
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".lz4")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -40,8 +41,8 @@ def resolve(request: Request) -> SourceFiles:
     name = request.dataset
     if "://" in name:
         raise UsageError(
-            f"--dataset {name} is an address; expected a hub name such as user/name, or a local "
-            "file, folder or glob"
+            f"--dataset {shown_address(name)} is an address; expected a hub name such as "
+            "user/name, or a local file, folder or glob"
         )
     path = Path(os.path.expanduser(name))  # noqa: PTH111 (the other raises for an unknown user)
     if _exists(path):
@@ -52,15 +53,15 @@ def resolve(request: Request) -> SourceFiles:
     if glob.has_magic(name):
         found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if os.path.isfile(p))
         if not found:
-            raise UsageError(f"--dataset {name} matches no file")
+            raise UsageError(f"--dataset {shown_address(name)} matches no file")
         return _files(found, request)
     looks_local = name.startswith((".", "/", "~")) or name.lower().endswith(
         (*EXTENSIONS, ".gz", ".zst")
     )
     if looks_local or not HUB_NAME.fullmatch(name):
         raise UsageError(
-            f"--dataset {name} does not exist; expected a hub name such as user/name, or a local "
-            "file, folder or glob"
+            f"--dataset {shown_address(name)} does not exist; expected a hub name such as "
+            "user/name, or a local file, folder or glob"
         )
     from pipeline.planning import hub
 

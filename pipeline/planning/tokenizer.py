@@ -17,6 +17,7 @@ from pipeline.request import Request
 from transforms.chat.token_counter import TOKENIZER_FILE, TokenCounter
 from transforms.errors import AccessDenied, BadInput, UsageError
 from transforms.options import TokenRule
+from transforms.text.addresses import shown_address
 
 MAX_BYTES = 100 * 10**6
 _HUB = "hub:"
@@ -71,11 +72,13 @@ def _found(name: str) -> tuple[str, bytes]:
     except PermissionError as error:
         raise AccessDenied(f"no permission to read --tokenizer {name}") from error
     except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
-        raise UsageError(f"--tokenizer {name!r:.200} cannot be read: {error}") from error
+        raise UsageError(
+            f"--tokenizer {shown_address(name)!r:.200} cannot be read: {error}"
+        ) from error
     if not name.startswith(_HUB) and not _MODEL.fullmatch(name):
         raise UsageError(
-            f"--tokenizer {name} is not a file or folder; expected a {TOKENIZER_FILE}, a "
-            "tokenizer's folder, or a hub model as hub:MODEL"
+            f"--tokenizer {shown_address(name)} is not a file or folder; expected a "
+            f"{TOKENIZER_FILE}, a tokenizer's folder, or a hub model as hub:MODEL"
         )
     from pipeline.planning.hub import model_files
 

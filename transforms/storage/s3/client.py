@@ -61,7 +61,15 @@ def _new_client(options: S3Options) -> Any:
         raise UsageError(f"--profile: {error}; see `aws configure list-profiles`") from error
     except (CredentialRetrievalError, PartialCredentialsError):
         raise  # these are explained
-    except (ValueError, BotoCoreError) as error:
+    except ValueError as error:
+        if not str(error).startswith("Invalid endpoint"):
+            raise UsageError(f"S3 cannot be set up: {error}") from error
+        # Without the value, and without the error that has it: it may hold a password.
+        raise UsageError(
+            "the endpoint that the AWS environment sets (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or "
+            "endpoint_url of the profile) is no address; expected https://HOST or http://HOST:PORT"
+        ) from None
+    except BotoCoreError as error:
         raise UsageError(f"S3 cannot be set up: {error}") from error
     retry_more(client)
     return client

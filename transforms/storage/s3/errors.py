@@ -6,6 +6,7 @@ Codes and headers as in the S3 API reference ("Error responses") and botocore's 
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from transforms.errors import (
     VerificationFailed,
 )
 from transforms.storage.s3.retries import REDIRECTS
+from transforms.text.addresses import shown_address
 
 if TYPE_CHECKING:
     from transforms.storage.s3.uri import S3Options
@@ -41,6 +43,7 @@ _ELSEWHERE = (
     *("PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "301"),
     *("IllegalLocationConstraintException", "AuthorizationQueryParametersError"),
 )
+_ADDRESS = re.compile(r"\w+://\S+")
 _BUSY = ("SlowDown", "RequestTimeout", "OperationAborted", "ConditionalRequestConflict")
 _SIGN_IN = (
     "sign in (for example `aws sso login`), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
@@ -187,5 +190,7 @@ def _store(options: S3Options) -> str:
 
 
 def _short(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = _ADDRESS.sub(
+        lambda found: shown_address(found[0], is_address=True), " ".join(str(error).split())
+    )
     return text if len(text) <= 200 else f"{text[:200]}…"

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 from transforms.declaration import Group, check_options, options_of
 from transforms.errors import UsageError
+from transforms.text.addresses import shown_address
 
 S3 = Group("S3", "credentials come from the AWS environment")
 
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_ENDPOINT = re.compile(r"https?://[^/@?#\\\s]+(/[^@?#\\\s]*)?")
 _PREFIX = re.compile(r"[A-Za-z0-9._=+@,()!*'/-]*")
 
 
@@ -69,8 +71,8 @@ def check_bucket_name(name: str, flag: str, given: str) -> None:
 
 
 def _shown(address: str) -> str:
-    """An address for a message: a user and password that were put into it stay out."""
-    return repr(re.sub(r"//[^/]*@", "//…@", address))
+    """An address for a message."""
+    return repr(shown_address(address, is_address=True))
 
 
 def _account(value: str) -> str:
@@ -125,10 +127,10 @@ class S3Options:
         check_options(self)
         if self.sse_key and self.sse != "aws:kms":
             raise UsageError("--sse-kms-key-id needs --sse aws:kms")
-        if self.endpoint_url and not re.match(r"https?://[^/@]+(/|$)", self.endpoint_url):
+        if self.endpoint_url and not _ENDPOINT.fullmatch(self.endpoint_url):
             raise UsageError(
                 f"--endpoint-url {_shown(self.endpoint_url)} is no address; expected "
-                "https://HOST or http://HOST:PORT, without a user or password"
+                "https://HOST or http://HOST:PORT, without a user or password and without a query"
             )
 
     def flags(self) -> list[str]:
