@@ -2,8 +2,8 @@
 
 Each row has a MinHash (Broder, 1997; made by rensa) of 128 values.  Rows that agree in a band of it
 are compared by a sketch, two bits of each value (b-bit MinHash, Li and Koenig, 2010).  Those that
-may be at least ``SIMILAR`` alike are read once more and compared word 3-gram by word 3-gram.  In
-source order, a row is left out if it is near one that stays.
+may be at least ``SIMILAR`` alike are read once more and compared word 3-gram by word 3-gram (see
+``near_links``).
 
 With nine bands of seven values rows that are 0.9 alike meet in one with a chance of 99.7 %, at
 0.8 with 88 %, at 0.5 with 7 %.  What crosses the shuffle is a hash, a place and a sketch for each
@@ -19,7 +19,6 @@ import numpy as np
 import pyarrow as pa
 from rensa import RMinHash  # type: ignore[import-untyped]
 
-from transforms.duplicates.positions import Drop
 from transforms.options import SHINGLE_WORDS, SIMILAR
 from transforms.text.hashing import scattered
 from transforms.text.ngrams import Hashed, ngrams, word_array
@@ -142,60 +141,3 @@ def _leaders(sketches: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
         if alike.any():
             yield left[alike], leader
         left = left[~alike]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RowShingles:
-    """A row's word 3-grams, hashed, sorted and distinct; uint64."""
-
-    unit: int
-    place: int
-    shingles: np.ndarray
-
-
-def rows_to_compare(links: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """The rows on both sides of ``links``, by unit.
-
-    Yields:
-        The unit, and uint64 of shape (3, n): the place of its row, and unit and place of the
-        earlier row that it is compared with, which may be the row itself.
-    """
-    rows = np.unique(np.concatenate((links, links[[2, 3, 2, 3]]), axis=1), axis=1)
-    for unit in np.unique(rows[0]).tolist():
-        yield int(unit), rows[1:, rows[0] == unit]
-
-
-def confirm_links(earlier: tuple[int, int], rows: Iterable[RowShingles]) -> Iterator[np.ndarray]:
-    """The links of those ``rows`` that are near duplicates of ``earlier``, (unit, place).
-
-    The earlier row is among ``rows``.
-    """
-    shingles = {(row.unit, row.place): row.shingles for row in rows}
-    first = shingles.pop(earlier)
-    late = []
-    for row, own in shingles.items():
-        both = len(np.intersect1d(first, own, assume_unique=True))
-        if both >= SIMILAR * (len(first) + len(own) - both):
-            late.append(row)
-    if late:
-        yield np.array([(*row, *earlier) for row in late], np.uint64).T
-
-
-def find_near_copies(links: Iterable[np.ndarray]) -> Iterator[tuple[int, Drop]]:
-    """(unit, its rows that are near a row that stays), from all confirmed links.
-
-    In source order: a row that is near one that is itself left out may stay.
-    """
-    earlier: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for some in links:
-        for unit, place, *first in some.T.tolist():
-            earlier.setdefault((unit, place), []).append((first[0], first[1]))
-    dropped: dict[tuple[int, int], None] = {}
-    for row in sorted(earlier):
-        if any(first not in dropped for first in earlier[row]):
-            dropped[row] = None
-    units: dict[int, list[int]] = {}
-    for unit, place in dropped:
-        units.setdefault(unit, []).append(place)
-    for unit, places in units.items():
-        yield unit, Drop(np.array(places, np.uint64), near=True)

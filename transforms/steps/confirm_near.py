@@ -10,21 +10,19 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.duplicates.content_hash import contents
-from transforms.duplicates.minhash import (
-    RowShingles,
-    confirm_links,
+from transforms.duplicates.near_links import (
+    LentRows,
+    LinkComparison,
     find_near_copies,
-    rows_to_compare,
+    lent_by_unit,
+    links_by_unit,
 )
-from transforms.duplicates.positions import Drop, place
+from transforms.duplicates.positions import Drop, among, place
 from transforms.duplicates.row_reader import RowReader
 from transforms.options import SHINGLE_WORDS
 from transforms.records import ROW, WorkUnit
 from transforms.steps.read import by_number
-from transforms.text.ngrams import distinct, ngrams, word_array
-
-_Row = tuple[int, int]
-"""(unit number, place)."""
+from transforms.text.ngrams import Hashed, distinct, ngrams, word_array
 
 
 @dataclass
@@ -37,24 +35,38 @@ class ConfirmNear(beam.PTransform):
         self, inputs: tuple[beam.PCollection[np.ndarray], beam.PCollection[WorkUnit]]
     ) -> beam.PCollection[tuple[int, Drop]]:
         links, units = inputs
-        rows = beam.FlatMap(rows_to_compare).with_output_types(tuple[int, np.ndarray])
-        read = beam.ParDo(_ReadAgainFn(self.row_reader)).with_output_types(tuple[_Row, RowShingles])
-        confirm = beam.FlatMapTuple(_confirm).with_output_types(tuple[int, np.ndarray])
+        by_unit = tuple[int, np.ndarray]
+        late = links | "LinksByUnit" >> beam.FlatMap(links_by_unit).with_output_types(by_unit)
+        needed = links | "LentByUnit" >> beam.FlatMap(lent_by_unit).with_output_types(by_unit)
+        lend = beam.ParDo(_LendFn(self.row_reader)).with_output_types(tuple[int, LentRows])
+        compare = beam.ParDo(_CompareFn(self.row_reader)).with_output_types(by_unit)
+        numbered = units | "ByNumber" >> by_number()
+        lent = (numbered, needed) | "ToLend" >> beam.CoGroupByKey() | "Lend" >> lend
         return (
-            (units | "ByNumber" >> by_number(), links | "RowsToCompare" >> rows)
+            (numbered, late, lent)
             | "ByUnit" >> beam.CoGroupByKey()
-            | "ReadAgain" >> read
-            | "ByEarlierRow" >> beam.GroupByKey()
-            | "Confirm" >> confirm
+            | "Compare" >> compare
             | "AllLinks" >> beam.GroupByKey()
             | "FindCopies" >> beam.FlatMapTuple(_find_copies).with_output_types(tuple[int, Drop])
         )
 
 
-class _ReadAgainFn(beam.DoFn):
-    """A unit and its rows that are compared -> (the earlier row, the shingles of a row).
+def _shingles(
+    row_reader: RowReader, unit: WorkUnit, wanted: np.ndarray
+) -> Iterator[tuple[np.ndarray, Hashed]]:
+    """(places, word 3-grams) of the wanted rows of a unit, batch by batch, in order."""
+    for range_index, rows in row_reader.rows(unit, wanted):
+        places = place(range_index, rows[ROW].to_numpy())
+        own = among(places, wanted)
+        if len(own):
+            texts = contents(rows.take(pa.array(own)))
+            yield places[own], distinct(ngrams(word_array(texts), SHINGLE_WORDS))
 
-    (7, ([WorkUnit(7, …)], [rows, rows])) -> ((3, 21), RowShingles(7, 40, …)), …
+
+class _LendFn(beam.DoFn):
+    """A unit and its rows that other units need -> (a unit, the rows that it needs).
+
+    (3, ([WorkUnit(3, …)], [rows, rows])) -> (7, LentRows(3, …)), (9, LentRows(3, …))
     """
 
     def __init__(self, row_reader: RowReader) -> None:
@@ -62,29 +74,40 @@ class _ReadAgainFn(beam.DoFn):
 
     def process(
         self, element: tuple[int, tuple[Iterable[WorkUnit], Iterable[np.ndarray]]]
-    ) -> Iterator[tuple[_Row, RowShingles]]:
+    ) -> Iterator[tuple[int, LentRows]]:
         (unit,), rows = element[1]
         parts = list(rows)
         if not parts:
             return
-        places, units, firsts = np.unique(np.concatenate(parts, axis=1), axis=1)
-        for range_index, read in self._row_reader.rows(unit, places):
-            at = place(range_index, read[ROW].to_numpy())
-            begins, ends = (np.searchsorted(places, at, side) for side in ("left", "right"))
-            own = np.flatnonzero(ends > begins)
-            if not len(own):
-                continue
-            texts = contents(read.take(pa.array(own)))
-            shingles = distinct(ngrams(word_array(texts), SHINGLE_WORDS))
-            for number, row in enumerate(own.tolist()):
-                found = RowShingles(unit.number, int(at[row]), shingles.row(number))
-                for index in range(begins[row], ends[row]):
-                    yield (int(units[index]), int(firsts[index])), found
+        needed = np.unique(np.concatenate(parts, axis=1), axis=1)
+        for places, shingles in _shingles(self._row_reader, unit, np.unique(needed[0])):
+            for borrower in np.unique(needed[1]).tolist():
+                own = among(places, needed[0, needed[1] == borrower])
+                if len(own):
+                    yield int(borrower), LentRows.of(unit.number, places, shingles, own)
 
 
-def _confirm(earlier: _Row, rows: Iterable[RowShingles]) -> Iterator[tuple[int, np.ndarray]]:
-    for links in confirm_links(earlier, rows):
-        yield 0, links
+class _CompareFn(beam.DoFn):
+    """A unit, its links, and rows of other units -> (0, its links that hold).
+
+    (7, ([WorkUnit(7, …)], [links, links], [LentRows(3, …)])) -> (0, links)
+    """
+
+    def __init__(self, row_reader: RowReader) -> None:
+        self._row_reader = row_reader
+
+    def process(
+        self,
+        element: tuple[int, tuple[Iterable[WorkUnit], Iterable[np.ndarray], Iterable[LentRows]]],
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        (unit,), links, lent = element[1]
+        parts = list(links)
+        if not parts:
+            return
+        comparison = LinkComparison(unit.number, np.concatenate(parts, axis=1), lent)
+        for places, shingles in _shingles(self._row_reader, unit, comparison.wanted):
+            for found in comparison.compare(places, shingles):
+                yield 0, found
 
 
 def _find_copies(_: int, links: Iterable[np.ndarray]) -> Iterator[tuple[int, Drop]]:

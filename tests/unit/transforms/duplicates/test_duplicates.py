@@ -16,19 +16,22 @@ from transforms.duplicates.content_hash import content_hashes, contents
 from transforms.duplicates.exact import find_copies, fingerprints
 from transforms.duplicates.minhash import (
     VALUES,
-    RowShingles,
     banded,
-    confirm_links,
     find_links,
-    find_near_copies,
     min_hashes,
-    rows_to_compare,
     similarity,
     sketch,
 )
+from transforms.duplicates.near_links import (
+    LentRows,
+    LinkComparison,
+    find_near_copies,
+    lent_by_unit,
+    links_by_unit,
+)
 from transforms.duplicates.positions import Drop, place, rows_of_range
 from transforms.records import TURNS
-from transforms.text.ngrams import distinct, ngrams, word_array
+from transforms.text.ngrams import Hashed, distinct, ngrams, word_array
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 turns = st.builds(
@@ -185,17 +188,29 @@ def near(rows: list[str], of: int = 3) -> set[int]:
 
 
 def compared(links: list[np.ndarray], rows: list[str], half: int) -> Iterator[np.ndarray]:
-    """The links that hold, as ConfirmNear finds them."""
-    groups: dict[tuple[int, int], dict[tuple[int, int], RowShingles]] = {}
+    """The links that hold, as ConfirmNear finds them, which reads two rows at a time."""
+
+    def shingles(unit: int, places: np.ndarray) -> Hashed:
+        texts = [rows[at - 1 + unit * half] for at in places.tolist()]
+        return distinct(ngrams(word_array(pa.array(texts, pa.string())), 3))
+
+    lent: dict[int, list[LentRows]] = {0: [], 1: []}
+    late: dict[int, list[np.ndarray]] = {0: [], 1: []}
     for link in links:
-        for unit, some in rows_to_compare(link):
-            for at, of_unit, of_place in some.T.tolist():
-                text = pa.array([rows[at - 1 + unit * half]])
-                shingles = distinct(ngrams(word_array(text), 3)).hashes
-                row = RowShingles(unit, at, shingles)
-                groups.setdefault((of_unit, of_place), {})[unit, at] = row
-    for earlier, group in groups.items():
-        yield from confirm_links(earlier, group.values())
+        for unit, some in links_by_unit(link):
+            late[unit].append(some)
+        for unit, (places, borrowers) in lent_by_unit(link):
+            for at, borrower in zip(places, borrowers.tolist(), strict=True):
+                one = np.array([at])
+                row = LentRows.of(unit, one, shingles(unit, one), np.array([0]))
+                lent[borrower].append(row)
+    for unit, parts in late.items():
+        if parts:
+            comparison = LinkComparison(unit, np.concatenate(parts, axis=1), lent[unit])
+            for start in range(0, len(comparison.wanted), 2):
+                places = comparison.wanted[start : start + 2]
+                yield from comparison.compare(places, shingles(unit, places))
+            assert not comparison._earlier, "rows are held that no link needs any more"
 
 
 class TestNear:
