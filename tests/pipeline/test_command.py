@@ -59,7 +59,7 @@ class TestPrepare:
             f"  Dataset: {SAMPLE}",
             "✓ Found split 'train': 1 file",
             "  Fields: instruction=question,response=reasoning (columns question+reasoning)",
-            "<|im_start|>system\nYou are a helpful assistant",
+            "  │ <|im_start|>system\n  │ You are a helpful assistant",
             "✓ Formatted 400 examples of 400 rows read",
             "✅ DATA PREPARATION COMPLETE!",
             f"  --dataset-path '{output}'",
