@@ -61,9 +61,9 @@ def in_parallel(
                     ready.remove(first)
                     yield first.result()
         except BaseException:
-            if stopped:
-                stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
+            if stopped:  # after it, so that calls that end early make room for no other
+                stopped.set()
             raise
 
 
