@@ -32,6 +32,7 @@ from transforms.chat.builtin_templates import chatml
 from transforms.chat.output_columns import OutputColumns
 from transforms.chat.render_rows import render, sandbox_of
 from transforms.chat.template import ChatFormat
+from transforms.conversations.column_parts import refuse_lists
 from transforms.conversations.detect_pairs import detect
 from transforms.conversations.field_mapping import FieldMapping
 from transforms.conversations.normalize_rows import rows_of
@@ -41,9 +42,9 @@ from transforms.dataset.card import card, code_span
 from transforms.dataset.publish import fingerprint, put_file
 from transforms.dataset.shard_writer import ShardWriter
 from transforms.errors import BadInput, UsageError
-from transforms.formats.arrow_types import text_rows, typed_columns
+from transforms.formats.arrow_types import as_text, text_rows, typed_columns
 from transforms.formats.source_rows import numbered
-from transforms.records import DatasetFile, one_array
+from transforms.records import Column, DatasetFile, one_array
 from transforms.split import SPLITS, SplitRule
 from transforms.storage import names
 from transforms.storage.local import LocalStore
@@ -52,7 +53,7 @@ from transforms.storage.s3.uri import S3Options, S3Uri
 from transforms.text.normalization import normalise_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _SAMPLE_ROWS = 500
 _BATCH_ROWS = 1000
@@ -103,8 +104,12 @@ class DatasetProcessor:
         head = data[: min(_SAMPLE_ROWS, len(data))]
         columns = typed_columns(head.schema, self.dataset_name)
         sample = text_rows(head)
-        fields = detect(columns, sample).mapping.with_marks(columns, sample, ignored=False)
-        fields = fields.without_tools()  # without --tools they are not rendered
+        choice = detect(columns, sample)
+        if choice.guess:
+            print(f"  {choice.guess_note}")
+        refuse_lists(choice.mapping.opened, sample)
+        fields = choice.mapping.with_marks(columns, sample, ignored=False)
+        fields = fields.with_watched(columns, sample).without_tools()  # they are not rendered
         chat, output_columns = _way(fields)
         rejected: Counter[str] = Counter()
         formatted = data.select_columns(list(fields.columns)).map(
@@ -113,6 +118,7 @@ class DatasetProcessor:
             batch_size=_BATCH_ROWS,
             fn_kwargs={
                 "fields": fields,
+                "columns": [fields.narrowed(c) for c in columns if c.name in fields.columns],
                 "chat": chat,
                 "output_columns": output_columns,
                 "rejected": rejected,
@@ -230,11 +236,12 @@ def _way(fields: FieldMapping) -> tuple[ChatFormat, OutputColumns]:
 def _format_batch(
     batch: pa.Table,
     fields: FieldMapping,
+    columns: Sequence[Column],
     chat: ChatFormat,
     output_columns: OutputColumns,
     rejected: Counter[str],
 ) -> pa.Table:
-    rows, rejects = rows_of(numbered(batch, 1), fields)
+    rows, rejects = rows_of(numbered(as_text(batch, columns), 1), fields)
     with sandbox_of(chat) as sandbox:
         done = render(rows, chat, output_columns, sandbox)
     rejected.update(pa.concat_tables([rejects, done.rejects])["code"].to_pylist())

@@ -188,6 +188,12 @@ class Request:
     assistant_first: bool = CONVERSATIONS.option(
         False, "accept conversations that the assistant begins"
     )
+    list_answers: str | None = CONVERSATIONS.option(
+        None,
+        "for lists of several answers to one prompt: take the first, or reject the row",
+        choices=("first", "reject"),
+        default_text="refused if the first rows have any, else reject",
+    )
     unpack_json: bool = CONVERSATIONS.option(
         False,
         'read responses as JSON objects with reasoning and an answer, such as {"process": …, '

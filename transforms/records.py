@@ -61,15 +61,21 @@ def table_from_bytes(data: bytes) -> pa.Table:
 class Column:
     """A source column that the job reads, with its Arrow type by name (``string``, ``list``…).
 
-    ``keys`` are those of a list's objects that are read, as text; () where it is no such list.
-    ``other_keys`` are further keys that are read, each with the type that its values have in the
-    sample; ``null`` where the sample has none.
+    Attributes:
+        keys: those of a list's objects that are read, as text; () where it is no such list.
+        other_keys: further keys that are read, each with the type that its values have in the
+            sample; ``null`` where the sample has none.
+        text: whether the cells become text: numbers and booleans as JSON writes them, and the
+            numbers of classes as the names in ``labels``.
+        labels: the names of a column of classes (``ClassLabel`` of ``datasets``), else ().
     """
 
     name: str
     type: str
     keys: tuple[str, ...] = ()
     other_keys: tuple[tuple[str, str], ...] = ()
+    text: bool = False
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,8 @@ def _begin(request: Request, console: Console) -> tuple[Plan, list[S3Store]]:
 
     say("", "🔄 Formatting dataset for training...")
     say(f"  Fields: {plan.fields.mapping.describe()} ({plan.fields.rule})")
+    if plan.fields.guess:
+        say(f"  Note: {plan.fields.guess_note}")
     if plan.fields.hint:
         say(f"  Note: {plan.fields.hint}")
     for row in first_rows(plan, 1):

@@ -15,6 +15,7 @@ from pipeline.launch.graph import assemble
 from pipeline.planning.plan import Plan
 from pipeline.planning.plan_flags import config_of
 from pipeline.request import Request
+from transforms.conversations.field_mapping import GUESSED
 from transforms.dataset.card import code_span
 from transforms.dataset.publish import PLAN_FILE, Contents
 from transforms.dataset.trainer_facts import training_facts
@@ -78,6 +79,7 @@ def contents_of(plan: Plan, request: Request, runner: str) -> Contents:
             f"{code_span(plan.source.split)}, revision {code_span(plan.source.revision)}: "
             f"{code_span(plan.fields.mapping.describe())}, chat format "
             f"{code_span(plan.chat.template.name)} {prompt} (reasoning: {plan.chat.think})."
+            + (f"\n\n{GUESSED}. `--fields` says which are meant." if plan.fields.guess else "")
         ),
         output_columns=plan.output_columns,
         training=training_facts(plan.chat, plan.output_columns, plan.split.val_size > 0),

@@ -18,10 +18,12 @@ import pyarrow as pa
 from pipeline.planning.source_files import SourceFiles
 from pipeline.planning.sources import first_rows, resolve
 from pipeline.request import Request
-from transforms.conversations.detect_pairs import RULES, TEXT, detect
+from transforms.conversations.column_roles import NAMES, Role, fold_name
+from transforms.conversations.detect_pairs import detect
 from transforms.conversations.field_mapping import FieldMapping, PairMapping
 from transforms.conversations.normalize_rows import user_prompts
 from transforms.conversations.roles import role_table
+from transforms.conversations.sampled_columns import TEXT
 from transforms.errors import BadInput, DataPrepError, UsageError
 from transforms.formats import source_reader
 from transforms.formats.source_reader import FileSample
@@ -158,11 +160,14 @@ def _resolved(request: Request) -> SourceFiles:
 def _prompts(found: FileSample, request: Request, name: str) -> FieldMapping:
     """The columns of the prompts: detected as for a data set, but there may be no answers."""
     try:
-        mapping = detect(found.columns, found.sample, role_table(request.roles)).mapping
+        choice = detect(found.columns, found.sample, role_table(request.roles), "first")
+        if choice.guess:
+            raise UsageError("no name says the prompt")
+        return choice.mapping.prompts_only()
     except UsageError as error:
-        known = dict.fromkeys(rule.instruction for rule in RULES)
-        text = {c.name.lower(): c.name for c in found.columns if c.type == TEXT}
-        column = next((text[name] for name in known if name in text), None)
+        known = (*NAMES[Role.PROMPT], *NAMES[Role.INPUT])
+        text = {fold_name(c.name): c.name for c in found.columns if c.type == TEXT}
+        column = next((text[name] for name in map(fold_name, known) if name in text), None)
         if column is None:
             there = ", ".join(f"{c.name} ({c.type})" for c in found.columns) or "no columns"
             raise UsageError(
@@ -171,7 +176,6 @@ def _prompts(found: FileSample, request: Request, name: str) -> FieldMapping:
                 'Write the prompts to a JSON Lines file, as {"prompt": …}, and name that'
             ) from error
         return PairMapping((column,), (column,))
-    return mapping.prompts_only()
 
 
 def _texts(

@@ -22,11 +22,14 @@ from transforms import split
 from transforms.chat.output_columns import OutputColumns, parse_columns
 from transforms.chat.template import ChatFormat
 from transforms.chat.token_counter import TOKENIZER_FILE
-from transforms.conversations.detect_pairs import Sample, detect, parse, require_column
+from transforms.conversations.column_parts import refuse_lists
+from transforms.conversations.detect_pairs import detect
 from transforms.conversations.field_mapping import FieldChoice, FieldMapping, TurnMapping
+from transforms.conversations.fields_flag import parse, require_column
 from transforms.conversations.marked_samples import check_marks
 from transforms.conversations.roles import role_table
 from transforms.conversations.rules import ConversationRules
+from transforms.conversations.sampled_columns import Sample, nan_notes
 from transforms.errors import BadInput
 from transforms.formats import source_reader
 from transforms.leakage.prompts import MAX_SAMPLED_PROMPTS
@@ -86,7 +89,11 @@ class Plan:
                 "files": [{"name": name, "bytes": size} for name, size in self.source.files],
             },
             "columns": {column.name: column.type for column in self.read_columns},
-            "fields": {**mapping.to_json(), "rule": self.fields.rule},
+            "fields": {
+                **mapping.to_json(),
+                "rule": self.fields.rule,
+                **({"guess": True} if self.fields.guess else {}),
+            },
             "rules": asdict(self.rules),
             "template": self.chat.to_json(),
             "shape": asdict(self.output_columns),
@@ -158,12 +165,15 @@ def _choose_fields(request: Request, columns: Sequence[Column], sample: Sample) 
     if not sample:
         raise BadInput(f"{request.dataset} contains no rows")
     if request.fields is None:
-        choice = detect(columns, sample, role_table(request.roles))
+        choice = detect(columns, sample, role_table(request.roles), request.list_answers)
     else:
-        mapping = parse(request.fields, columns, sample, role_table(request.roles))
+        roles = role_table(request.roles)
+        mapping = parse(request.fields, columns, sample, roles, request.list_answers)
         unused = [c.name for c in columns if c.type == "string" and c.name not in mapping.columns]
         choice = FieldChoice(mapping, "--fields", tuple(unused))
     mapping, hint = choice.mapping, choice.hint
+    if request.list_answers is None:
+        refuse_lists(mapping.opened, sample)
     if request.unpack_json:
         mapping = mapping.unpacked()
     if mapping.tools and not (request.tools or "messages" in request.columns):
@@ -172,7 +182,10 @@ def _choose_fields(request: Request, columns: Sequence[Column], sample: Sample) 
     mapping = mapping.with_marks(columns, sample, request.ignore_training_marks)
     if isinstance(mapping, TurnMapping):
         check_marks(mapping, sample)
-    return replace(choice, mapping=mapping, hint=hint)
+    if request.fields is None:  # else the user has named all columns that are meant
+        mapping = mapping.with_watched(columns, sample)
+    notes = [note for note in (hint, *nan_notes(mapping.texts, sample)) if note]
+    return replace(choice, mapping=mapping, hint="; ".join(notes))
 
 
 def _rules(request: Request, mapping: FieldMapping) -> ConversationRules:

@@ -39,12 +39,20 @@ def explain(plan: Plan) -> list[str]:
     lines += _files(plan)
     lines.append(f"Fields     {mapping.describe()}")
     lines.append(f"           chosen by: {plan.fields.rule}")
+    if plan.fields.guess:
+        lines.append(f"           {plan.fields.guess_note}")
+    lines += [f"           {role}: {', '.join(names)}" for role, names in mapping.roles.items()]
     if roles := roles_seen(plan):
         lines.append(f"           roles: {roles}")
     for name in mapping.columns:
         lines.append(f"           first {name}: {_first(plan, name)}")
+    lines += _checks(plan)
     if plan.fields.unused_text:
         lines.append(f"           text columns not used: {', '.join(plan.fields.unused_text)}")
+    known = (*mapping.columns, *plan.fields.unused_text)
+    others = [column.name for column in plan.columns if column.name not in known]
+    if others:
+        lines.append(f"           other columns not used: {', '.join(others)}")
     if plan.fields.hint:
         lines.append(f"           note: {plan.fields.hint}")
     lines += _text(plan)
@@ -59,6 +67,18 @@ def explain(plan: Plan) -> list[str]:
         "shard per split"
     )
     lines.append(f"Digest     {plan.digest}")
+    return lines
+
+
+def _checks(plan: Plan) -> list[str]:
+    """The columns that are looked at before a row is trained, and what they decide."""
+    checks, lines = plan.fields.mapping.checks, []
+    if checks.marks:
+        names = ", ".join(checks.marks)
+        lines.append(f"           rows that {names} marks as not to train: rejected")
+    if checks.watched:
+        names = ", ".join(checks.watched)
+        lines.append(f"           rows that fill {names}, blank in the sample: rejected")
     return lines
 
 

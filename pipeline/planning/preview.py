@@ -136,6 +136,8 @@ def preview(plan: Plan, count: int, as_json: bool = False, rejected: bool = Fals
     bad = first_rejects(plan, count) if rejected else []
     if as_json:
         shown: dict[str, object] = {"fields": plan.fields.mapping.describe()}
+        if plan.fields.guess:
+            shown["guess"] = True
         if rejected:
             shown["rejected"] = [
                 {
@@ -168,6 +170,8 @@ def preview(plan: Plan, count: int, as_json: bool = False, rejected: bool = Fals
 
     mapping = plan.fields.mapping
     say(f"{mapping.describe()}: {plan.fields.rule}")
+    if plan.fields.guess:
+        say(plan.fields.guess_note)
     if roles := roles_seen(plan):
         say(f"roles: {roles}")
     for row in rows:

@@ -74,7 +74,7 @@ class Role(Enum):
 
 NAMES: dict[Role, tuple[str, ...]] = {
     Role.PROMPT: (
-        *("prompt", "query", "question", "instruction", "problem", "user", "human"),
+        *("question", "prompt", "instruction", "problem", "query", "user", "human"),
         *("user_prompt", "user_query", "user_input", "user_message", "question_text"),
         *("prompts", "queries", "questions", "instructions", "inputs"),
     ),

@@ -1,60 +1,58 @@
-"""The field rule: detects the columns of instruction and response, or of turns.
+"""The field rule: detects the columns of prompt and answer, or of turns, by their names.
 
-The plan applies it once, to the schema and a sample; workers only follow the mapping.  In order of
-preference: the guide's pair, a column of turns (``detect_turns``), the other pairs of ``RULES``
-(those that public data sets use), the first two text columns that contain prose.
+The plan applies it once, to the schema and a sample; workers only follow the mapping.  In this
+order:
+
+1.  Preferences and multiple-choice questions are refused (``refused_shapes``).
+2.  The guide's pair, question and reasoning.
+3.  A column of turns (``detect_turns``).
+4.  One prompt and one answer by the table of ``column_roles``, or a documented reading of several,
+    with each column that belongs to them by its name (``pair_columns``).
+5.  A guess from the cells, only where exactly two text columns are left (``_Pairs.guess``).
+
+Everything else is refused with what was seen and the flags that say which reading is meant.  The
+order of the columns decides nothing but which of two nameless columns is the prompt.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from transforms.conversations import reasoning
-from transforms.conversations.detect_turns import SYSTEM_NAMES, detect_turns, turn_mapping
-from transforms.conversations.field_mapping import FieldChoice, FieldMapping, PairMapping
-from transforms.conversations.pair_turns import is_history
+from transforms.conversations.column_roles import Role, fold_name, known_role
+from transforms.conversations.detect_turns import detect_turns
+from transforms.conversations.field_mapping import FieldChoice, PairMapping
+from transforms.conversations.pair_columns import WITH_INPUT, PairColumns
+from transforms.conversations.prose import asks, is_prose
+from transforms.conversations.refused_shapes import (
+    cannot_tell,
+    refuse_choices,
+    refuse_other_shapes,
+    refuse_preferences,
+)
 from transforms.conversations.roles import ALIASES
+from transforms.conversations.sampled_columns import TEXT, Sample, SampledColumns
 from transforms.errors import UsageError
 from transforms.records import Column
 
-Sample = Sequence[Mapping[str, object]]
-"""Some rows of the source, column name -> value."""
+GUESS = "a guess: the first of two text columns asks, and the other answers"
 
+_WEAK = ("user", "human", "assistant", "gpt", "target", "targets", "inputs")
+"""Names that hold prompt or answer where no other column of the role does: a user's name also is
+called ``user``."""
 
-@dataclass(frozen=True)
-class _Rule:
-    instruction: str
-    response: str
-    optional_input: str = ""
-
-    @property
-    def name(self) -> str:
-        extra = f"(+{self.optional_input})" if self.optional_input else ""
-        return f"{self.instruction}{extra}+{self.response}"
-
-
-RULES = (
-    _Rule("question", "reasoning"),
-    _Rule("prompt", "completion"),
-    _Rule("instruction", "output", optional_input="input"),
-    _Rule("input", "output"),
-    _Rule("question", "answer"),
-    _Rule("problem", "solution"),
-    _Rule("instruction", "response"),
-    _Rule("question", "response"),
+_READINGS = (
+    ("problem", "solution", ("answer",)),  # NuminaMath, MATH: the solution ends with the answer
+    ("instruction", "output", ("prompt",)),  # Alpaca with its whole text beside it
 )
-
-TEXT = "string"
-"""The Arrow type name of a text column in a ``Column``."""
-
-NUMBERS = ("int64", "double", "bool", "decimal")
-"""Types of columns that the user may name for a field; Arrow casts them to text."""
+"""Documented readings of several prompts or answers: prompt, answer, what may stand beside them."""
 
 
 def detect(
-    columns: Sequence[Column], sample: Sample, roles: Mapping[str, str] = ALIASES
+    columns: Sequence[Column],
+    sample: Sample,
+    roles: Mapping[str, str] = ALIASES,
+    list_answers: str | None = None,
 ) -> FieldChoice:
     """Chooses the columns of a source.
 
@@ -62,230 +60,181 @@ def detect(
         columns: the columns of the source.
         sample: some of its rows.
         roles: names of roles -> role.
+        list_answers: what happens to lists of several answers; None rejects them.
 
     Raises:
-        UsageError: no columns are suitable.
+        UsageError: the names do not say which columns are meant; the message has the readings.
     """
-    strings = [c.name for c in columns if c.type == TEXT]
-    text = [name for name in strings if _has_text(name, sample)]
-    guides = _apply(RULES[0], text, strings, exact=True)
-    if guides:
-        return _choice(guides, f"columns {RULES[0].name}", text, columns, sample)
-    turns = detect_turns(columns, sample, roles)
-    if turns:
+    source = SampledColumns(columns, sample)
+    refuse_preferences(source, roles, lambda others: detect(others, sample, roles).mapping.flag)
+    refuse_choices(source)
+    rules = _Pairs(source, list_answers)
+    if guide := rules.guide():
+        return guide
+    if turns := detect_turns(columns, sample, roles):
+        rest = [column for column in columns if column.name not in turns.mapping.roles["turns"]]
+        _refuse_others(turns, detect_turns(rest, sample, roles), rules)
         return turns
-    for exact in (True, False):
-        for rule in RULES:
-            mapping = _apply(rule, text, strings, exact)
-            if mapping:
-                return _choice(mapping, f"columns {rule.name}", text, columns, sample)
-    prose = [name for name in text if _is_prose(name, sample)]
-    # Reasoning is never a prompt.
-    prose.sort(key=lambda name: name.lower() in reasoning.NAMES)
-    if len(prose) >= 2:
-        mapping = PairMapping((prose[0],), (prose[1],))
-        why = "the first two text columns that hold prose"
-        return _choice(mapping, why, text, columns, sample)
-    found = ", ".join(f"{c.name} ({c.type})" for c in columns) or "no columns"
-    raise UsageError(
-        "cannot detect the columns of the instruction and the response: expected one of "
-        f"{', '.join(rule.name for rule in RULES)}, a list of turns with a role and a text, or two "
-        f"text columns that contain prose; found {found}. Name them: --fields "
-        "instruction=COLUMN,response=COLUMN or --fields messages=COLUMN"
-    )
+    if pair := rules.named():
+        return pair
+    refuse_other_shapes(source)
+    if guess := rules.guess():
+        return guess
+    raise rules.nothing()
 
 
-_PARTS = ("instruction", "response", "reasoning", "system", "history", "messages", "tools")
+class _Pairs:
+    """The rules for the pairs of one source, and the columns that could be either side."""
 
+    def __init__(self, source: SampledColumns, list_answers: str | None) -> None:
+        self.source = source
+        self.prompts = self._candidates(Role.PROMPT)
+        self.answers = self._candidates(Role.ANSWER, Role.CHOSEN)
+        inputs = [name for name in source.of_role(Role.INPUT) if source.is_scalar(name)]
+        filled = [name for name in source.filled(Role.INPUT) if name in inputs]
+        if filled and not self.prompts:
+            blank = [n for n in source.of_role(Role.PROMPT) if fold_name(n) in WITH_INPUT]
+            self.prompts = blank if len(blank) == 1 else filled
+        inputs = [name for name in inputs if name not in self.prompts]
+        self.beside = PairColumns(source, inputs, list_answers)
 
-def parse(
-    flag: str,
-    columns: Sequence[Column],
-    sample: Sample = (),
-    roles: Mapping[str, str] = ALIASES,
-) -> FieldMapping:
-    """The mapping of a ``--fields`` value such as ``instruction=question,response=a+b``.
+    def _candidates(self, *roles: Role) -> list[str]:
+        """The filled columns of these roles, without weak names beside strong ones."""
+        found = [name for role in roles for name in self.source.filled(role)]
+        if Role.PROMPT in roles:
+            found = [name for name in found if self.source.is_scalar(name)]
+        strong = [name for name in found if fold_name(name) not in _WEAK]
+        return strong or found
 
-    ``reasoning``, ``system`` and ``history`` may follow.  Or ``messages`` names columns of turns,
-    and ``system`` and ``tools`` may follow.
+    def guide(self) -> FieldChoice | None:
+        """The pair of the guide: the reasoning is the response."""
+        pair = []
+        for role, wanted in ((Role.PROMPT, "question"), (Role.REASONING, "reasoning")):
+            named = [n for n in self.source.filled(role) if fold_name(n) == wanted]
+            pair += [name for name in named if self._is_text(name)] if len(named) == 1 else []
+        return self._choice(*pair) if len(pair) == 2 else None
 
-    Raises:
-        UsageError: the value is malformed, or names a column that the data does not have.
-    """
-    parts: dict[str, tuple[str, ...]] = {}
-    for part in flag.split(","):
-        field, equals, names = part.partition("=")
-        field = field.strip()
-        if not equals or field not in _PARTS or field in parts:
-            raise UsageError(
-                f"--fields {flag!r} is not of the form instruction=COLUMN,response=COLUMN+COLUMN "
-                "or messages=COLUMN"
-            )
-        parts[field] = tuple(name.strip() for name in names.split("+"))
-    for field in ("reasoning", "system", "history", "tools"):
-        if len(parts.get(field, "x")) != 1:
-            raise UsageError(f"--fields {flag!r}: {field} is one column")
-    nested = (*parts.get("messages", ()), *parts.get("history", ()), *parts.get("tools", ()))
-    for name in (name for names in parts.values() for name in names):
-        types = (TEXT, "list") if name in nested else (TEXT, *NUMBERS)
-        require_column(name, columns, "--fields", types)
-    if set(parts.get("history", ())) & {*parts.get("instruction", ()), *parts.get("response", ())}:
-        raise UsageError(f"--fields {flag!r}: the history is neither instruction nor response")
-    one = {field: parts[field][0] if field in parts else None for field in _PARTS}
-    if "messages" in parts:
-        if set(parts) - {"messages", "system", "tools"}:
-            raise UsageError(f"--fields {flag!r}: only system and tools go with messages")
-        return turn_mapping(parts["messages"], one["system"], one["tools"], sample, roles)
-    if not {"instruction", "response"} <= set(parts) or "tools" in parts:
-        raise UsageError(f"--fields {flag!r} must name both instruction and response, or messages")
-    mapping = PairMapping(
-        parts["instruction"],
-        parts["response"],
-        reasoning=one["reasoning"],
-        system=one["system"],
-        history=one["history"],
-    )
-    return replace(mapping, inline=_has_inline(mapping, sample))
+    def _is_text(self, name: str) -> bool:
+        return self.source.types[name] == TEXT
 
+    def named(self) -> FieldChoice | None:
+        """The pair that the names say; None where they say nothing of a prompt or an answer.
 
-_KINDS = {
-    (True, False): "a text or number column",
-    (True, True): "a column of lists, or of JSON text,",
-}
+        Raises:
+            UsageError: several columns could be either.
+        """
+        if not self.prompts or not self.answers:
+            return None
+        pair = self._documented()
+        if pair is None:
+            self._refuse_several("prompt", self.prompts)
+            self._refuse_several("answer", self.answers)
+            pair = (self.prompts[0], self.answers[0])
+        return self._choice(*pair)
 
-
-def require_column(
-    name: str, columns: Sequence[Column], flag: str, types: Sequence[str] = (TEXT, *NUMBERS)
-) -> Column:
-    """The column of that name; ``UsageError`` naming ``flag`` if absent or not of these types."""
-    by_name = {c.name: c for c in columns}
-    if name not in by_name:
-        raise UsageError(
-            f"{flag} names the column {name!r}, which is not in the data; "
-            f"found {', '.join(by_name) or 'no columns'}"
-        )
-    column = by_name[name]
-    if column.type.split("128")[0].split("256")[0] not in types:
-        raise UsageError(
-            f"{flag} names the column {name!r}, whose type is {column.type}; "
-            f"{_KINDS[TEXT in types, 'list' in types]} is needed"
-        )
-    return column
-
-
-def _apply(
-    rule: _Rule, text: Sequence[str], strings: Sequence[str], exact: bool
-) -> PairMapping | None:
-    def find(name: str, among: Sequence[str]) -> str | None:
-        if exact:
-            return name if name in among else None
-        return next((c for c in among if c.lower() == name), None)
-
-    instruction, response = find(rule.instruction, text), find(rule.response, text)
-    if instruction is None or response is None:
+    def _documented(self) -> tuple[str, str] | None:
+        prompts = {fold_name(name): name for name in self.prompts}
+        answers = {fold_name(name): name for name in self.answers}
+        if len(prompts) < len(self.prompts) or len(answers) < len(self.answers):
+            return None  # two spellings of one name
+        for prompt, answer, beside in _READINGS:
+            others = {*prompts, *answers} - {prompt, answer}
+            if prompt in prompts and answer in answers and others <= {*beside}:
+                return prompts[prompt], answers[answer]
         return None
-    # The optional input may be blank in the sample and filled in later rows.
-    extra = find(rule.optional_input, strings) if rule.optional_input else None
-    if extra is None:
-        return PairMapping((instruction,), (response,))
-    return PairMapping((instruction, extra), (response,), instruction_separator="\n")
 
+    def _refuse_several(self, what: str, names: Sequence[str]) -> None:
+        if len(names) > 1:
+            raise cannot_tell(
+                self.source,
+                f"{len(names)} columns could be the {what}: {', '.join(names)}",
+                [self.beside.flag(p, a) for p in self.prompts for a in self.answers],
+            )
 
-def _choice(
-    mapping: PairMapping,
-    rule: str,
-    text: Sequence[str],
-    columns: Sequence[Column],
-    sample: Sample,
-) -> FieldChoice:
-    mapping = _with_more(mapping, text, columns, sample)
-    mapping = replace(mapping, inline=_has_inline(mapping, sample))
-    unused = tuple(name for name in text if name not in mapping.columns)
-    answer = next((name for name in unused if name.lower() in ("answer", "solution")), None)
-    hint = ""
-    if answer and mapping.response[0].lower() == "reasoning":
-        question, steps = mapping.instruction[0], mapping.response[0]
-        hint = (
-            f"the column {answer!r} is not used; to put it after the reasoning: --fields "
-            f"instruction={question},response={steps}+{answer}; to keep the two apart: --fields "
-            f"instruction={question},reasoning={steps},response={answer}"
+    def guess(self) -> FieldChoice | None:
+        """A pair of exactly two text columns, of which the first asks and the other does not.
+
+        A column that is named as the prompt or the answer has its place from its name.
+        """
+        source = self.source
+        more = (Role.INPUT, Role.CONTEXT, Role.CHOICES, Role.PAIR, Role.LABEL, Role.TOOLS)
+        if any(source.filled(role) for role in more):
+            return None
+        others = [
+            c.name
+            for c in source.columns
+            if c.type == TEXT and known_role(c.name) is None and is_prose(source.texts(c.name))
+        ]
+        left = [*self.prompts, *others, *self.answers]
+        if len(left) != 2 or not others or not all(map(self._is_text, left)):
+            return None
+        prompt, answer = left
+        if not (self.prompts or asks(source.texts(prompt))):
+            return None
+        if not self.answers and asks(source.texts(answer)):
+            return None
+        return replace(self._choice(prompt, answer), rule=GUESS, guess=True)
+
+    def nothing(self) -> UsageError:
+        """The refusal where no rule fits."""
+        source = self.source
+        odd = [name for name in source.filled(Role.PROMPT) if not source.is_scalar(name)]
+        if odd and not self.prompts:
+            kind = source.types[odd[0]]
+            return cannot_tell(source, f"{odd[0]} is named as the prompt, but is a {kind}", [])
+        text = [c.name for c in source.columns if c.type == TEXT and source.texts(c.name)]
+        free = [name for name in text if known_role(name) in (None, Role.CONTEXT)]
+        if self.prompts and not self.answers:
+            seen = f"{' and '.join(self.prompts)} can be the prompt, but no name says the answer"
+            pairs = [(prompt, name) for prompt in self.prompts for name in free]
+        elif self.answers and not self.prompts:
+            seen = f"{' and '.join(self.answers)} can be the answer, but no name says the prompt"
+            pairs = [(name, answer) for answer in self.answers for name in free]
+        else:
+            seen = "no name says the prompt or the answer"
+            pairs = [(a, b) for a in free for b in free if a != b] if len(free) == 2 else []
+        return cannot_tell(source, seen, [PairMapping((p,), (a,)).flag for p, a in pairs])
+
+    def _choice(self, prompt: str, answer: str) -> FieldChoice:
+        mapping = self.beside.mapping(prompt, answer)
+        unused = tuple(
+            c.name
+            for c in self.source.columns
+            if c.type == TEXT and c.name not in mapping.columns and self.source.has_text(c.name)
         )
-    return FieldChoice(mapping, rule, unused, hint)
+        return FieldChoice(mapping, _rule(mapping), unused, _answer_hint(mapping, unused))
 
 
-def _with_more(
-    mapping: PairMapping, text: Sequence[str], columns: Sequence[Column], sample: Sample
-) -> PairMapping:
-    """Adds the columns of reasoning, system prompt and history, where the source has them."""
-    free = [name for name in text if name not in mapping.columns]
-    lower = {name.lower(): name for name in reversed(free)}
-    thinking = next((lower[name] for name in reasoning.NAMES if name in lower), None)
-    if any(name.lower() in reasoning.NAMES for name in mapping.response):
-        thinking = None  # the guide's pair: the reasoning is the response
-    system = next((lower[name] for name in SYSTEM_NAMES if name in lower), None)
-    lists = {c.name.lower(): c.name for c in columns if c.type == "list" or c.name in free}
-    history = lists.get("history")
-    cells = [
-        row.get(history) for row in sample if history and row.get(history) not in (None, "", [])
-    ]
-    if cells and not any(map(is_history, cells)):
-        history = None  # such as a patient's history
-    return replace(mapping, reasoning=thinking, system=system, history=history)
+def _refuse_others(turns: FieldChoice, more: FieldChoice | None, rules: _Pairs) -> None:
+    """Refuses turns in a column that is not named as such, beside more turns or a named pair."""
+    names = turns.mapping.roles["turns"]
+    if any(known_role(name) is Role.TURNS for name in names):
+        return
+    other = more or rules.named()
+    if other and not {*other.mapping.columns} <= {*names}:
+        raise cannot_tell(
+            rules.source,
+            f"{' and '.join(names)} holds turns, and there is another reading",
+            [turns.mapping.flag, other.mapping.flag],
+        )
 
 
-def _has_inline(mapping: PairMapping, sample: Sample) -> bool:
-    if len(mapping.response) != 1 or mapping.reasoning:
-        return False
-    return any(reasoning.split(text).closed for text in _values(mapping.response[0], sample))
+def _rule(mapping: PairMapping) -> str:
+    """The rule that fired, with the names in lower case: ``columns instruction(+input)+output``."""
+    names = [name.lower() for name in mapping.instruction]
+    if len(names) > 1 and known_role(mapping.instruction[1]) is Role.INPUT:
+        names = [f"{names[0]}(+{names[1]})"]
+    return f"columns {'+'.join((*names, *(name.lower() for name in mapping.response)))}"
 
 
-def _values(name: str, sample: Sample) -> list[str]:
-    cells = (row.get(name) for row in sample)
-    return [cell for cell in cells if isinstance(cell, str) and cell.strip()]
-
-
-def _has_text(name: str, sample: Sample) -> bool:
-    # A column that is blank in the whole sample would reject every row.
-    return not sample or bool(_values(name, sample))
-
-
-_ADDRESS = re.compile(
-    r"""\s*(?:
-        [a-z][a-z0-9+.-]*://\S*                  # URL
-      | (?:~|\.{1,2})?/\S*                       # path
-      | (?:~|\.{1,2})?(?:/[^/\n]+)+\.\w{1,5}     # path of a file, with spaces
-      | [A-Za-z]:[\\/].* | \\\S*                 # Windows path
-    )\s*""",
-    re.VERBOSE,
-)
-_DATE_WORD = re.compile(
-    r"""\(?(?:
-        [\d.:,/+-]+(?:st|nd|rd|th)? | [\d.:/-]+T[\d.:+-]+Z?
-      | (?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?
-      | (?:jan|febr?)(?:uary)? | mar(?:ch)? | apr(?:il)? | may | june? | july? | aug(?:ust)?
-      | (?:sept?(?:em)?|oct(?:o)?|nov(?:em)?|dec(?:em)?)(?:ber)?
-      | [ap]\.?m\.? | utc | gmt | of | at
-    )[,.)]*""",
-    re.VERBOSE | re.IGNORECASE,
-)
-_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
-
-
-def _is_prose(name: str, sample: Sample) -> bool:
-    values = _values(name, sample)
-    if not values:
-        return False
-    if len(values) >= 20 and len(set(values)) <= len(values) // 10:
-        return False  # an enumeration
-    return sum(map(_reads_as_prose, values)) * 2 >= len(values)
-
-
-def _reads_as_prose(value: str) -> bool:
-    start = value[:400]
-    if _ADDRESS.fullmatch(start):
-        return False
-    # Scripts without spaces between words: four characters are about three words.
-    if len(_CJK.findall(start[:200])) >= 4:
-        return True
-    words = start.split()
-    return len(words) >= 3 and not all(map(_DATE_WORD.fullmatch, words))
+def _answer_hint(mapping: PairMapping, unused: Sequence[str]) -> str:
+    """How the answer beside the guide's pair can be used."""
+    answer = next((name for name in unused if fold_name(name) in ("answer", "solution")), None)
+    if answer is None or known_role(mapping.response[0]) is not Role.REASONING:
+        return ""
+    question, steps = "+".join(mapping.instruction), mapping.response[0]
+    return (
+        f"the column {answer!r} is not used; to put it after the reasoning: --fields "
+        f"instruction={question},response={steps}+{answer}; to keep the two apart: --fields "
+        f"instruction={question},reasoning={steps},response={answer}"
+    )

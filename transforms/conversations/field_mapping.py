@@ -10,8 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
+from transforms.conversations.column_parts import FIRST, ColumnPart
 from transforms.conversations.conversation_shapes import shape_text
 from transforms.conversations.roles import ALIASES, role_of
+from transforms.conversations.row_checks import RowChecks, find_marks, find_watched
 from transforms.conversations.training_marks import find_masks
 from transforms.conversations.turn_keys import TurnKeys, role_name, turns_of_cell
 from transforms.errors import UsageError
@@ -56,6 +58,27 @@ class FieldMapping(ABC):
     def flag(self) -> str:
         """The mapping as a value of ``--fields``."""
 
+    @property
+    @abstractmethod
+    def checks(self) -> RowChecks:
+        """The columns that are looked at before a row is trained."""
+
+    @abstractmethod
+    def with_checks(self, checks: RowChecks) -> FieldMapping:
+        """The mapping with other checks."""
+
+    def with_watched(
+        self, columns: Sequence[Column], sample: Sequence[Mapping[str, object]]
+    ) -> FieldMapping:
+        """The mapping that watches columns which hold nothing in the sample."""
+        watched = find_watched(columns, sample, self.columns)
+        return self.with_checks(replace(self.checks, watched=watched))
+
+    @property
+    @abstractmethod
+    def roles(self) -> dict[str, tuple[str, ...]]:
+        """What the columns become, in words for a person -> columns, or parts of columns."""
+
     @abstractmethod
     def describe(self) -> str:
         """The flag, and what it cannot express."""
@@ -63,6 +86,16 @@ class FieldMapping(ABC):
     @abstractmethod
     def flags(self) -> dict[str, object]:
         """Further flags that this kind of mapping takes, with their values."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The columns whose cells are text as they stand, other than turns."""
+        return ()
+
+    @property
+    def opened(self) -> tuple[ColumnPart, ...]:
+        """The texts that lie in columns of lists or objects, other than turns."""
+        return ()
 
     @abstractmethod
     def prompts_only(self) -> FieldMapping:
@@ -76,7 +109,11 @@ class FieldMapping(ABC):
     def with_marks(
         self, columns: Sequence[Column], sample: Sequence[Mapping[str, object]], ignored: bool
     ) -> FieldMapping:
-        """The mapping with the marks that say which rows to train on, or without if ``ignored``."""
+        """The mapping with the marks that say which rows to train on, or without if ``ignored``.
+
+        Raises:
+            UsageError: a mark beside a pair excludes a row of the sample.
+        """
 
     @abstractmethod
     def without_tools(self) -> FieldMapping:
@@ -102,6 +139,11 @@ class PairMapping(FieldMapping):
     The first column of each is required; blank values of the others are left out of the join.
 
     Attributes:
+        instruction, response: columns, or names of ``parts``.
+        required: instruction columns, one of which must be filled, where that is not the first:
+            the question beside a context, instruction or input.
+        parts: the texts in columns of lists or objects.
+        checks: columns that are looked at before a row is trained.
         reasoning, system: a column, or None.
         history: the column of earlier [question, answer] pairs, or None.
         inline: whether responses hold reasoning in ``<think>``.
@@ -117,13 +159,42 @@ class PairMapping(FieldMapping):
     history: str | None = None
     inline: bool = False
     unpack: bool = False
+    required: tuple[str, ...] = ()
+    parts: tuple[ColumnPart, ...] = ()
+    checks: RowChecks = RowChecks()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The columns, or names of ``parts``, that hold text, each once, instruction first."""
+        more = (self.reasoning, self.system)
+        names = (*self.instruction, *self.response, *(name for name in more if name))
+        return tuple(dict.fromkeys(names))
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column that is read, each once, instruction first."""
-        more = (self.reasoning, self.system, self.history)
-        names = (*self.instruction, *self.response, *(name for name in more if name))
+        sources = {part.name: part.column for part in self.parts}
+        history = (self.history,) if self.history else ()
+        names = (*(sources.get(name, name) for name in self.texts), *history, *self.checks.columns)
         return tuple(dict.fromkeys(names))
+
+    @property
+    def roles(self) -> dict[str, tuple[str, ...]]:
+        named = {
+            "prompt": self.instruction,
+            "answer": self.response,
+            "reasoning": (self.reasoning,) if self.reasoning else (),
+            "system prompt": (self.system,) if self.system else (),
+            "history": (self.history,) if self.history else (),
+        }
+        return {role: names for role, names in named.items() if names}
+
+    @property
+    def opened(self) -> tuple[ColumnPart, ...]:
+        return self.parts
+
+    def with_checks(self, checks: RowChecks) -> PairMapping:
+        return replace(self, checks=checks)
 
     @property
     def makes_turns(self) -> bool:
@@ -154,15 +225,24 @@ class PairMapping(FieldMapping):
 
     def describe(self) -> str:
         broken = len(self.instruction) > 1 and self.instruction_separator == "\n"
-        return f"{self.flag} (joined with a line break)" if broken else self.flag
+        notes = ["joined with a line break"] if broken else []
+        lists = [part for part in self.parts if part.name in self.response]
+        if any(part.several == FIRST for part in lists):
+            notes.append("the first of each list")
+        return f"{self.flag} ({'; '.join(notes)})" if notes else self.flag
 
     def flags(self) -> dict[str, object]:
         return {"unpack-json": self.unpack}
 
     def prompts_only(self) -> PairMapping:
         """The mapping whose response is the instruction, so that a blank one rejects no row."""
-        separator = self.instruction_separator
-        return PairMapping(self.instruction, self.instruction[:1], instruction_separator=separator)
+        return PairMapping(
+            self.instruction,
+            self.required[:1] or self.instruction[:1],
+            instruction_separator=self.instruction_separator,
+            required=self.required,
+            parts=tuple(part for part in self.parts if part.name in self.instruction),
+        )
 
     def unpacked(self) -> PairMapping:
         if self.reasoning:
@@ -175,19 +255,22 @@ class PairMapping(FieldMapping):
     def with_marks(
         self, columns: Sequence[Column], sample: Sequence[Mapping[str, object]], ignored: bool
     ) -> PairMapping:
-        return self
+        marks = () if ignored else find_marks(columns, sample, self.columns)
+        return replace(self, checks=replace(self.checks, marks=marks))
 
     def without_tools(self) -> PairMapping:
         return self
 
     def narrowed(self, column: Column, sample: Iterable[Mapping[str, object]] = ()) -> Column:
-        return column
+        whole = {part.column for part in self.parts}
+        is_text = column.name in self.texts and column.name not in whole
+        return replace(column, text=True) if is_text else column
 
     def roles_in(self, sample: Iterable[Mapping[str, object]]) -> dict[str, str | None]:
         return {}
 
     def to_json(self) -> dict[str, object]:
-        return asdict(self)
+        return _planned(self)
 
 
 @dataclass(frozen=True)
@@ -204,6 +287,7 @@ class TurnMapping(FieldMapping):
         either: whether a row has its turns in one of the columns, rather than in all of them.
         masks: columns beside the turns with marks that say which turns to train on.
         marks: whether marks that exclude a turn from training reject its row.
+        checks: columns that are looked at before a row is trained.
     """
 
     turns: tuple[str, ...]
@@ -218,11 +302,24 @@ class TurnMapping(FieldMapping):
     either: bool = False
     masks: tuple[str, ...] = ()
     marks: bool = True
+    checks: RowChecks = RowChecks()
 
     @property
     def columns(self) -> tuple[str, ...]:
         more = (name for name in (self.system, self.tools, *self.masks) if name)
-        return tuple(dict.fromkeys((*self.turns, *more)))
+        return tuple(dict.fromkeys((*self.turns, *more, *self.checks.columns)))
+
+    @property
+    def roles(self) -> dict[str, tuple[str, ...]]:
+        named = {
+            "turns": self.turns,
+            "system prompt": (self.system,) if self.system else (),
+            "tools": (self.tools,) if self.tools else (),
+        }
+        return {role: names for role, names in named.items() if names}
+
+    def with_checks(self, checks: RowChecks) -> TurnMapping:
+        return replace(self, checks=checks)
 
     @property
     def makes_turns(self) -> bool:
@@ -256,7 +353,7 @@ class TurnMapping(FieldMapping):
         return {"role": [f"{name}={role}" for name, role in more.items()]}
 
     def prompts_only(self) -> TurnMapping:
-        return replace(self, system=None, tools=None, masks=(), marks=False)
+        return replace(self, system=None, tools=None, masks=(), marks=False, checks=RowChecks())
 
     def unpacked(self) -> TurnMapping:
         raise UsageError(f"--unpack-json is for responses, but {self.turns[0]} holds turns")
@@ -296,9 +393,21 @@ class TurnMapping(FieldMapping):
         usual = {"shape": "turns", "either": False, "masks": (), "marks": True}
         return {
             keys.get(name, name): value
-            for name, value in asdict(self).items()
+            for name, value in _planned(self).items()
             if name not in usual or value != usual[name]
         }
+
+
+def _planned(mapping: PairMapping | TurnMapping) -> dict[str, object]:
+    """The mapping's fields; what only some mappings have is left out where it is empty."""
+    made = asdict(mapping)
+    if not made.get("required"):
+        made.pop("required", None)
+    parts = made.pop("parts", ())
+    if parts:
+        made["parts"] = parts
+    del made["checks"]
+    return {**made, **mapping.checks.to_json()}
 
 
 def _kind_of(values: Iterable[object]) -> str:
@@ -315,11 +424,26 @@ def _side_columns(**columns: str | None) -> str:
     return "".join(f",{name}={column}" for name, column in columns.items() if column)
 
 
+GUESSED = "The columns are a guess, as their names do not say what they hold"
+
+
 @dataclass(frozen=True)
 class FieldChoice:
-    """A mapping with why it was chosen, for the plan to print."""
+    """A mapping with why it was chosen, for the plan to print.
+
+    Attributes:
+        guess: whether it was chosen by the columns' cells rather than by their names.
+    """
 
     mapping: FieldMapping
     rule: str
     unused_text: tuple[str, ...]
     hint: str = ""
+    guess: bool = False
+
+    @property
+    def guess_note(self) -> str:
+        """What a person must know of a guess; "" for a choice by names."""
+        if not self.guess:
+            return ""
+        return f"{GUESSED}: {self.mapping.describe()}. --fields says which are meant"

@@ -11,10 +11,12 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.conversations.column_parts import with_parts
 from transforms.conversations.field_mapping import FieldMapping, PairMapping, TurnMapping
 from transforms.conversations.pair_turns import pair_turns
 from transforms.conversations.pairs import as_valid_text, split_keys, to_pairs
 from transforms.conversations.rejected_rows import split_rejects
+from transforms.conversations.row_checks import RowChecks, checked
 from transforms.conversations.rules import ConversationRules, to_conversations
 from transforms.conversations.turns import USER
 from transforms.records import ROW, TURNS, Batch, balance_column, one_array
@@ -62,9 +64,19 @@ def rows_of(
     # Other columns, which are only compared between the splits, decide no row.
     names = dict.fromkeys((*mapping.columns, *((key,) if key else ()), ROW))
     table = table.select(list(names))
+    if not mapping.checks.columns:
+        return _rows(table, mapping, key, rules)
+    table, unfit = checked(table, mapping.checks, key)
+    kept, rejects = _rows(table, mapping.with_checks(RowChecks()), key, rules)
+    return kept, pa.concat_tables([unfit, rejects])
+
+
+def _rows(
+    table: pa.Table, mapping: FieldMapping, key: str | None, rules: ConversationRules
+) -> tuple[pa.Table, pa.Table]:
     match mapping:
         case PairMapping():
-            kept, rejects = to_pairs(table, mapping, key)
+            kept, rejects = _pair_rows(table, mapping, key)
             if not mapping.makes_turns:
                 return kept, rejects
             made, more = pair_turns(kept, mapping, rules)
@@ -74,11 +86,24 @@ def rows_of(
     raise TypeError(f"no rule for a {type(mapping).__name__}")
 
 
+def _pair_rows(
+    table: pa.Table, mapping: PairMapping, key: str | None = None
+) -> tuple[pa.Table, pa.Table]:
+    if not mapping.parts:
+        return to_pairs(table, mapping, key)
+    opened, codes = with_parts(table, mapping.parts)
+    if not any(codes):
+        return to_pairs(opened, mapping, key)
+    good, unfit = split_rejects(table, codes, [part.column for part in mapping.parts])
+    kept, rejects = to_pairs(opened.filter(good), mapping, key)
+    return kept, pa.concat_tables([unfit, rejects])
+
+
 def user_prompts(table: pa.Table, mapping: FieldMapping) -> pa.StringArray:
     """The first prompts of the rows that have one, with ``mapping.prompts_only()``."""
     match mapping:
         case PairMapping():
-            return one_array(to_pairs(table, mapping)[0]["instruction"])
+            return one_array(_pair_rows(table, mapping)[0]["instruction"])
         case TurnMapping():
             turns, _, _ = to_conversations(table, mapping.prompts_only(), ConversationRules())
             first = turns.first(USER)

@@ -7,6 +7,7 @@ or not valid text.  The rows that are kept are not trimmed or changed.
 from __future__ import annotations
 
 import json
+from math import isfinite
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,14 +30,16 @@ def to_pairs(
     columns = {}
     for name in table.column_names:
         if name != ROW and (name != fields.history or name == key):
-            columns[name], invalid = as_valid_text(table[name])
+            as_text = field_text if name in fields.texts else as_valid_text
+            columns[name], invalid = as_text(table[name])
             if invalid is not None:
                 codes = pc.if_else(invalid, "invalid-unicode", codes)
-    # The required column and the joined one: others do not make up for a blank first column.
+    # The required columns and the joined one: others do not make up for a blank required column.
     instruction = [columns[name] for name in fields.instruction]
     response = [columns[name] for name in fields.response]
+    needed = [columns[name] for name in fields.required] or instruction[:1]
     pairs = {
-        "instruction": (instruction[0], _join(instruction, fields.instruction_separator)),
+        "instruction": (_filled(needed), _join(instruction, fields.instruction_separator)),
         "response": (response[0], _join(response, fields.response_separator)),
     }
     if key is not None:
@@ -57,7 +60,7 @@ def to_pairs(
         return kept, rejects_table([])
     good = pc.is_null(codes)
     bad = pc.indices_nonzero(pc.invert(good)).to_pylist()
-    named = [name for name in fields.columns if name in columns]
+    named = [name for name in fields.texts if name in columns]
     rows = [
         (
             table[ROW][index].as_py(),
@@ -97,6 +100,19 @@ def as_valid_text(column: pa.ChunkedArray) -> tuple[pa.StringArray, pa.BooleanAr
     return array, None
 
 
+def field_text(column: pa.ChunkedArray) -> tuple[pa.StringArray, pa.BooleanArray | None]:
+    """``as_valid_text`` of a field, whose numbers are written as JSON writes them: 1.0, not 1."""
+    array = one_array(column)
+    if pa.types.is_float64(array.type):
+        texts = [None if x is None or not isfinite(x) else repr(x) for x in array.to_pylist()]
+        return pa.array(texts, pa.string()), None
+    texts, invalid = as_valid_text(column)
+    if pa.types.is_floating(array.type):
+        whole = pc.match_substring_regex(texts, r"^-?[0-9]+$")
+        texts = pc.if_else(whole, pc.binary_join_element_wise(texts, ".0", ""), texts)
+    return texts, invalid
+
+
 def _decoded(cell: bytes | None) -> str | None:
     try:
         return None if cell is None else cell.decode()
@@ -105,12 +121,27 @@ def _decoded(cell: bytes | None) -> str | None:
 
 
 def _join(columns: list[pa.StringArray], separator: str) -> pa.StringArray:
-    """The first column joined with the others that are not blank."""
+    """The columns that are not blank, joined; the first where all are."""
     joined = columns[0]
     for column in columns[1:]:
         longer = pc.binary_join_element_wise(joined, column, separator, null_handling="emit_null")
-        joined = pc.if_else(pc.fill_null(_is_blank(column), True), joined, longer)
+        blank = pc.fill_null(_is_blank(column), True)
+        missing = pc.fill_null(_is_blank(joined), True)
+        if pc.any(missing).as_py():
+            longer = pc.if_else(missing, column, longer)
+        joined = pc.if_else(blank, joined, longer)
     return joined
+
+
+def _filled(columns: list[pa.StringArray]) -> pa.StringArray:
+    """The first of the columns that is not blank; the first column where all are."""
+    filled = columns[0]
+    for column in columns[1:]:
+        missing = pc.fill_null(_is_blank(filled), True)
+        if pc.any(missing).as_py():
+            other = pc.fill_null(pc.invert(_is_blank(column)), False)
+            filled = pc.if_else(pc.and_(missing, other), column, filled)
+    return filled
 
 
 def _is_blank(values: pa.StringArray) -> pa.BooleanArray:

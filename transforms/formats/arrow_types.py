@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from transforms.errors import BadInput
 from transforms.records import Column, one_array
@@ -55,7 +57,29 @@ def _could_be_text(kind: pa.DataType) -> bool:
 def typed_columns(schema: pa.Schema, path: str) -> tuple[Column, ...]:
     """The columns of a file that declares its types; ``BadInput`` for a duplicate name."""
     unique_names(schema.names, path)
-    return tuple(Column(field.name, type_name(field.type)) for field in schema)
+    return _columns(schema)
+
+
+def _columns(schema: pa.Schema) -> tuple[Column, ...]:
+    labels = _class_labels(schema)
+    return tuple(
+        Column(field.name, type_name(field.type), labels=labels.get(field.name, ()))
+        for field in schema
+    )
+
+
+def _class_labels(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
+    """Columns of classes -> the names of the classes, as ``datasets`` stores them in a schema."""
+    try:
+        stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = stored["info"]["features"]
+        return {
+            name: tuple(map(str, feature["names"]))
+            for name, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def unique_names(names: Sequence[str], path: str) -> None:
@@ -85,11 +109,17 @@ def check_schema(schema: pa.Schema, columns: Sequence[Column], path: str) -> Non
 
 def as_text(table: pa.Table, columns: Sequence[Column]) -> pa.Table:
     """These columns in this order, with text of any Arrow type as ``string``."""
-    arrays = [
-        table[c.name].cast(pa.string()) if c.type == "string" else _storage(table[c.name])
-        for c in columns
-    ]
+    arrays = [_cells(table[c.name], c) for c in columns]
     return pa.table(arrays, names=[c.name for c in columns]) if arrays else table.select([])
+
+
+def _cells(array: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
+    if column.type == "string":
+        return array.cast(pa.string())
+    if column.text and column.labels and column.type == "int64":
+        known = pc.and_(pc.greater_equal(array, 0), pc.less(array, len(column.labels)))
+        return pc.take(pa.array(column.labels), pc.if_else(known, array, None))
+    return _storage(array)
 
 
 def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -136,8 +166,10 @@ def _opened(value: Any, kind: pa.DataType) -> object:
 
 def text_rows(table: pa.Table) -> list[dict[str, object]]:
     """Sample rows: text, numbers and lists; other columns are left out."""
-    kinds = {field.name: type_name(field.type) for field in table.schema}
-    text = as_text(table, [Column(name, kinds[name]) for name in sampled(table.schema)])
+    names = sampled(table.schema)
+    text = as_text(
+        table, [replace(c, text=True) for c in _columns(table.schema) if c.name in names]
+    )
     try:
         return cast(list[dict[str, object]], text.to_pylist())
     except UnicodeDecodeError:  # the job rejects such a row; the sample replaces the bytes

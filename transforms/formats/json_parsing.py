@@ -19,6 +19,8 @@ NOT_AN_OBJECT = "not-an-object"
 BROKEN_JSON = "broken-json"
 TOO_LARGE = "row-too-large"
 
+_NESTED = ("list", "struct")
+
 _ARROW_TYPES = {
     "string": pa.string(),
     "int64": pa.int64(),
@@ -32,15 +34,20 @@ def arrow_type(column: Column) -> pa.DataType | None:
     """The type of a column that the readers yield.
 
     A list of objects is a list of structs of text if its cells allow that, else JSON text, since
-    cells of one JSON key may have different types.  Any other list (None here) is JSON text.
-    Structs have the ``other_keys`` with the types of the sample.  Cells with a key that the sample
-    lacks do not fit ``null``, so that they are JSON text; such keys cost Arrow's parser little.
+    cells of one JSON key may have different types.  Any other list, and an object (None here), is
+    JSON text.  Structs have the ``other_keys`` with the types of the sample.  Cells with a key that
+    the sample lacks do not fit ``null``, so that they are JSON text; such keys cost Arrow's parser
+    little.
+
+    Of numbers that become text Arrow takes the whole ones alone: it would write 3 and 3.0 as one.
     """
-    if column.type == "list":
-        if not column.keys:
+    if column.type in _NESTED:
+        if column.type == "struct" or not column.keys:
             return None
         others = [(key, _ARROW_TYPES[kind]) for key, kind in column.other_keys]
         return pa.list_(pa.struct([*((key, pa.string()) for key in column.keys), *others]))
+    if column.text and column.type not in ("int64", "bool"):
+        return pa.string()
     return _ARROW_TYPES[column.type]
 
 
@@ -58,6 +65,7 @@ _FITS: dict[str, Callable[[object], bool]] = {
     "double": lambda cell: _is_int(cell) or isinstance(cell, float),
     "bool": lambda cell: isinstance(cell, bool),
     "list": lambda cell: True,  # the conversation rule checks it
+    "struct": lambda cell: True,
 }
 
 
@@ -139,7 +147,9 @@ def to_rows(numbered: Iterable[Numbered], columns: Sequence[Column]) -> SourceRo
 
 def _array(cells: list[object], column: Column) -> pa.Array:
     kind = arrow_type(column)
-    if column.type != "list":
+    if column.text:
+        return pa.array(cells, pa.string())
+    if column.type not in _NESTED:
         return pa.array(cells, kind)
     # Arrow takes an empty text for an empty list.
     if kind is not None and all(cell is None or isinstance(cell, list) for cell in cells):
@@ -157,17 +167,34 @@ def _json(cell: object) -> str:
 def _cell(cell: object, column: Column) -> object:
     if cell is None:
         return None
-    if not _FITS[column.type](cell):
+    if column.text:
+        cell = scalar_text(cell)
+    elif not _FITS[column.type](cell):
         raise Fault("not-text" if column.type == "string" else "wrong-type")
     if column.type == "list":
         cell = _read_keys(cell, (*column.keys, *(key for key, _ in column.other_keys)))
-    text = _nested(cell) if column.type == "list" else cell
+    text = _nested(cell) if column.type in _NESTED else cell
     if isinstance(text, str):
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise Fault("invalid-unicode") from error
-    return _double(cell) if column.type == "double" else cell
+    return _double(cell) if column.type == "double" and not column.text else cell
+
+
+def scalar_text(cell: object) -> str | None:
+    """Text as it is, a number or boolean as JSON writes it; NaN and infinity say nothing.
+
+    Raises:
+        Fault: the cell is a list or an object.
+    """
+    if cell is None or isinstance(cell, str):
+        return cell
+    if isinstance(cell, float) and not math.isfinite(cell):
+        return None
+    if not isinstance(cell, (bool, int, float)):
+        raise Fault("not-text")
+    return json.dumps(cell)
 
 
 def _read_keys(cell: object, keys: Sequence[str]) -> object:

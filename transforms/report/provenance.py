@@ -41,6 +41,8 @@ def source(manifest: ManifestFacts) -> Section:
         words.append((Figure(len(files) - len(shown)), " further files were read."))
     if plan.fields:
         words.append((f"Rule that chose the columns: {plan.fields.rule}.",))
+        if plan.fields.guess:
+            words.append(("The columns are a guess, as their names do not say what they hold.",))
         tables.append(Table("Columns chosen", ("for", "column"), _mapping(plan.fields)))
     else:
         words.append(("The chosen columns are unknown.",))

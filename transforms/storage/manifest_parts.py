@@ -208,9 +208,10 @@ ColumnNames = str | tuple[str, ...] | None
 
 
 class Fields(Struct, frozen=True, kw_only=True):
-    """The columns that were chosen, and the rule that chose them."""
+    """The columns that were chosen, and the rule that chose them; ``guess`` if no name did."""
 
     rule: str
+    guess: bool = False
     instruction: ColumnNames = None
     response: ColumnNames = None
     turns: ColumnNames = None

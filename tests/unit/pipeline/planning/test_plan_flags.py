@@ -33,6 +33,7 @@ def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
         balance=("q",),
         unpack_json=True,
         ignore_training_marks=True,
+        list_answers="first",
         max_samples=9,
         system_prompt="Be kind.",
         tokenizer="tokenizer.json",

@@ -1,321 +1,547 @@
-"""The field rule: which columns are the instruction and the response, and what it says of them."""
+"""The field rule: names before position, one reading or none, and what a refusal says."""
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from transforms.conversations.detect_pairs import PairMapping, detect, parse, require_column
+from transforms.conversations.column_parts import ColumnPart, refuse_lists
+from transforms.conversations.column_roles import NAMES, Role, fold_name
+from transforms.conversations.detect_pairs import GUESS, detect
+from transforms.conversations.field_mapping import FieldChoice, FieldMapping, PairMapping
+from transforms.conversations.fields_flag import parse
 from transforms.errors import UsageError
-from transforms.records import Column
+from transforms.formats.json_parsing import columns_of
 
-PROSE = ["How many trees grow here?", "What is the sum of both?", "Name a river in Peru."]
-
-
-def text(*names: str) -> list[Column]:
-    return [Column(name, "string") for name in names]
-
-
-def rows(**cells: object) -> list[dict[str, object]]:
-    """Sample rows; a cell that is no list stands in every row, and a list fills the column."""
-    count = max([len(c) for c in cells.values() if isinstance(c, list)], default=3)
-    lists = {k: c if isinstance(c, list) else [c] * count for k, c in cells.items()}
-    return [{k: c[n] for k, c in lists.items()} for n in range(count)]
+ASKS = ["How many trees grow here?", "What is the sum of both?", "Name a river in Peru."]
+SAYS = ["There are nine of them.", "The sum is twelve.", "The Marañón is one."]
+ALPACA = ("instruction", "input")
+TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 
 
-def chosen(columns: list[Column], sample: list[dict[str, object]] | None = None) -> PairMapping:
-    if sample is None:
-        sample = rows(**{column.name: PROSE for column in columns})
-    return detect(columns, sample).mapping
+def rows(**cells: object) -> list[dict[str, Any]]:
+    """Three sample rows; a cell stands in every row, and ``ASKS`` or ``SAYS`` fill a column."""
+    fill = {id(ASKS), id(SAYS)}
+    return [{k: c[n] if id(c) in fill else c for k, c in cells.items()} for n in range(3)]  # type: ignore[index]
+
+
+def choice(sample: list[dict[str, Any]], several: str | None = None) -> FieldChoice:
+    return detect(columns_of(sample), sample, list_answers=several)
+
+
+def chosen(**cells: object) -> FieldMapping:
+    return choice(rows(**cells)).mapping
+
+
+def text(*names: str) -> PairMapping:
+    """What is chosen of columns of text with these names."""
+    mapping = chosen(**dict.fromkeys(names, ASKS))
+    assert isinstance(mapping, PairMapping)
+    return mapping
+
+
+def refused(sample: list[dict[str, Any]]) -> str:
+    with pytest.raises(UsageError) as caught:
+        choice(sample)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def flags_of(message: str) -> list[str]:
+    """The values of ``--fields`` that a message names."""
+    return re.findall(r"--fields ([^\s;]+)", message)
+
+
+def taken(message: str, sample: list[dict[str, Any]]) -> list[FieldMapping]:
+    """The mappings of the flags that a message names; each must be one that works."""
+    return [parse(flag, columns_of(sample), sample) for flag in flags_of(message)]
 
 
 @pytest.mark.parametrize(
-    ("instruction", "response"),
-    [
-        ("question", "reasoning"),
-        ("prompt", "completion"),
-        ("instruction", "output"),
-        ("input", "output"),
-        ("question", "answer"),
-        ("problem", "solution"),
-        ("instruction", "response"),
-    ],
+    "answer",
+    ["response", "answer", "output", "completion", "solution", "chosen", "target", "reply"],
 )
-class TestEachRule:
-    def test_finds_its_columns_in_any_order_among_others(
-        self, instruction: str, response: str
-    ) -> None:
-        columns = text("note", response, "topic", instruction)
-        assert chosen(columns) == PairMapping((instruction,), (response,))
+@pytest.mark.parametrize("prompt", ["question", "prompt", "query", "instruction", "problem"])
+class TestOnePromptAndOneAnswer:
+    def test_are_found_in_any_order_among_others(self, prompt: str, answer: str) -> None:
+        assert text("remark", answer, "topic", prompt) == PairMapping((prompt,), (answer,))
 
-    def test_says_which_rule_fired(self, instruction: str, response: str) -> None:
-        columns = text("note", instruction, response)
-        choice = detect(columns, rows(**{c.name: PROSE for c in columns}))
-        assert choice.rule.startswith("columns ")
-        assert instruction in choice.rule
-        assert choice.rule.endswith(f"+{response}")
-        assert choice.unused_text == ("note",)
+    def test_whatever_their_case_and_their_cells(self, prompt: str, answer: str) -> None:
+        names = (prompt.upper(), answer.title())
+        for cell in ("positive", 7, 1.5, True):
+            mapping = chosen(**{names[1]: cell, names[0]: ASKS, "source_note": SAYS})
+            assert mapping == PairMapping((names[0],), (names[1],))
 
-    def test_ignores_case_where_nothing_matches_exactly(
-        self, instruction: str, response: str
-    ) -> None:
-        columns = text("Note", instruction.upper(), response.title())
-        assert chosen(columns) == PairMapping((instruction.upper(),), (response.title(),))
-
-    def test_takes_no_column_of_another_type(self, instruction: str, response: str) -> None:
-        columns = [Column(instruction, "list<item: string>"), *text(response, "one", "two")]
-        assert instruction not in chosen(columns).instruction
+    def test_the_rule_is_told(self, prompt: str, answer: str) -> None:
+        found = choice(rows(**{"remark": SAYS, prompt: ASKS, answer: SAYS}))
+        assert found.rule == f"columns {prompt}+{answer}"
+        assert (found.unused_text, found.guess) == (("remark",), False)
 
 
-def test_the_rules_go_in_the_issue_s_order() -> None:
-    order = [
-        ("question", "reasoning"),
-        ("prompt", "completion"),
-        ("instruction", "output"),
-        ("question", "answer"),
-        ("problem", "solution"),
-        ("instruction", "response"),
-    ]
-    left = dict.fromkeys(name for pair in order for name in pair)
-    for instruction, response in order:
-        assert chosen(text(*reversed(left))) == PairMapping((instruction,), (response,))
-        del left[response]
-    assert chosen(text("answer", "question", "output", "input")).instruction == ("input",)
-
-
-def test_an_exact_match_of_a_later_rule_comes_before_one_that_ignores_case() -> None:
-    assert chosen(text("Question", "Reasoning", "problem", "solution")) == PairMapping(
-        ("problem",), ("solution",), reasoning="Reasoning"
-    )
-
-
-def test_exact_names_come_before_the_same_ones_in_other_case() -> None:
-    assert chosen(text("Question", "question", "ANSWER", "answer")) == PairMapping(
-        ("question",), ("answer",)
-    )
+def test_question_and_reasoning_are_the_guide_s_pair() -> None:
+    assert text("answer", "reasoning", "question") == PairMapping(("question",), ("reasoning",))
+    found = choice(rows(Question=ASKS, Reasoning=SAYS))
+    assert found.mapping == PairMapping(("Question",), ("Reasoning",))
+    assert found.rule == "columns question+reasoning"
 
 
 class TestAlpaca:
-    MAPPING = PairMapping(("instruction", "input"), ("output",), instruction_separator="\n")
+    MAPPING = PairMapping(ALPACA, ("output",), instruction_separator="\n", required=ALPACA)
 
-    def test_the_input_is_joined_with_a_newline(self) -> None:
-        assert chosen(text("instruction", "input", "output")) == self.MAPPING
+    def test_the_input_is_joined_with_a_line_break_and_either_is_a_prompt(self) -> None:
+        assert text("output", "input", "instruction") == self.MAPPING
 
     def test_the_input_may_be_blank_in_the_whole_sample(self) -> None:
         # It may be filled in a row after the sample, and must not be lost then.
-        columns = text("instruction", "input", "output")
-        sample = rows(instruction=PROSE, input=["", " ", None], output=PROSE)
-        assert chosen(columns, sample) == self.MAPPING
+        assert chosen(instruction=ASKS, input=" ", output=SAYS) == self.MAPPING
+
+    def test_the_instruction_may_be_blank_in_the_whole_sample(self) -> None:
+        assert chosen(instruction="", input=ASKS, output=SAYS) == self.MAPPING
 
     def test_without_an_input_there_is_no_join(self) -> None:
-        assert chosen(text("instruction", "output")) == PairMapping(("instruction",), ("output",))
+        assert text("instruction", "output") == PairMapping(("instruction",), ("output",))
 
-    def test_the_case_of_the_input_is_ignored_too(self) -> None:
-        mapping = chosen(text("Instruction", "Input", "Output"))
-        assert (mapping.instruction, mapping.response) == (("Instruction", "Input"), ("Output",))
+    def test_without_an_instruction_the_input_is_the_prompt(self) -> None:
+        assert text("input", "output") == PairMapping(("input",), ("output",))
 
+    def test_the_response_may_have_another_name(self) -> None:
+        found = choice(rows(input=ASKS, response=SAYS, instruction=ASKS))
+        assert found.mapping.columns == ("instruction", "input", "response")
+        assert found.rule == "columns instruction(+input)+response"
 
-def test_the_default_data_set_maps_question_to_answer() -> None:
-    columns = text("conversation_id", "domain", "sub-domain", "question", "answer", "code")
-    sample = rows(
-        conversation_id=["4711", "4712", "4713"],
-        domain="Mathematics and its applications",
-        question=PROSE,
-        answer=PROSE,
-        code=["", None, "print('x y z')"],
-        **{"sub-domain": "Algebra of the real numbers"},
-    )
-    choice = detect(columns, sample)
-    assert choice.mapping == PairMapping(("question",), ("answer",))
-    assert choice.rule == "columns question+answer"
-    assert choice.unused_text == ("conversation_id", "domain", "sub-domain", "code")
-    assert choice.hint == ""
+    def test_the_whole_text_may_stand_beside_it(self) -> None:
+        found = choice(rows(instruction=ASKS, input="", output=SAYS, prompt=ASKS))
+        assert (found.mapping, found.unused_text) == (self.MAPPING, ("prompt",))
 
-
-class TestHint:
-    @pytest.mark.parametrize("answer", ["answer", "solution", "Answer"])
-    def test_an_unused_answer_is_named_with_the_flag_that_joins_it(self, answer: str) -> None:
-        columns = text("question", "reasoning", answer)
-        choice = detect(columns, rows(**{c.name: PROSE for c in columns}))
-        assert choice.mapping == PairMapping(("question",), ("reasoning",))
-        flag = f"instruction=question,response=reasoning+{answer}"
-        assert f"--fields {flag}" in choice.hint
-        assert repr(answer) in choice.hint
-        assert parse(flag, columns) == PairMapping(("question",), ("reasoning", answer))
-
-    def test_there_is_none_without_an_answer(self) -> None:
-        columns = text("question", "reasoning", "note")
-        assert detect(columns, rows(question=PROSE, reasoning=PROSE, note=PROSE)).hint == ""
-
-    def test_there_is_none_where_the_answer_is_blank(self) -> None:
-        columns = text("question", "reasoning", "answer")
-        assert detect(columns, rows(question=PROSE, reasoning=PROSE, answer="")).hint == ""
+    def test_an_input_beside_another_prompt_is_refused(self) -> None:
+        sample = rows(question=ASKS, input=SAYS, answer=SAYS)
+        message = refused(sample)
+        assert "question and input could each be the prompt" in message
+        assert [m.columns for m in taken(message, sample)] == [
+            ("question", "input", "answer"),
+            ("question", "answer"),
+            ("input", "answer"),
+        ]
 
 
-def test_a_column_that_is_blank_in_the_sample_is_not_chosen() -> None:
-    sample = rows(question=PROSE, reasoning=["", None, " "], answer=PROSE)
-    assert chosen(text("question", "reasoning", "answer"), sample).response == ("answer",)
+class TestContext:
+    def test_it_follows_an_instruction(self) -> None:
+        mapping = chosen(context=SAYS, response=SAYS, instruction=ASKS, category="closed_qa")
+        assert mapping == PairMapping(("instruction", "context"), ("response",))
+
+    def test_it_stands_before_a_question_which_is_required(self) -> None:
+        mapping = chosen(answer=SAYS, question=ASKS, context=SAYS)
+        assert mapping == PairMapping(("context", "question"), ("answer",), required=("question",))
+
+    def test_a_passage_is_a_context_and_a_boolean_an_answer(self) -> None:
+        mapping = chosen(question=ASKS, passage=SAYS, answer=True)
+        assert mapping.columns == ("passage", "question", "answer")
+
+    def test_the_flag_says_the_same(self) -> None:
+        sample = rows(question=ASKS, context=SAYS, answer=SAYS)
+        mapping = choice(sample).mapping
+        assert parse(mapping.flag, columns_of(sample), sample) == mapping
+
+    def test_a_list_of_texts_is_joined(self) -> None:
+        mapping = chosen(question=ASKS, contexts=["One.", "Two."], answer=SAYS)
+        assert isinstance(mapping, PairMapping)
+        assert mapping.parts == (ColumnPart("contexts", "contexts", None, "join"),)
+
+    def test_two_contexts_are_refused(self) -> None:
+        sample = rows(question=ASKS, context=SAYS, passage=SAYS, answer=SAYS)
+        message = refused(sample)
+        assert "2 columns could be the context: context, passage" in message
+        assert [m.columns[0] for m in taken(message, sample)] == ["context", "passage"]
+
+    def test_objects_are_refused_with_the_flag_that_leaves_them_out(self) -> None:
+        sample = rows(question=ASKS, context={"title": "t"}, answer=SAYS)
+        message = refused(sample)
+        assert "context is named as the context, but is a struct" in message
+        assert taken(message, sample) == [PairMapping(("question",), ("answer",))]
+
+    def test_an_input_and_a_context_are_refused_with_the_flag_that_joins_them(self) -> None:
+        sample = rows(instruction=ASKS, input=SAYS, context=SAYS, output=SAYS)
+        (mapping,) = taken(refused(sample), sample)
+        assert mapping.columns == ("instruction", "input", "context", "output")
 
 
-class TestFallback:
-    def test_takes_the_first_two_prose_columns(self) -> None:
-        choice = detect(text("b", "a", "c"), rows(a=PROSE, b=PROSE, c=PROSE))
-        assert choice.mapping == PairMapping(("b",), ("a",))
-        assert choice.rule == "the first two text columns that hold prose"
-        assert choice.unused_text == ("c",)
+class TestSideColumns:
+    def test_system_and_history_of_ms_swift(self) -> None:
+        for history in ([], [["Hi", "Hello"]]):
+            mapping = chosen(system=SAYS, query=ASKS, response=SAYS, history=history)
+            assert mapping == PairMapping(
+                ("query",), ("response",), system="system", history="history"
+            )
 
+    def test_a_system_prompt_that_varies_is_no_prompt(self) -> None:
+        mapping = chosen(**{"System Prompt": ASKS, "query": SAYS, "response": SAYS})
+        assert mapping == PairMapping(("query",), ("response",), system="System Prompt")
+
+    def test_what_is_blank_in_the_sample_is_used_all_the_same(self) -> None:
+        mapping = chosen(question=ASKS, answer=SAYS, system="", context=None, rationale=" ")
+        assert mapping.columns == ("context", "question", "answer", "rationale", "system")
+
+    def test_two_system_prompts_are_refused(self) -> None:
+        sample = rows(question=ASKS, answer=SAYS, system=SAYS, system_prompt=SAYS)
+        message = refused(sample)
+        assert "2 columns could be the system: system, system_prompt" in message
+        assert [m.columns[-1] for m in taken(message, sample)] == ["system", "system_prompt"]
+
+    def test_tools_are_refused_with_the_flag_that_leaves_them_out(self) -> None:
+        sample = rows(query=ASKS, answers=SAYS, tools='[{"name": "f"}]')
+        message = refused(sample)
+        assert "tools offers tools" in message
+        assert taken(message, sample) == [PairMapping(("query",), ("answers",))]
+
+
+class TestSeveralPromptsOrAnswers:
+    def test_two_answers_are_refused_with_both_readings(self) -> None:
+        sample = rows(question=ASKS, response=SAYS, answer=SAYS, context=SAYS)
+        message = refused(sample)
+        assert "2 columns could be the answer: response, answer" in message
+        assert flags_of(message) == [
+            "instruction=context+question,response=response",
+            "instruction=context+question,response=answer",
+        ]
+        assert all(taken(message, sample))
+
+    def test_two_prompts_are_refused_with_both_readings(self) -> None:
+        message = refused(rows(prompt=ASKS, question=ASKS, answer=SAYS))
+        assert "2 columns could be the prompt: question, prompt" in message
+        assert flags_of(message) == [
+            "instruction=question,response=answer",
+            "instruction=prompt,response=answer",
+        ]
+
+    def test_two_spellings_of_one_name_are_two_columns(self) -> None:
+        assert "2 columns could be the prompt" in refused(
+            rows(Question=ASKS, question=ASKS, answer=SAYS)
+        )
+
+    def test_a_blank_column_is_none_of_them(self) -> None:
+        mapping = chosen(question=ASKS, answer=SAYS, response="")
+        assert mapping == PairMapping(("question",), ("answer",))
+
+    def test_a_solution_has_its_answer_in_itself(self) -> None:
+        found = choice(rows(problem=ASKS, solution=SAYS, answer=SAYS))
+        assert found.mapping == PairMapping(("problem",), ("solution",))
+        assert found.unused_text == ("answer",)
+
+    def test_a_user_s_name_is_no_prompt_beside_one(self) -> None:
+        assert text("user", "question", "answer") == PairMapping(("question",), ("answer",))
+        assert text("user", "assistant") == PairMapping(("user",), ("assistant",))
+
+
+class TestAnswersInLists:
+    def test_squad(self) -> None:
+        answers = {"text": ["by the river"], "answer_start": [3]}
+        mapping = chosen(id="4", title="Old bridges here", context=SAYS, question=ASKS,
+                         answers=answers)  # fmt: skip
+        assert mapping == PairMapping(
+            ("context", "question"),
+            ("answers.text",),
+            required=("question",),
+            parts=(ColumnPart("answers.text", "answers", "text"),),
+        )
+        assert mapping.flag == "instruction=context+question,response=answers.text"
+
+    @pytest.mark.parametrize("name", ["answer", "answers", "output"])
+    def test_a_list_of_one_is_taken(self, name: str) -> None:
+        sample = rows(question=ASKS, **{name: ["It is nine."]})
+        mapping = choice(sample).mapping
+        assert mapping.opened == (ColumnPart(name, name),)
+        refuse_lists(mapping.opened, sample)
+
+    def test_equal_answers_are_one(self) -> None:
+        sample = rows(question=ASKS, answers={"text": ["nine", "nine", "nine"]})
+        refuse_lists(choice(sample).mapping.opened, sample)
+
+    @pytest.mark.parametrize("cell", [["nine", "ten"], {"text": ["nine", "ten"]}])
+    def test_several_are_refused_with_the_flags(self, cell: object) -> None:
+        sample = [*rows(question=ASKS, answers=["nine"]), *rows(question=ASKS, answers=cell)]
+        sample = sample[3:] if isinstance(cell, dict) else sample
+        mapping = choice(sample).mapping
+        with pytest.raises(UsageError) as caught:
+            refuse_lists(mapping.opened, sample)
+        assert "several answers in 3 of the first" in str(caught.value)
+        assert "--list-answers first" in str(caught.value)
+        assert "--list-answers reject" in str(caught.value)
+        refuse_lists(choice(sample, "first").mapping.opened, sample)
+
+    def test_objects_are_refused_with_the_flags_that_take_them(self) -> None:
+        sample = rows(instruction=ASKS, input=SAYS, output={"year": 1900, "place": "river"})
+        message = refused(sample)
+        assert "the answer output holds objects" in message
+        assert flags_of(message) == [
+            f"instruction=instruction+input,response={name}"
+            for name in ("output", "output.place", "output.year")
+        ]
+        assert all(taken(message, sample))
+
+    def test_lists_of_objects_are_refused(self) -> None:
+        assert "answers is named as the answer, but holds lists of objects" in refused(
+            rows(question=ASKS, answers=[{"a": 1}])
+        )
+
+
+class TestPreferences:
     @pytest.mark.parametrize(
-        ("kind", "values"),
+        ("cells", "flag"),
         [
-            ("numbers", ["1", "22", "-3.5"]),
-            ("ids", ["conv_0001", "conv_0002", "conv_0003"]),
-            ("uuids", ["0b6b3c1e-26a4-4a3c-9a2c-000000000001"] * 3),
-            ("hashes", ["9f86d081884c7d659a2feaa0c55ad015"] * 3),
-            ("labels", ["positive", "negative", "very-neutral"]),
-            ("two-word labels", ["Linear Algebra", "Number Theory", "Set Theory"]),
-            ("dates", ["2024-01-31", "31.01.2024", "1/31/24"]),
-            ("times", ["2024-01-31 10:00:00", "2024-01-31T10:00:00Z", "2024-01-31 10:00 +0100"]),
-            ("written dates", ["12 January 2024", "Jan 31, 2024", "Fri, 3rd of May 2024 10:30 am"]),
-            ("timestamps", ["2024-01-31 10:00:00 +0000", "Mon Jan 01 10:00:00 2024", "1 2 3"]),
-            ("URLs", ["https://example.com/a?b=c", "s3://bucket/key", "http://a.b/c#d"]),
-            ("URLs of CJK words", ["https://例え.jp/文字文字文字"] * 3),
-            ("paths", ["/data/a/b.txt", "../x/y", "./images/1.png"]),
             (
-                "paths with spaces",
-                ["/home/me/My Documents/a b.txt", "~/a b/c d.md", "../a b c/d.py"],
+                {"system": SAYS, "question": ASKS, "chosen": SAYS, "rejected": SAYS},
+                "instruction=question,response=chosen,system=system",
             ),
-            ("Windows paths", ["C:\\Program Files\\A B\\c.txt", "\\\\host\\share", "D:/a b c/d"]),
-            ("CJK paths", ["/数据/文件/路径/图片.png"] * 3),
-            ("blank cells", ["", " ", None]),
+            (
+                {"rejected": SAYS, "prompt": ASKS, "chosen": SAYS},
+                "instruction=prompt,response=chosen",
+            ),
+            ({"rejected": TURNS, "chosen": TURNS}, "messages=chosen"),
+            (
+                {"prompt": TURNS[:1], "chosen": TURNS[1:], "rejected": TURNS[1:]},
+                "messages=prompt+chosen",
+            ),
+            ({"messages": TURNS, "rejected_response": SAYS}, "messages=messages"),
+            (
+                {"query": ASKS, "response": SAYS, "rejected_response": SAYS},
+                "instruction=query,response=response",
+            ),
         ],
     )
-    def test_skips(self, kind: str, values: list[str | None]) -> None:
-        columns = text("odd", "ask", "reply")
-        sample = rows(odd=values, ask=PROSE, reply=PROSE)
-        assert chosen(columns, sample) == PairMapping(("ask",), ("reply",))
+    def test_are_refused_with_the_flag_that_takes_the_chosen_side(
+        self, cells: dict[str, object], flag: str
+    ) -> None:
+        sample = rows(**cells)
+        message = refused(sample)
+        assert "must not be trained" in message
+        assert flags_of(message) == [flag]
+        (mapping,) = taken(message, sample)
+        assert not any("rejected" in name for name in mapping.columns)
 
-    def test_skips_an_enum_of_long_values(self) -> None:
-        many = [f"{line} ({n})" for n in range(10) for line in PROSE]
-        enum = ["a label of many words", "another label of many words"] * 15
-        columns = text("kind", "ask", "reply")
-        assert chosen(columns, rows(kind=enum, ask=many, reply=many)).instruction == ("ask",)
+    def test_a_chosen_answer_alone_is_an_answer(self) -> None:
+        assert text("prompt", "chosen") == PairMapping(("prompt",), ("chosen",))
+
+    def test_without_a_prompt_nothing_is_suggested(self) -> None:
+        message = refused(rows(chosen=SAYS, rejected=SAYS))
+        assert "no prompt beside them" in message
+        assert flags_of(message) == []
+
+
+class TestOtherShapes:
+    @pytest.mark.parametrize(
+        "cells",
+        [
+            {"choices": ["a", "b"], "answer": 2},
+            {"choices": {"text": ["a"], "label": ["A"]}, "answerKey": "A"},
+            {"A": "one", "B": "two", "C": "three", "answer": "B"},
+            {"option_a": "one", "option_b": "two", "answer": "option_a"},
+        ],
+    )
+    def test_multiple_choice_is_refused_by_name(self, cells: dict[str, object]) -> None:
+        sample = rows(question=ASKS, subject="tools", **cells)
+        message = refused(sample)
+        assert "multiple-choice questions" in message
+        for mapping in taken(message, sample):
+            assert mapping.columns == ("question", "answer")
+
+    def test_one_letter_alone_is_no_choice(self) -> None:
+        assert text("a", "question", "answer").columns == ("question", "answer")
 
     @pytest.mark.parametrize(
-        "value",
+        ("pair", "flag"),
         [
-            "What is 2 + 2?",
-            "May I come in?",
-            "1 + 1 is two",
-            "今天天气怎么样",
-            "오늘 날씨",
-            "/ is the root folder, is it not?",
-            "\\frac{1}{2} of the cake is left",
-            "Read https://example.com and say what it says.",
-            "On 2024-01-31 it rained.",
+            (("premise", "hypothesis"), "instruction=premise+hypothesis,response=label"),
+            (("sentence1", "sentence2"), "instruction=sentence1+sentence2,response=label"),
         ],
     )
-    def test_takes_prose(self, value: str) -> None:
-        columns = text("id", "ask", "reply")
-        sample = rows(id=["a1", "a2", "a3"], ask=value, reply=value)
-        assert chosen(columns, sample) == PairMapping(("ask",), ("reply",))
+    def test_texts_that_are_compared_are_refused_by_name(
+        self, pair: tuple[str, str], flag: str
+    ) -> None:
+        sample = rows(**{pair[1]: SAYS, pair[0]: ASKS, "label": 2})
+        message = refused(sample)
+        assert "texts that are compared" in message
+        assert flags_of(message) == [flag]
+        assert all(taken(message, sample))
 
-    def test_a_column_of_mixed_values_is_prose_from_half_on(self) -> None:
-        columns = text("x", "y", "z")
-        half = [PROSE[0], PROSE[1], "a1", "a2"]
-        assert chosen(columns, rows(x=half, y=PROSE[:1] * 4, z="No more of it")).instruction == (
-            "x",
-        )
-        less = [PROSE[0], "a1", "a2", "a3"]
-        assert chosen(columns, rows(x=less, y=PROSE[:1] * 4, z="No more of it")).instruction == (
-            "y",
-        )
+    def test_translations_are_refused_with_both_directions(self) -> None:
+        sample = rows(translation={"en": "Good day", "de": "Guten Tag"})
+        message = refused(sample)
+        assert "translation holds translations" in message
+        assert [m.roles["prompt"] for m in taken(message, sample)] == [
+            ("translation.en",),
+            ("translation.de",),
+        ]
 
-    def test_long_hostile_values_are_judged_at_once(self) -> None:
-        # Patterns that backtrack would not come back from these.
-        hostile = ["1" * 400, "1,1:" * 100, "/a b" * 100, "1T1" * 100 + " é é", "a://" * 100]
-        columns = text("odd", "ask", "reply")
-        sample = rows(odd=hostile, ask="Is it fast enough?", reply="It is fast enough.")
-        assert "ask" in chosen(columns, sample).columns
+    def test_a_text_with_a_class_is_refused_with_its_flag(self) -> None:
+        sample = rows(text=ASKS, label=1)
+        message = refused(sample)
+        assert "label is the class of a text" in message
+        assert taken(message, sample) == [PairMapping(("text",), ("label",))]
+
+
+class TestGuess:
+    def test_the_first_of_two_asks(self) -> None:
+        found = choice(rows(frage=ASKS, antwort=SAYS, id="a1", category="Old and new tools"))
+        assert found.mapping == PairMapping(("frage",), ("antwort",))
+        assert (found.rule, found.guess) == (GUESS, True)
+        assert "--fields" in found.guess_note
+        assert "frage" in found.guess_note
+
+    @pytest.mark.parametrize(
+        "cells",
+        [
+            {"antwort": SAYS, "frage": ASKS},
+            {"frage": ASKS, "antwort": ASKS},
+            {"one": SAYS, "two": SAYS},
+            {"frage": ASKS, "antwort": SAYS, "more": SAYS},
+            {"frage": ASKS, "title": SAYS},
+            {"frage": ASKS, "antwort": SAYS, "context": SAYS},
+            {"frage": ASKS, "thinking": SAYS},
+            {"frage": ASKS},
+        ],
+        ids=lambda cells: "+".join(cells),
+    )
+    def test_everything_else_is_refused(self, cells: dict[str, object]) -> None:
+        assert "cannot tell which columns" in refused(rows(**cells))
+
+    @pytest.mark.parametrize("reverse", [False, True])
+    def test_a_name_gives_a_column_its_place(self, reverse: bool) -> None:
+        for cells, pair in (
+            ({"question": SAYS, "antwort": SAYS}, ("question", "antwort")),
+            ({"frage": ASKS, "answer": ASKS}, ("frage", "answer")),
+        ):
+            sample = rows(**dict(reversed(cells.items()) if reverse else cells.items()))
+            found = choice(sample)
+            assert found.mapping == PairMapping((pair[0],), (pair[1],))
+            assert found.guess
+
+    def test_columns_of_no_prose_are_passed_over(self) -> None:
+        mapping = chosen(key="a1", when="2024-01-31", frage=ASKS, antwort=SAYS)
+        assert mapping == PairMapping(("frage",), ("antwort",))
+
+    def test_two_nameless_columns_are_refused_with_both_readings(self) -> None:
+        sample = rows(antwort=SAYS, frage=ASKS)
+        assert flags_of(refused(sample)) == [
+            "instruction=antwort,response=frage",
+            "instruction=frage,response=antwort",
+        ]
 
 
 class TestNothingSuitable:
     def test_the_error_lists_the_columns_and_shows_the_flag(self) -> None:
-        columns = [Column("id", "string"), Column("score", "double"), Column("note", "string")]
-        with pytest.raises(UsageError) as caught:
-            detect(columns, rows(id=["1", "2", "3"], score=[0.5, 1.0, 2.0], note=PROSE))
-        message = str(caught.value)
+        message = refused(rows(id="1", score=0.5, note=SAYS))
         assert "found id (string), score (double), note (string)" in message
         assert "--fields instruction=COLUMN,response=COLUMN" in message
-        assert "question+reasoning" in message
-        assert caught.value.exit_code == 2
+        assert "--fields messages=COLUMN" in message
+
+    def test_a_prompt_without_an_answer_is_named(self) -> None:
+        message = refused(rows(question=ASKS, one=SAYS, two=SAYS))
+        assert "question can be the prompt, but no name says the answer" in message
+        assert flags_of(message) == [
+            "instruction=question,response=one",
+            "instruction=question,response=two",
+        ]
+
+    def test_a_prompt_of_lists_is_named(self) -> None:
+        assert "question is named as the prompt, but is a list" in refused(
+            rows(question=["a"], answer=SAYS)
+        )
 
     def test_no_columns_at_all(self) -> None:
         with pytest.raises(UsageError, match="found no columns"):
             detect([], [])
 
 
-class TestParse:
-    COLUMNS = (*text("q", "r", "a", "two words"), Column("n", "int64"), Column("l", "list<item>"))
+class TestTurnsBesideAPair:
+    def test_a_column_that_is_named_as_turns_comes_first(self) -> None:
+        assert chosen(messages=TURNS, question=ASKS, answer=SAYS).columns == ("messages",)
 
-    @pytest.mark.parametrize(
-        ("flag", "instruction", "response"),
-        [
-            ("instruction=q,response=r", ("q",), ("r",)),
-            ("response=r,instruction=q", ("q",), ("r",)),
-            ("instruction=q,response=r+a", ("q",), ("r", "a")),
-            ("instruction=q+a,response=r+n", ("q", "a"), ("r", "n")),
-            (" instruction = q , response = r + a ", ("q",), ("r", "a")),
-            ("instruction=two words,response=q", ("two words",), ("q",)),
-        ],
+    def test_another_is_refused_with_both_readings(self) -> None:
+        sample = rows(talk=TURNS, question=ASKS, answer=SAYS)
+        assert [m.columns for m in taken(refused(sample), sample)] == [
+            ("talk",),
+            ("question", "answer"),
+        ]
+
+
+def test_the_default_data_set_maps_question_to_answer() -> None:
+    sample = rows(
+        conversation_id="4711",
+        domain="Mathematics and its applications",
+        question=ASKS,
+        answer=SAYS,
+        code="print('x y z')",
+        **{"sub-domain": "Algebra of the real numbers"},
     )
-    def test_reads(
-        self, flag: str, instruction: tuple[str, ...], response: tuple[str, ...]
-    ) -> None:
-        assert parse(flag, self.COLUMNS) == PairMapping(instruction, response)
-
-    def test_joined_columns_stand_a_blank_line_apart(self) -> None:
-        mapping = parse("instruction=q+a,response=r+a", self.COLUMNS)
-        assert (mapping.instruction_separator, mapping.response_separator) == ("\n\n", "\n\n")
-
-    @pytest.mark.parametrize(
-        ("flag", "message"),
-        [
-            ("", "is not of the form"),
-            ("q", "is not of the form"),
-            ("instruction", "is not of the form"),
-            ("instruction=q,answer=r", "is not of the form"),
-            ("instruction=q,instruction=a,response=r", "is not of the form"),
-            ("instruction=q, instruction=a,response=r", "is not of the form"),
-            ("instruction=q,response=r,", "is not of the form"),
-            ("instruction=q", "must name both instruction and response"),
-            ("instruction=,response=r", "names the column ''"),
-            ("instruction=q,response=r+", "names the column ''"),
-            ("instruction=q,response=x", "names the column 'x', which is not in the data; found q"),
-            ("instruction=Q,response=r", "names the column 'Q', which is not in the data"),
-            ("instruction=q,response=l", "whose type is list<item>; a text or number column"),
-        ],
-    )
-    def test_refuses(self, flag: str, message: str) -> None:
-        with pytest.raises(UsageError, match="--fields") as caught:
-            parse(flag, self.COLUMNS)
-        assert message in str(caught.value)
-
-    def test_what_describe_says_can_be_parsed(self) -> None:
-        mapping = PairMapping(("q", "a"), ("r", "n"))
-        assert parse(mapping.describe(), self.COLUMNS) == mapping
+    found = choice(sample)
+    assert found.mapping == PairMapping(("question",), ("answer",))
+    assert found.rule == "columns question+answer"
+    assert found.unused_text == ("conversation_id", "domain", "code", "sub-domain")
+    assert found.hint == ""
 
 
-class TestRequireColumn:
-    @pytest.mark.parametrize(
-        "kind", ["string", "int64", "double", "bool", "decimal128(10, 2)", "decimal256(40, 2)"]
-    )
-    def test_takes_text_and_numbers(self, kind: str) -> None:
-        assert require_column("x", [Column("x", kind)], "--split-key") == Column("x", kind)
+class TestHint:
+    @pytest.mark.parametrize("answer", ["answer", "solution", "Answer"])
+    def test_an_unused_answer_is_named_with_the_flag_that_joins_it(self, answer: str) -> None:
+        sample = rows(**{"question": ASKS, "reasoning": SAYS, answer: SAYS})
+        found = choice(sample)
+        assert found.mapping == PairMapping(("question",), ("reasoning",))
+        flag = f"instruction=question,response=reasoning+{answer}"
+        assert f"--fields {flag}" in found.hint
+        assert repr(answer) in found.hint
+        assert parse(flag, columns_of(sample)) == PairMapping(("question",), ("reasoning", answer))
 
-    @pytest.mark.parametrize("kind", ["null", "struct<a: string>", "list<item: string>", "binary"])
-    def test_refuses_other_types_naming_the_flag(self, kind: str) -> None:
-        with pytest.raises(UsageError, match="--split-key names the column 'x', whose type is"):
-            require_column("x", [Column("x", kind)], "--split-key")
+    @pytest.mark.parametrize("more", [{"note": SAYS}, {"answer": ""}, {}])
+    def test_there_is_none_without_an_answer(self, more: dict[str, object]) -> None:
+        assert choice(rows(question=ASKS, reasoning=SAYS, **more)).hint == ""
 
 
 def test_columns_are_read_once_each_instruction_first() -> None:
     assert PairMapping(("a", "b"), ("b", "c", "a")).columns == ("a", "b", "c")
+
+
+# ---- properties
+
+KNOWN = st.sampled_from([name for role in Role for name in NAMES[role]])
+UNKNOWN = st.sampled_from(["frage", "remark", "zusatz", "foo", "bar-baz"])
+CELL = st.sampled_from(["What is it?", "It is so.", "", 7, True, None, ["one"], TURNS])
+ROW = st.dictionaries(KNOWN | UNKNOWN, CELL, min_size=1, max_size=6)
+
+
+def reading(row: dict[str, Any], order: list[str]) -> FieldChoice | None:
+    """What is chosen of columns in an order; None for a refusal."""
+    columns = {column.name: column for column in columns_of([row])}
+    try:
+        return detect([columns[name] for name in order], [row] * 3)
+    except UsageError:
+        return None
+
+
+@given(row=ROW, data=st.data())
+def test_the_order_of_the_columns_never_changes_the_mapping(
+    row: dict[str, Any], data: st.DataObject
+) -> None:
+    order = data.draw(st.permutations(list(row)))
+    before, after = reading(row, list(row)), reading(row, order)
+    if (before and before.guess) or (after and after.guess):
+        # The place of two nameless columns says which is the prompt: the other order is refused.
+        assert before is None or after is None or before.mapping == after.mapping
+        return
+    assert (before and before.mapping) == (after and after.mapping)
+
+
+@given(row=ROW, name=UNKNOWN, cell=CELL, at=st.integers(0, 6))
+def test_a_column_that_no_table_knows_never_changes_the_mapping(
+    row: dict[str, Any], name: str, cell: object, at: int
+) -> None:
+    if any(fold_name(name) == fold_name(other) for other in row):
+        return
+    before = reading(row, list(row))
+    order = [*list(row)[:at], name, *list(row)[at:]]
+    after = reading({**row, name: cell}, order)
+    if before is not None and after is not None:
+        assert after.mapping == before.mapping

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from transforms.conversations.detect_pairs import detect, parse
+from transforms.conversations.detect_pairs import detect
 from transforms.conversations.detect_turns import NAMES, detect_turns
 from transforms.conversations.field_mapping import PairMapping, TurnMapping
+from transforms.conversations.fields_flag import parse
 from transforms.errors import UsageError
 from transforms.records import Column
 
@@ -90,7 +91,7 @@ class TestPromptAndCompletion:
         assert chosen(prompt=PROSE, completion=PROSE) == PairMapping(("prompt",), ("completion",))
 
     def test_a_prompt_of_messages_alone_holds_no_answer(self) -> None:
-        with pytest.raises(UsageError, match="cannot detect the columns"):
+        with pytest.raises(UsageError, match="cannot tell which columns"):
             chosen(prompt=MESSAGES, id="a")
 
     def test_a_prompt_of_messages_does_not_hide_the_messages(self) -> None:
@@ -193,7 +194,8 @@ class TestReasoningBesidePairs:
     @pytest.mark.parametrize("name", ["thinking", "Complex_CoT", "rationale"])
     def test_it_is_never_the_prompt(self, name: str) -> None:
         assert name not in chosen(**{name: PROSE, "ask": PROSE, "reply": PROSE}).instruction
-        assert name not in chosen(**{name: PROSE, "ask": PROSE}).instruction
+        with pytest.raises(UsageError, match="no name says the prompt"):
+            chosen(**{name: PROSE, "ask": PROSE})
 
     def test_reasoning_inside_of_answers_is_noticed(self) -> None:
         mapping = chosen(question=PROSE, answer="<think>r</think>a")
@@ -207,6 +209,7 @@ class TestReasoningBesidePairs:
             instruction_separator="\n",
             system="system",
             history="history",
+            required=("instruction", "input"),
         )
 
 

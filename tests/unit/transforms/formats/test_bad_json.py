@@ -133,7 +133,7 @@ def test_a_broken_array_is_refused_whole(
 
 def test_bad_elements_are_rejects_with_their_number(convert: Convert, tmp_path: Path) -> None:
     bad = ["null", "17", '{"question": "What?", "answer": "\\ud800"}']
-    text = ",".join([*bad, *map(json.dumps, ROWS), '{"question": "What?", "answer": 5}'])
+    text = ",".join([*bad, *map(json.dumps, ROWS), '{"question": "What?", "answer": [5]}'])
     path = put(tmp_path / "a.json", f"[{text}]")
     ended = convert("--dataset", path, "--max-reject-rate", "0.5")
     assert ended.code == 0, ended.err
