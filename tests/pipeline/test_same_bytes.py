@@ -98,7 +98,7 @@ def spoil(lines: list[bytes]) -> list[bytes]:
         b'{"question": "no answer", "answer": ""}',
         b'{"question": "cut off", "ans',
         b'["a", "list"]',
-        b'{"question": 5, "answer": "a number"}',
+        b'{"question": [5], "answer": "a list"}',
         b'{"question": "not UTF-8 \xff", "answer": "x"}',
         b'{"question": "half a pair \\ud83d", "answer": "x"}',
         b"",  # a blank line is no row
