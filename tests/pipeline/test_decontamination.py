@@ -233,7 +233,7 @@ class TestSources:
             ([{"prompt": "Why?"}], 2, ("none of the 1 prompts", "the 8 words")),
             ([{"prompt": ""}], 2, ("none of the 0 prompts", "(column prompt)")),
             ([{"prompt": PROMPT}, "x"], 3, ("row 2 cannot be read (not-an-object)",)),
-            ([{"prompt": PROMPT}, {"prompt": 5}], 3, ("row 2 cannot be read",)),
+            ([{"prompt": PROMPT}, {"prompt": [5]}], 3, ("row 2 cannot be read",)),
         ],
         ids=["missing", "empty", "no column", "short", "blank", "no object", "no text"],
     )

@@ -105,6 +105,13 @@ CASES: tuple[Case, ...] = (
     *(blank(name, value) for name in ("instruction", "response") for value in (None, "", " \n")),
     *map(blank_key, (None, "", " \n")),
     Case(
+        "several-answers",
+        {"question": "What?", "answers": ["It is so.", "It is not."]},
+        ("--list-answers", "first"),
+        flags=("--list-answers", "reject"),
+        before=({"question": "How?", "answers": ["So."]},),
+    ),
+    Case(
         "response-not-json",
         PAIR,
         flags=("--unpack-json",),

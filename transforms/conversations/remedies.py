@@ -34,6 +34,7 @@ REMEDIES: Mapping[str, str] = {
         f"{kind}-split-key": f"fill the column of --split-key, which is {what}, or choose another"
         for kind, what in _MISSING.items()
     },
+    "several-answers": "take the first of each list with --list-answers first",
     "response-not-json": "omit --unpack-json, or correct the response",
     "bad-history": "write the history as a list of [question, answer] pairs, or leave it out with "
     f"{_FIELDS}",

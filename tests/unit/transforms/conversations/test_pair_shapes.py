@@ -526,12 +526,12 @@ class TestTrainingMarks:
     def test_beside_turns(self, convert: Convert, tmp_path: Path) -> None:
         turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
         made: Rows = [{"messages": turns, "loss_mask": [1, 1]} for _ in range(510)]
-        made[505]["loss_mask"] = [0, 1]
+        made[505]["loss_mask"] = [1, 0]
         made[506]["loss_mask"] = None
         ended = convert("--dataset", lines(tmp_path / "a.jsonl", *made))
         assert ended.rejects == [("a.jsonl", 506, "marked-untrained")]
         ended = convert("--dataset", lines(tmp_path / "b.jsonl", *made[505:]))
-        assert has(ended.err, "the column 'loss_mask' marks rows", "[0, 1] in row 1")
+        assert has(ended.err, "the column 'loss_mask' marks answers", "--ignore-training-marks")
 
 
 class TestColumnsThatFillLater:
