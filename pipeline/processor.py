@@ -51,6 +51,7 @@ from transforms.storage.local import LocalStore
 from transforms.storage.manifest_parts import RejectedRows, RowCounts
 from transforms.storage.s3.uri import S3Options, S3Uri
 from transforms.text.normalization import normalise_keys
+from transforms.text.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,7 +86,7 @@ class DatasetProcessor:
         """Downloads the data set, or takes it from the local cache; None loads all splits."""
         data = load_dataset(self.dataset_name, split=split)
         for name, part in data.items() if isinstance(data, DatasetDict) else [(split, data)]:
-            print(f"  - {name}: {len(part):,} examples")
+            _print(f"  - {name}: {len(part):,} examples")
         return data
 
     def format_dataset_for_training(self, dataset: Dataset | DatasetDict) -> Dataset | DatasetDict:
@@ -127,10 +128,10 @@ class DatasetProcessor:
             features=Features({column: Value("string") for column in output_columns.columns}),
             load_from_cache_file=False,  # a cached result would not count its rejects
         )
-        print(f"✓ Formatted {len(formatted):,} of {len(dataset):,} examples ({name})")
+        _print(f"✓ Formatted {len(formatted):,} of {len(dataset):,} examples ({name})")
         for code, count in rejected.most_common():
             remedy = remedy_of(code)
-            print(f"  - rejected {code}: {count:,}" + (f" ({remedy})" if remedy else ""))
+            _print(f"  - rejected {code}: {count:,}" + (f" ({remedy})" if remedy else ""))
         return formatted.with_format(None)
 
     def create_train_val_split(
@@ -147,7 +148,7 @@ class DatasetProcessor:
             chosen = choose_split(list(dataset), None, self.dataset_name)
             left_out = [name for name in dataset if name != chosen]
             if left_out:
-                print(f"  Left out: split {', '.join(left_out)}")
+                _print(f"  Left out: split {', '.join(left_out)}")
             dataset = dataset[chosen]
         rule = SplitRule(val_size, seed)
         marks = [
@@ -164,7 +165,7 @@ class DatasetProcessor:
             }
         )
         for name in SPLITS:
-            print(f"  - {name}: {len(split[name]):,} examples")
+            _print(f"  - {name}: {len(split[name]):,} examples")
         return split
 
     def save_dataset_locally(self, dataset: DatasetDict, name: str = "processed_reasoning") -> Path:
@@ -195,7 +196,7 @@ class DatasetProcessor:
             folder.put(names.MANIFEST, layout.to_json(manifest))
             folder.put(names.DATASET_DICT, layout.dataset_dict())
             folder.finish("")
-        print(f"✓ Dataset saved to {path}")
+        _print(f"✓ Dataset saved to {path}")
         return path
 
     def upload_to_s3(self, local_path: str | Path, s3_prefix: str = "datasets") -> str:
@@ -210,9 +211,10 @@ class DatasetProcessor:
         digest = local_manifest(local).plan_digest
         folders = dated_folders(place, local.absolute().name, self._s3)
         with claimed(folders, digest, resume=False) as folder, kept(local, folder):
-            done = send(local, folder, lambda count: None, lambda line: print(f"  {line}"))
+            done = send(local, folder, lambda count: None, lambda line: _print(f"  {line}"))
         _, noted = note(self.local_cache_dir, done, self.dataset_name)
-        print(f"✓ Upload complete: {done.uri}\n  {noted}")
+        _print(f"✓ Upload complete: {done.uri}")
+        _print(f"  {noted}")
         return done.uri
 
     def download_from_s3(self, s3_uri: str, local_path: str | Path) -> Path:
@@ -225,6 +227,11 @@ class DatasetProcessor:
     @property
     def _s3(self) -> S3Options:
         return S3Options(region=self.aws_region)
+
+
+def _print(line: str) -> None:
+    """Prints a line: names in it may come from anybody."""
+    print(visible(line))
 
 
 def _way(fields: FieldMapping) -> tuple[ChatFormat, OutputColumns]:

@@ -64,6 +64,8 @@ def load(path: str, command: str, given: Collection[str] = ()) -> dict[str, obje
 
 
 def _read(path: str, flag: str, given: Collection[str]) -> dict[str, object]:
+    if Path(path).is_char_device() or Path(path).is_block_device():
+        raise UsageError(f"{flag} is a device; expected a TOML file or a manifest.json")
     try:
         with open(path, "rb") as file:
             data = file.read(MOST_BYTES + 1)

@@ -41,7 +41,9 @@ def shown(text: str) -> str:
 
 def shown_message(text: str) -> str:
     """An error as lines that a terminal may get; its first one alone begins at the margin."""
-    return "\n  │ ".join(map(shown, without_credentials(text).split("\n")))
+    first, *more = map(shown, without_credentials(text).split("\n"))
+    # The lines of a table, as of what a worker lacks, are indented already.
+    return "\n".join([first, *(line if line.startswith("  ") else f"  │ {line}" for line in more)])
 
 
 class VisibleStream:

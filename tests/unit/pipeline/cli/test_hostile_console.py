@@ -25,7 +25,7 @@ from hostile_texts import (
 from made_reports import made_manifest
 
 from pipeline.cli import main as command_line
-from pipeline.cli.console import Console, print_json, shown, visible_errors
+from pipeline.cli.console import Console, print_json, shown, shown_message, visible_errors
 from pipeline.cli.main import main
 from pipeline.dataset.catalog import ListedDataset, table
 from pipeline.dataset.status import Status
@@ -176,6 +176,14 @@ class TestTheConsole:
         Console(out).say(EVERYTHING, "ours")
         check_shown(out.getvalue())
         assert out.getvalue().count("\n") == 2
+
+    def test_an_error_has_one_line_at_the_margin(self) -> None:
+        told = shown_message(f"a worker{EVERYTHING}:\n  ✗ numpy\nsee there")
+        check_shown(told)
+        assert [line for line in told.split("\n") if not line.startswith("  ")] == [
+            told.split("\n")[0]
+        ]
+        assert told.endswith("\n  ✗ numpy\n  │ see there")
 
     def test_passwords_in_addresses_stay_out(self) -> None:
         assert shown("see http://user:PW@host/x") == "see http://…@host/x"
