@@ -72,21 +72,21 @@ def _read(path: str, flag: str, given: Collection[str]) -> dict[str, object]:
     except OSError as error:
         raise UsageError(f"{flag} cannot be read: {error.strerror}") from error
     if data.lstrip().startswith(b"{"):
-        return _of_manifest(flag, data, given)
+        return _of_manifest(path, flag, data, given)
     try:
         return tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{flag} is neither TOML nor a manifest: {error}") from error
 
 
-def _of_manifest(flag: str, data: bytes, given: Collection[str]) -> dict[str, object]:
+def _of_manifest(path: str, flag: str, data: bytes, given: Collection[str]) -> dict[str, object]:
     """What a manifest says of how its set was made, without what only this machine's user may say.
 
     It may come from a stranger: it sets options that decide the bytes and gates, and names no file
     of this machine.
     """
     try:
-        manifest = read_manifest(data, flag)
+        manifest = read_manifest(data, shown_address(path))
     except VerificationFailed as error:
         raise UsageError(f"{flag} is neither TOML nor a manifest: {error}") from error
     if manifest.config is None:

@@ -116,22 +116,22 @@ def _trl(own: _Set) -> str:
 
 def _unsloth(own: _Set) -> str:
     template = own.chat.template
+    first = "import unsloth  # before trl"
     if own.has("prompt-completion"):
-        return "import unsloth  # before trl\n" + _trainer(own, "completion_only_loss=True")
+        return f"{first}\n{_trainer(own, 'completion_only_loss=True')}"
     if not own.has("text"):
         raise _NoSettings(
             "Unsloth does not render `messages` itself. Prepare the set with `--columns text`, or "
             "`text,messages`; Unsloth then masks the prompts by the markers above."
         )
-    trainer = _trainer(own, 'dataset_text_field="text"', text_only=own.has("messages"))
     if not template.user_marker or not template.assistant_marker:
         raise _NoSettings(
             "Unsloth masks prompts by markers, and this template has none. Prepare the set with "
             "`--columns prompt-completion`."
         )
+    trainer = _trainer(own, 'dataset_text_field="text"', text_only=own.has("messages"))
     return (
-        f"import unsloth  # before trl\n{trainer}\n"
-        "from unsloth.chat_templates import train_on_responses_only\n\n"
+        f"{first}\nfrom unsloth.chat_templates import train_on_responses_only\n{trainer}\n"
         "trainer = train_on_responses_only(\n"
         "    trainer,\n"
         f"    instruction_part={_quoted(template.user_marker)},\n"

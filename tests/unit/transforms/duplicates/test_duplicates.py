@@ -284,6 +284,19 @@ class TestNear:
         alone = np.concatenate([min_hashes(pa.array([row]))[0] for row in rows[:6]])
         assert np.array_equal(together[:5], alone)
 
+    def test_only_rows_that_another_unit_needs_travel_and_once_for_each(self) -> None:
+        links = np.array(
+            [[1, 1, 1, 2, 2, 2], [5, 6, 7, 3, 3, 4], [1, 0, 0, 0, 1, 0], [2, 9, 9, 9, 2, 8]],
+            np.uint64,
+        )
+        found = {unit: some.T.tolist() for unit, some in lent_by_unit(links)}
+        assert found == {0: [[8, 2], [9, 1], [9, 2]], 1: [[2, 2]]}
+        late = {unit: some.T.tolist() for unit, some in links_by_unit(links)}
+        assert late == {
+            1: [[5, 1, 2], [6, 0, 9], [7, 0, 9]],
+            2: [[3, 0, 9], [3, 1, 2], [4, 0, 8]],
+        }
+
     @pytest.mark.parametrize("of", [1, 2, 7])
     def test_buckets_do_not_show(self, of: int) -> None:
         order = random.Random(8)
