@@ -26,7 +26,7 @@ from transforms.conversations.column_parts import refuse_lists
 from transforms.conversations.detect_pairs import detect
 from transforms.conversations.field_mapping import FieldChoice, FieldMapping, TurnMapping
 from transforms.conversations.fields_flag import parse, require_column
-from transforms.conversations.marked_samples import check_marks
+from transforms.conversations.marked_samples import check_marks, ignored_marks
 from transforms.conversations.roles import role_table
 from transforms.conversations.rules import ConversationRules
 from transforms.conversations.sampled_columns import Sample, nan_notes
@@ -179,12 +179,17 @@ def _choose_fields(request: Request, columns: Sequence[Column], sample: Sample) 
     if mapping.tools and not (request.tools or "messages" in request.columns):
         hint = f"the tools in {mapping.tools!r} are not rendered (add --tools)"
         mapping = mapping.without_tools()
-    mapping = mapping.with_marks(columns, sample, request.ignore_training_marks)
+    ignored = ""
     if isinstance(mapping, TurnMapping):
-        check_marks(mapping, sample)
+        marked = mapping.with_marks(columns, sample, ignored=False)
+        if request.ignore_training_marks:
+            ignored = ignored_marks(marked, sample)
+        else:
+            check_marks(marked, sample)
+    mapping = mapping.with_marks(columns, sample, request.ignore_training_marks)
     if request.fields is None:  # else the user has named all columns that are meant
         mapping = mapping.with_watched(columns, sample)
-    notes = [note for note in (hint, *nan_notes(mapping.texts, sample)) if note]
+    notes = [note for note in (hint, ignored, *nan_notes(mapping.texts, sample)) if note]
     return replace(choice, mapping=mapping, hint="; ".join(notes))
 
 

@@ -143,3 +143,57 @@ def test_glaive_s_calls_and_results(convert: Convert, tmp_path: Path) -> None:
         assert found.reasons == {}
         assert found.plan.fields.mapping.has_tool_calls
         assert found.texts() == expected.texts()
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_arguments_as_objects(convert: Convert, tmp_path: Path, kind: str) -> None:
+    """Arrow gives each call the keys of all calls: there a null is no argument."""
+
+    def calls(i: int) -> list[Message]:
+        arguments = {"city": "Ulm", "n": None} if i % 2 else {"city": None, "n": i}
+        function = {"name": "a" if i % 2 else "b", "arguments": arguments}
+        return [{"id": f"c{i}", "type": "function", "function": function}]
+
+    rows = [
+        {
+            "messages": conversation(
+                i, {"role": "assistant", "content": None, "tool_calls": calls(i)}
+            )
+        }
+        for i in range(ROWS)
+    ]
+    if kind == "parquet":
+        done = convert("--dataset", parquet(tmp_path / "a.parquet", pa.Table.from_pylist(rows)))
+    else:
+        done = convert("--dataset", lines(tmp_path / "a.jsonl", *rows))
+    assert done.reasons == {}
+    written = {
+        "jsonl": ('{"city": null, "n": 0}', '{"city": "Ulm", "n": null}'),
+        "parquet": ('{"n": 0}', '{"city": "Ulm"}'),
+    }[kind]
+    for text, arguments in zip(done.texts(), written, strict=False):
+        assert f'"arguments": {arguments}' in text
+
+
+def test_the_functions_that_a_row_offers_are_its_tools(convert: Convert, tmp_path: Path) -> None:
+    offered = [{"name": "stock", "description": "count a thing", "parameters": {}}]
+    rows: list[Any] = [
+        {
+            "messages": conversation(i, FORMS["function_call"](None, i), "function"),
+            "functions": offered,
+        }
+        for i in range(ROWS)
+    ]
+    plain = [
+        {
+            "messages": conversation(i, with_calls(None, i)),
+            "tools": [{"type": "function", "function": offered[0]}],
+        }
+        for i in range(ROWS)
+    ]
+    flags = ("--template", "qwen3", "--tools")
+    found = convert("--dataset", lines(tmp_path / "a.jsonl", *rows), *flags)
+    assert found.reasons == {}
+    assert "count a thing" in found.texts()[0]
+    expected = convert("--dataset", lines(tmp_path / "plain.jsonl", *plain), *flags)
+    assert found.texts() == expected.texts()

@@ -176,8 +176,9 @@ def turn_mapping(
         if found_shape is None:
             why = next((why for name in turns if (why := cell_refusal(name, sample))), None)
             raise UsageError(
-                why
-                or f"the column {'+'.join(turns)} contains no turns: expected lists of objects "
+                why.sentence
+                if why
+                else f"the column {'+'.join(turns)} contains no turns: expected lists of objects "
                 f"with a role ({', '.join(ROLE_KEYS)}) and a text ({', '.join(TEXT_KEYS)})"
             )
         shape = found_shape

@@ -374,11 +374,13 @@ class TurnMapping(FieldMapping):
         if column.name not in self.turns or column.type != "list" or self.shape != "turns":
             return column
         turns = [turn for row in sample for turn in turns_of_cell(row.get(column.name))]
-        kinds = [(key, _kind_of(turn.get(key) for turn in turns)) for key in self.keys.others]
-        texts = (*self.keys.texts, *(key for key, kind in kinds if kind == "string"))
-        return replace(
-            column, keys=texts, other_keys=tuple(pair for pair in kinds if pair[1] != "string")
-        )
+        usual, kinds = self.keys.usual, {}
+        for key in self.keys.all:
+            if key not in usual:
+                kinds[key] = _kind_of(turn.get(key) for turn in turns)
+        texts = (*usual, *(key for key, kind in kinds.items() if kind == "string"))
+        others = tuple((key, kind) for key, kind in kinds.items() if kind != "string")
+        return replace(column, keys=texts, other_keys=others)
 
     def roles_in(self, sample: Iterable[Mapping[str, object]]) -> dict[str, str | None]:
         if self.shape != "turns":

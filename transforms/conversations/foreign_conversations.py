@@ -6,9 +6,10 @@ A set of such a shape is refused by its name, before a run, rather than row by r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from transforms.conversations.cells import opened
+from transforms.conversations.column_roles import Role, known_role
 from transforms.records import Column
 
 Sample = Sequence[Mapping[str, object]]
@@ -18,6 +19,9 @@ _TURNS = '{"role": "user" or "assistant", "content": TEXT}'
 _LANGCHAIN_TYPES = ("human", "ai", "system", "tool", "function", "chat", "AIMessageChunk")
 _ANTHROPIC_PARTS = ("tool_use", "tool_result", "server_tool_use")
 _MEDIA_PARTS = ("image", "image_url", "input_image", "audio", "input_audio", "video", "file")
+_BESIDE = (Role.SYSTEM, Role.METADATA, Role.LABEL)
+"""Roles of columns of text that stand beside a conversation."""
+
 _TREE_NAMES = {"message_id", "parent_id"}
 _RENDERED = {
     "<|im_start|>": "ChatML",
@@ -40,20 +44,31 @@ def refusal_of(columns: Sequence[Column], sample: Sample) -> str | None:
         if column.type not in ("list", "string"):
             continue
         why = cell_refusal(column.name, sample)
-        if why is not None:
-            return why
-    return None
+        # Lists of texts are often tags, and rendered text often stands beside what it was made of.
+        if why is not None and (why.is_certain or known_role(column.name) is Role.TURNS):
+            return why.sentence
+    texts = [c.name for c in columns if c.type == "string" and known_role(c.name) not in _BESIDE]
+    found = cell_refusal(texts[0], sample) if len(texts) == 1 else None
+    return found.sentence if found else None
 
 
-def cell_refusal(name: str, sample: Sample) -> str | None:
-    """The same for one column, which may hold lists of objects or texts."""
+class Refusal(NamedTuple):
+    """Why a column is refused; ``is_certain`` where its shape cannot be anything else."""
+
+    sentence: str
+    is_certain: bool
+
+
+def cell_refusal(name: str, sample: Sample) -> Refusal | None:
+    """Why a column is refused, which may hold lists of objects or texts."""
     cells = [cell for row in sample if (cell := row.get(name)) not in (None, "", [])]
     if not cells:
         return None
     values = [_value(cell) for cell in cells]
     for holds, sentence in _SHAPES:
         if 2 * sum(map(holds, values)) > len(values):
-            return sentence.format(name=repr(name), turns=_TURNS, flag=f"messages={name}")
+            said = sentence.format(name=repr(name), turns=_TURNS, flag=f"messages={name}")
+            return Refusal(said, holds is not _is_texts)
     rendered = next(
         (
             m
@@ -63,10 +78,11 @@ def cell_refusal(name: str, sample: Sample) -> str | None:
         None,
     )
     if rendered is not None:
-        return (
+        return Refusal(
             f"the column {name!r} holds text that {_RENDERED[rendered]} has rendered (it contains "
             f"{rendered}). Use the source that it was made from, or split it into turns: "
-            f'{{"messages": [{_TURNS}, …]}}'
+            f'{{"messages": [{_TURNS}, …]}}',
+            False,
         )
     return None
 

@@ -18,19 +18,32 @@ IGNORE = "--ignore-training-marks"
 
 def check_marks(mapping: TurnMapping, sample: Sequence[Mapping[str, object]]) -> None:
     """``UsageError`` where a mark excludes an assistant's turn of the sample from training."""
-    if not mapping.marks:
-        return
+    found = _told(mapping, sample)
+    if found:
+        raise UsageError(
+            f"{found}. The prepared text has no place for such a mark, so that a trainer would "
+            "learn these answers. Remove them from the source, or train on them all the same: "
+            f"{IGNORE}"
+        )
+
+
+def ignored_marks(mapping: TurnMapping, sample: Sequence[Mapping[str, object]]) -> str:
+    """What ``--ignore-training-marks`` trains on all the same, for the plan; "" for nothing."""
+    found = _told(mapping, sample)
+    return f"{found}; they are trained on all the same ({IGNORE})" if found else ""
+
+
+def _told(mapping: TurnMapping, sample: Sequence[Mapping[str, object]]) -> str:
+    """The mark that most rows of the sample have, and in how many; "" where none has one."""
     found: Counter[str] = Counter()
     for row in sample:
         found.update(_marks_of(mapping, row))
     if not found:
-        return
+        return ""
     (what, count), *_ = found.most_common(1)
-    raise UsageError(
+    return (
         f"{what} marks answers that are not to be trained on, in {count:,} of the first "
-        f"{len(sample):,} rows. The prepared text has no place for such a mark, so that a trainer "
-        f"would learn these answers. Remove them from the source, or train on them all the same: "
-        f"{IGNORE}"
+        f"{len(sample):,} rows"
     )
 
 
@@ -42,8 +55,7 @@ def _marks_of(mapping: TurnMapping, row: Mapping[str, object]) -> set[str]:
     except InvalidConversation:
         return set()  # the row is rejected
     turns = [turn for part in parts for turn in part]
-    filled = [cell for cell in lists if isinstance(cell, list)]
-    objects = [item for cell in filled for item in cell]
+    objects = [item for cell in lists if isinstance(cell, list) for item in cell]
     pairs = zip(objects, turns, strict=False)
     keys = {
         key for item, turn in pairs if has_marks([[item]], [turn], ()) and (key := mark_of(item))

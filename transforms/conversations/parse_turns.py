@@ -141,11 +141,16 @@ def parse_cell(cell: Any, keys: TurnKeys) -> list[Turn]:
 def _turn(item: Any, keys: TurnKeys) -> Turn:
     if not isinstance(item, Mapping):
         raise InvalidConversation("not-a-conversation")
-    named = role_name(item, keys.role)
+    named = item.get(keys.role)
+    if named is None:
+        named = role_name(item, keys.role)
     role = role_of(named, keys.roles)
     if role is None:
         raise InvalidConversation("unknown-role", named)
-    content, thinking = _content(first_value(item, keys.text, TEXT_KEYS), role)
+    text = item.get(keys.text)
+    if text is None:
+        text = first_value(item, keys.text, TEXT_KEYS)
+    content, thinking = _content(text, role)
     separate = next((item[key] for key in reasoning.KEYS if item.get(key) is not None), None)
     if separate is not None:
         if not isinstance(separate, str):
@@ -157,15 +162,17 @@ def _turn(item: Any, keys: TurnKeys) -> Turn:
             raise InvalidConversation("bad-tool-calls")
         return Turn(ASSISTANT, "", thinking, calls, None)
     name = item.get("name")
-    calls = _calls(item) if any(item.get(key) is not None for key in CALL_KEYS) else None
+    calls = tool_calls(item.get("tool_calls"))
+    single = item.get("function_call")
+    if single is not None:
+        calls = _with_call(calls, tool_calls(single))
     return Turn(
         ROLES.index(role), content, thinking, calls, name if isinstance(name, str) else None
     )
 
 
-def _calls(item: Mapping[str, object]) -> str | None:
+def _with_call(several: str | None, single: str | None) -> str | None:
     """The calls of ``tool_calls``, and a ``function_call`` that is not one of them."""
-    several, single = (tool_calls(item.get(key)) for key in CALL_KEYS)
     if several is None or single is None:
         return several or single
     calls: list[object] = json.loads(several)

@@ -229,7 +229,8 @@ def _one_by_one(
             lists = [cell for cell in found[: len(conversations)] if cell is not None]
             if not lists:
                 raise InvalidConversation("null-messages")
-            lists = [to_turns(cell, keys.shape) for cell in lists]
+            if keys.shape != "turns":
+                lists = [to_turns(cell, keys.shape) for cell in lists]
             parts = [parse_cell(cell, keys) for cell in lists]
             if mapping.either:
                 parts = _one_of(parts)

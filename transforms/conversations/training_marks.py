@@ -16,6 +16,8 @@ TURN_MARKS = ("weight", "train", "trainable", "loss_mask", "loss")
 """Keys of a turn: OpenAI's and Axolotl's ``weight``, Axolotl's ``train``, ms-swift's ``loss``; a
 value that is zero or false excludes the turn."""
 
+_TURN_MARKS = frozenset(TURN_MARKS)
+
 MARKED = "marked-untrained"
 """The reject code of a row with such a mark."""
 
@@ -47,7 +49,9 @@ def is_off(value: object) -> bool:
     return isinstance(value, (bool, int, float)) and not value
 
 
-def has_marks(cells: Sequence[object], turns: Sequence[Turn], masks: Sequence[object]) -> bool:
+def has_marks(
+    cells: Sequence[Sequence[Mapping[str, object]]], turns: Sequence[Turn], masks: Sequence[object]
+) -> bool:
     """Is one of the assistant's turns, or the whole row, excluded from training?
 
     Args:
@@ -56,7 +60,9 @@ def has_marks(cells: Sequence[object], turns: Sequence[Turn], masks: Sequence[ob
         masks: the cells of columns beside the turns: a list with a mark for each turn, or a mark
             of the row.  A list of another length excludes the row if it has any zero.
     """
-    objects = [item for cell in cells if isinstance(cell, list) for item in cell]
+    objects = [item for cell in cells for item in cell]
+    if not masks and all(map(_TURN_MARKS.isdisjoint, objects)):
+        return False
     assistants = [turn.role == ASSISTANT for turn in turns]
     for mask in masks:
         fits = isinstance(mask, list) and len(mask) == len(assistants)
@@ -65,7 +71,7 @@ def has_marks(cells: Sequence[object], turns: Sequence[Turn], masks: Sequence[ob
         if any(is_off(mark) for n, mark in enumerate(marks) if own is None or own[n]):
             return True
     pairs = zip(objects, assistants, strict=False)
-    return any(own and isinstance(item, Mapping) and mark_of(item) for item, own in pairs)
+    return any(own and mark_of(item) is not None for item, own in pairs)
 
 
 def mark_of(turn: Mapping[str, object]) -> str | None:

@@ -41,8 +41,8 @@ _INST = "[INST]"
 TRANSCRIPTS = (*_MARKERS, _INST)
 """The forms of transcripts, each named by the marker of the user's turn."""
 
-_SEQUENCE_TOKENS = re.compile(r"</?s>|<\|endoftext\|>")
-_SYSTEM = re.compile(r"\s*<<SYS>>\s*(.*?)\s*<</SYS>>", re.DOTALL)
+_SEQUENCE_TOKENS = ("<s>", "</s>", "<|endoftext|>")
+_SYSTEM, _SYSTEM_END = "<<SYS>>", "<</SYS>>"
 _CALL = "<functioncall>"
 _QUOTED = re.compile(
     r"\s*\{\s*\"name\":\s*(\"[^\"\\]+\"),\s*\"arguments\":\s*'(.*)'\s*\}\s*", re.DOTALL
@@ -92,28 +92,42 @@ def _marked_turns(text: str, marker: re.Pattern[str]) -> Iterator[tuple[str, str
 
 
 def _inst_turns(text: str) -> Iterator[tuple[str, str]]:
-    text = _SEQUENCE_TOKENS.sub("", text).strip()
     before, *parts = text.split("[INST]")
-    if not parts or before.strip():
+    if not parts or _without_tokens(before):
         raise InvalidConversation(BAD)
     for number, part in enumerate(parts):
         asked, *answers = part.split("[/INST]")
         if len(answers) != 1:
             raise InvalidConversation(BAD)
-        system = _SYSTEM.match(asked) if number == 0 else None
-        if system:
-            yield "system", system[1]
-            asked = asked[system.end() :]
+        if number == 0 and asked.lstrip().startswith(_SYSTEM):
+            system, end, asked = asked.lstrip().removeprefix(_SYSTEM).partition(_SYSTEM_END)
+            if not end:
+                raise InvalidConversation(BAD)
+            yield "system", system
         yield "user", asked
-        if answers[0].strip() or number < len(parts) - 1:
-            yield "assistant", answers[0]
+        answer = _without_tokens(answers[0])
+        if answer or number < len(parts) - 1:
+            yield "assistant", answer
+
+
+def _without_tokens(text: str) -> str:
+    """A text without white space around it and the tokens that end a sequence and begin the next.
+
+    Those inside of it are its own, as the tag of HTML for struck text.
+    """
+    text, length = text.strip(), -1
+    while len(text) != length:
+        length = len(text)
+        for token in _SEQUENCE_TOKENS:
+            text = text.removesuffix(token).rstrip()
+    return text
 
 
 def _turn(role: str, content: str) -> dict[str, object]:
     content = content.strip()
     if role != "assistant":
         return {"role": role, "content": content}
-    content = content.removesuffix("<|endoftext|>").rstrip()
+    content = _without_tokens(content)
     said, call, written = content.partition(_CALL)
     if not call:
         return {"role": role, "content": content}

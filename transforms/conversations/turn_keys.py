@@ -42,20 +42,20 @@ class TurnKeys:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The keys that usual turns have, all of which hold text."""
+        """The keys of a turn that hold text, where they hold anything."""
         return tuple(dict.fromkeys((self.role, self.text, *reasoning.KEYS, "tool_calls", "name")))
+
+    @property
+    def usual(self) -> tuple[str, ...]:
+        """Those that a turn may well have though the sample shows none."""
+        return tuple(dict.fromkeys((self.role, self.text, *reasoning.KEYS[:3], "name")))
 
     @property
     def all(self) -> tuple[str, ...]:
         """Every key that is read."""
-        return tuple(dict.fromkeys((*self.texts, *CALL_KEYS, *self.others)))
-
-    @property
-    def others(self) -> tuple[str, ...]:
-        """Keys that are read where a turn has them, besides ``texts``."""
         marks = TURN_MARKS if self.marks else ()
-        names = (*CALL_KEYS, *ROLE_KEYS, *TEXT_KEYS, *marks)
-        return tuple(name for name in names if name not in self.texts)
+        more = (*CALL_KEYS, *ROLE_KEYS, *TEXT_KEYS, *marks)
+        return tuple(dict.fromkeys((*self.texts, *more)))
 
 
 def first_value(turn: Mapping[str, object], key: str, others: Sequence[str]) -> Any:

@@ -127,11 +127,12 @@ def to_rows(numbered: Iterable[Numbered], columns: Sequence[Column]) -> SourceRo
     numbers: list[int] = []
     cells: list[list[object]] = [[] for _ in columns]
     rejects: list[tuple[int, str, str]] = []
+    orders: list[_Orders] = [{} for _ in columns]
     for number, value, excerpt in numbered:
         try:
             if isinstance(value, Fault):
                 raise value
-            row = [_cell(value.get(column.name), column) for column in columns]
+            row = [_cell(value.get(c.name), c, own) for c, own in zip(columns, orders, strict=True)]
         except Fault as fault:
             rejects.append((number, fault.code, excerpt))
             continue
@@ -164,7 +165,7 @@ def _json(cell: object) -> str:
     return json.dumps(cell, ensure_ascii=False)
 
 
-def _cell(cell: object, column: Column) -> object:
+def _cell(cell: object, column: Column, orders: _Orders) -> object:
     if cell is None:
         return None
     if column.text:
@@ -172,7 +173,7 @@ def _cell(cell: object, column: Column) -> object:
     elif not _FITS[column.type](cell):
         raise Fault("not-text" if column.type == "string" else "wrong-type")
     if column.type == "list":
-        cell = _read_keys(cell, (*column.keys, *(key for key, _ in column.other_keys)))
+        cell = _read_keys(cell, column, orders)
     text = _nested(cell) if column.type in _NESTED else cell
     if isinstance(text, str):
         try:
@@ -197,16 +198,33 @@ def scalar_text(cell: object) -> str | None:
     return json.dumps(cell)
 
 
-def _read_keys(cell: object, keys: Sequence[str]) -> object:
+_Orders = dict[tuple[str, ...], tuple[str, ...]]
+"""The keys of an object -> those that are read, in the order of the column's."""
+
+_MOST_ORDERS = 1000
+
+
+def _read_keys(cell: object, column: Column, orders: _Orders) -> object:
     """The objects of a list with only the keys that are read, as Arrow's parser gives them."""
-    if not keys or not isinstance(cell, list):
+    if not column.keys or not isinstance(cell, list):
         return cell
-    return [
-        {key: item[key] for key in keys if item.get(key) is not None}
-        if isinstance(item, dict)
-        else item
-        for item in cell
-    ]
+    made: list[object] = []
+    for item in cell:
+        if isinstance(item, dict):
+            keys = orders.get(tuple(item))
+            if keys is None:
+                keys = _in_order(item, column, orders)
+            item = {key: item[key] for key in keys if item[key] is not None}
+        made.append(item)
+    return made
+
+
+def _in_order(item: Mapping[str, object], column: Column, orders: _Orders) -> tuple[str, ...]:
+    names = (*column.keys, *(key for key, _ in column.other_keys))
+    if len(orders) > _MOST_ORDERS:
+        orders.clear()
+    found = orders[tuple(item)] = tuple(name for name in names if name in item)
+    return found
 
 
 def _nested(cell: object) -> str:

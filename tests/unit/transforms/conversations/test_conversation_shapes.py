@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ from source_files import parquet
 
 from transforms.conversations.cells import InvalidConversation
 from transforms.conversations.conversation_shapes import SHAPES, find_shape, to_turns
+from transforms.conversations.detect_turns import detect_turns
 from transforms.conversations.python_literals import MAX_CHARS, MAX_DEPTH, NotLiteral, literal
 from transforms.conversations.transcripts import TRANSCRIPTS, find_form, turns_of_text
+from transforms.records import Column
 
 ROWS = 24
 
@@ -191,6 +194,29 @@ class TestTranscripts:
             [turns(ask(i), answer(i), system=system(i)) for i in range(ROWS)]
         )
 
+    def test_tokens_inside_of_a_turn_are_its_own(self) -> None:
+        text = (
+            "<s>[INST] Is <s>this</s> struck? [/INST] Yes, <s>it</s> is.</s>"
+            "<s>[INST] So? [/INST] So.</s>"
+        )
+        assert [turn["content"] for turn in turns_of_text(text, "[INST]")] == [
+            "Is <s>this</s> struck?", "Yes, <s>it</s> is.", "So?", "So.",
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "[INST] <<SYS>>" + " " * 200_000 + "x",
+            "[INST] " * 100_000,
+            "\n\nHuman:" * 100_000,
+            'USER: a\n\nASSISTANT: <functioncall> {"name": "a", "arguments": \'' + "' " * 100_000,
+        ],
+    )
+    def test_a_hostile_text_takes_linear_time(self, text: str) -> None:
+        started = time.process_time()
+        find_form(text)
+        assert time.process_time() - started < 5
+
     @pytest.mark.parametrize(
         ("written", "arguments"),
         [
@@ -306,6 +332,21 @@ def test_text_that_a_template_has_rendered_is_refused(
     refused = convert("--dataset", lines(tmp_path / "a.jsonl", *[columns] * 3))
     assert refused.code == 2
     assert has(refused.err, "has rendered", marker)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"tags": ["tools", "winter"]},
+        {"text": "Below is a task.\n\n### Instruction:\nDo it.\n\n### Response:\nDone."},
+    ],
+)
+def test_lists_of_tags_and_rendered_text_beside_other_columns_refuse_nothing(
+    beside: dict[str, Any],
+) -> None:
+    row = {"title_text": ask(1), "body_text": answer(1), **beside}
+    columns = [Column(name, "list" if name == "tags" else "string") for name in row]
+    assert detect_turns(columns, [row] * 3) is None
 
 
 class TestPythonLiterals:

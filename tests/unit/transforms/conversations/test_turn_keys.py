@@ -10,8 +10,11 @@ import pyarrow as pa
 import pytest
 from command_runs import has, lines, turns
 from conversions import Convert, Converted
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from source_files import parquet
 
+from transforms.conversations import reasoning
 from transforms.conversations.detect_turns import detect_turns
 from transforms.conversations.field_mapping import TurnMapping
 from transforms.conversations.roles import ALIASES, role_of, role_table
@@ -88,6 +91,38 @@ class TestRowsThatDiffer:
         done = convert("--dataset", lines(tmp_path / "a.jsonl", *rows))
         alone = convert("--dataset", lines(tmp_path / "b.jsonl", {"messages": late}))
         assert kept(done)[-1:] == kept(alone)
+
+    @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(data=st.data())
+    def test_a_row_outside_of_the_sample_gives_the_text_that_it_gives_inside(
+        self, convert: Convert, tmp_path: Path, data: st.DataObject
+    ) -> None:
+        more = st.dictionaries(
+            st.sampled_from([*reasoning.KEYS, "name", "weight", "loss", "train", "id", "extra"]),
+            st.sampled_from(["text", 1, 0, True, False, None, 0.5, [], {"a": 1}]),
+            max_size=3,
+        )
+        keys = data.draw(st.tuples(st.sampled_from(ROLE_KEYS), st.sampled_from(TEXT_KEYS)))
+        late = {
+            "messages": [
+                {**data.draw(more), keys[0]: turn["role"], keys[1]: turn["content"]}
+                for turn in openai(SAMPLE)
+            ]
+        }
+        plain = [{"messages": openai(i)} for i in range(SAMPLE)]
+
+        def made(path: Path) -> tuple[object, object]:
+            done = convert("--dataset", path)
+            if done.code == 2:  # inside, a mark refuses the set
+                return None, "marked-untrained"
+            codes = {row: code for _, row, code in done.rejects}
+            place = SAMPLE + 1 if path.name == "late.jsonl" else 1
+            text = None if place in codes else done.texts()[place - 1]
+            return text, codes.get(place)
+
+        outside = made(lines(tmp_path / "late.jsonl", *plain, late))
+        inside = made(lines(tmp_path / "early.jsonl", late, *plain))
+        assert outside == inside
 
     def test_a_name_of_the_speaker_is_no_role(self, convert: Convert, path: Path) -> None:
         rows = [
@@ -224,7 +259,9 @@ class TestMarks:
             assert refused.code == 2
             assert has(refused.err, f"the key {key!r}", "12 of the first 12 rows")
         flag = refused.err.strip().rpartition(": ")[2]
-        assert len(kept(convert("--dataset", path, flag))) == 12
+        done = convert("--dataset", path, flag)
+        assert len(kept(done)) == 12
+        assert has(done.plan.fields.hint, f"the key {key!r}", "12 of the first 12 rows", flag)
 
     @pytest.mark.parametrize(("key", "off", "on"), MARKS)
     def test_one_that_comes_late_rejects_its_row(
