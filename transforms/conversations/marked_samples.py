@@ -18,7 +18,7 @@ IGNORE = "--ignore-training-marks"
 
 def check_marks(mapping: TurnMapping, sample: Sequence[Mapping[str, object]]) -> None:
     """``UsageError`` where a mark excludes an assistant's turn of the sample from training."""
-    found = _told(mapping, sample)
+    found = _most_frequent_mark(mapping, sample)
     if found:
         raise UsageError(
             f"{found}. The prepared text has no place for such a mark, so that a trainer would "
@@ -29,11 +29,11 @@ def check_marks(mapping: TurnMapping, sample: Sequence[Mapping[str, object]]) ->
 
 def ignored_marks(mapping: TurnMapping, sample: Sequence[Mapping[str, object]]) -> str:
     """What ``--ignore-training-marks`` trains on all the same, for the plan; "" for nothing."""
-    found = _told(mapping, sample)
+    found = _most_frequent_mark(mapping, sample)
     return f"{found}; they are trained on all the same ({IGNORE})" if found else ""
 
 
-def _told(mapping: TurnMapping, sample: Sequence[Mapping[str, object]]) -> str:
+def _most_frequent_mark(mapping: TurnMapping, sample: Sequence[Mapping[str, object]]) -> str:
     """The mark that most rows of the sample have, and in how many; "" where none has one."""
     found: Counter[str] = Counter()
     for row in sample:
