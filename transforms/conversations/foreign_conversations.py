@@ -5,10 +5,11 @@ A set of such a shape is refused by its name, before a run, rather than row by r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from transforms.conversations.cells import opened
+from transforms.conversations.cells import InvalidConversation, opened
 from transforms.conversations.column_roles import Role, known_role
 from transforms.records import Column
 
@@ -106,13 +107,25 @@ def parts_refusal(name: str, sample: Sample) -> str | None:
     return None
 
 
+_PRINTED = re.compile(r"\s*\[\s*\{\s*'")
+
+
 def _value(cell: object) -> Any:
-    return opened(cell) if isinstance(cell, str) and cell.lstrip().startswith("[") else cell
+    """The list that a text denotes; of another text, and of a list printed by Python, none."""
+    if not isinstance(cell, str) or not cell.lstrip().startswith("["):
+        return cell
+    value = opened(cell)
+    return value if not isinstance(value, InvalidConversation) or _PRINTED.match(cell) else cell
 
 
 def _objects(cell: Any) -> list[Mapping[str, Any]]:
     listed = isinstance(cell, list) and all(isinstance(item, Mapping) for item in cell)
     return list(cell) if listed else []
+
+
+def _is_printed(cell: Any) -> bool:
+    """Is the cell text of a list of objects that Python or NumPy printed, and that cannot be read?"""
+    return isinstance(cell, InvalidConversation) and cell.code == "broken-json"
 
 
 def _is_langchain(cell: Any) -> bool:
@@ -154,6 +167,11 @@ _SHAPES: tuple[tuple[Callable[[Any], bool], str], ...] = (
         _is_gemini,
         "the column {name} holds Gemini's contents (role, parts), which are not read. Write each "
         "content as {turns}, with the texts of its parts joined",
+    ),
+    (
+        _is_printed,
+        "the column {name} holds lists that Python or NumPy printed, which cannot be read back. "
+        "Write them as JSON, for example with pandas' to_json(orient='records', lines=True)",
     ),
     (
         _is_texts,

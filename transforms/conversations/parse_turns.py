@@ -148,7 +148,7 @@ def _turn(item: Any, keys: TurnKeys) -> Turn:
     if role is None:
         raise InvalidConversation("unknown-role", named)
     text = item.get(keys.text)
-    if text is None:
+    if text is None and not any(item.get(key) for key in CALL_KEYS):  # a call needs no text
         text = first_value(item, keys.text, TEXT_KEYS)
     content, thinking = _content(text, role)
     separate = next((item[key] for key in reasoning.KEYS if item.get(key) is not None), None)

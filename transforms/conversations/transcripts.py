@@ -7,7 +7,8 @@
     ``[INST]``       Llama 2: ``<s>[INST] … [/INST] … </s>``, with ``<<SYS>>`` in the first turn
 
 A text is parsed as a whole: it begins with a marker, and everything after a marker belongs to its
-turn.  White space around a turn separates it, and is no part of it.
+turn.  White space around a turn separates it, and is no part of it.  A text that has a system turn
+after the beginning, or two names of one speaker, is no transcript: one of them may be content.
 """
 
 from __future__ import annotations
@@ -86,6 +87,9 @@ def _marked_turns(text: str, marker: re.Pattern[str]) -> Iterator[tuple[str, str
     marks = list(marker.finditer(text))
     if not marks or marks[0].start() != 0:
         raise InvalidConversation(BAD)  # text before the first marker belongs to nobody
+    names = {mark[1] for mark in marks}
+    if {"Human", "User"} <= names or any(_ROLES[m[1].lower()] == "system" for m in marks[1:]):
+        raise InvalidConversation(BAD)
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
     for mark, end in zip(marks, ends, strict=True):
         yield _ROLES[mark[1].lower()], text[mark.end() : end]

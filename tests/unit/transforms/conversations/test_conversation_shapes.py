@@ -251,6 +251,8 @@ class TestTranscripts:
             ("No markers at all.", "bad-transcript"),
             ("### Assistant: So.", "starts-with-assistant"),
             ("### Human: What?### Assistant: ", "empty-turn"),
+            ("### Human: What?### Assistant: So.### System: none", "bad-transcript"),
+            ("### Human: What?### Assistant: So.### User: a name", "bad-transcript"),
             ("### Human: What?", "no-assistant-turn"),
         ],
     )
@@ -393,6 +395,15 @@ class TestPythonLiterals:
         done = convert("--dataset", self.csv(tmp_path / "a.csv", [good, good, bad]))
         assert done.rejects == [("a.csv", 3, "broken-json")]
         assert not Path("canary").exists()
+
+    def test_lists_that_numpy_printed_are_refused_as_such(
+        self, convert: Convert, tmp_path: Path
+    ) -> None:
+        cell = "[{'content': 'What?', 'role': 'user'}\n {'content': 'So.', 'role': 'assistant'}]"
+        for flags in ((), ("--fields", "messages=conversations")):
+            refused = convert("--dataset", self.csv(tmp_path / "a.csv", [cell] * 3), *flags)
+            assert refused.code == 2
+            assert has(refused.err, "'conversations'", "NumPy printed", "orient='records'")
 
     def test_half_a_pair_of_surrogates_is_rejected(self, convert: Convert, tmp_path: Path) -> None:
         good = repr([{"from": "human", "value": "What?"}, {"from": "gpt", "value": "So."}])

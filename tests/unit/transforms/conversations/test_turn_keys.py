@@ -17,6 +17,7 @@ from source_files import parquet
 from transforms.conversations import reasoning
 from transforms.conversations.detect_turns import detect_turns
 from transforms.conversations.field_mapping import TurnMapping
+from transforms.conversations.parse_turns import parse_cell
 from transforms.conversations.roles import ALIASES, role_of, role_table
 from transforms.conversations.training_marks import TURN_MARKS, is_off, mark_of
 from transforms.conversations.turn_keys import ROLE_KEYS, TEXT_KEYS, find_turn_keys
@@ -132,6 +133,17 @@ class TestRowsThatDiffer:
         done = convert("--dataset", write(path, rows))
         assert "other" not in kept(done)[0]
         assert done.plan.fields.mapping.describe() == "messages=messages (turns of role, content)"
+
+    def test_a_call_without_text_gets_none_of_another_key(self) -> None:
+        turn = {
+            "role": "assistant",
+            "content": None,
+            "text": "a log",
+            "tool_calls": [{"name": "f"}],
+        }
+        keys = TurnMapping(("messages",), "role", "content").keys
+        (parsed,) = parse_cell([turn], keys)
+        assert parsed.content == "" and parsed.tool_calls
 
     def test_conversations_of_some_rows_are_messages_of_others(
         self, convert: Convert, path: Path, tmp_path: Path
