@@ -124,7 +124,7 @@ def _objects(cell: Any) -> list[Mapping[str, Any]]:
 
 
 def _is_printed(cell: Any) -> bool:
-    """Is the cell text of a list of objects that Python or NumPy printed, and that cannot be read?"""
+    """Is the cell a list of objects that Python or NumPy printed, and that cannot be read?"""
     return isinstance(cell, InvalidConversation) and cell.code == "broken-json"
 
 
