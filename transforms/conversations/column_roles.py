@@ -87,6 +87,7 @@ NAMES: dict[Role, tuple[str, ...]] = {
         *("response", "answer", "output", "completion", "solution", "target", "reply"),
         *("responses", "answers", "outputs", "completions", "solutions", "targets", "replies"),
         *("answer_text", "response_text", "final_answer", "expected_output"),
+        *("reference_answer", "correct_answer", "correct_answers", "best_answer"),
         *("assistant", "gpt", "assistant_response", "model_response"),
     ),
     Role.REASONING: (
@@ -113,7 +114,7 @@ NAMES: dict[Role, tuple[str, ...]] = {
         *("option_a", "option_b", "option_c", "option_d", "opa", "opb", "opc", "opd"),
         *("choice_a", "choice_b", "choice_c", "choice_d", "answer_key", "answer_index"),
         *("answer_idx", "correct_option", "correct_choice", "cop", "mc1_targets", "mc2_targets"),
-        *("incorrect_answers", "wrong_answers"),
+        *("incorrect_answers", "wrong_answers", "distractor1", "distractor2", "distractor3"),
     ),
     Role.PAIR: (
         *("premise", "hypothesis", "sentence1", "sentence2", "text1", "text2", "text_a", "text_b"),

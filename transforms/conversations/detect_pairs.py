@@ -183,7 +183,7 @@ class _Pairs:
             kind = source.types[odd[0]]
             return cannot_tell(source, f"{odd[0]} is named as the prompt, but is a {kind}", [])
         text = [c.name for c in source.columns if c.type == TEXT and source.texts(c.name)]
-        free = [name for name in text if known_role(name) in (None, Role.CONTEXT)]
+        free = [n for n in text if known_role(n) in (None, Role.CONTEXT, Role.TURNS)]
         if self.prompts and not self.answers:
             seen = f"{' and '.join(self.prompts)} can be the prompt, but no name says the answer"
             pairs = [(prompt, name) for prompt in self.prompts for name in free]

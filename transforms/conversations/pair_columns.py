@@ -174,6 +174,8 @@ class PairColumns:
         if objects and all("text" in cell for cell in objects):
             return ColumnPart(f"{answer}.text", answer, "text", several)  # SQuAD
         keys = sorted({str(key) for cell in objects for key in cell})
+        # A key that holds text is the likely answer.
+        keys.sort(key=lambda key: not any(isinstance(cell.get(key), str) for cell in objects))
         names = (answer, *(f"{answer}.{key}" for key in keys))
         raise cannot_tell(
             self.source,

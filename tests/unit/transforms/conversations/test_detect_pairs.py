@@ -545,3 +545,30 @@ def test_a_column_that_no_table_knows_never_changes_the_mapping(
     after = reading({**row, name: cell}, order)
     if before is not None and after is not None:
         assert after.mapping == before.mapping
+
+
+SIDES = {
+    "system": "Be brief.",
+    "context": "The report says so.",
+    "history": [["Hi", "Hello"]],
+    "rationale": "Since it is so.",
+}
+
+
+@given(
+    names=st.sets(st.sampled_from(list(SIDES))),
+    blank=st.sets(st.sampled_from(list(SIDES))),
+    void=st.sampled_from(["", None]),
+)
+def test_what_is_filled_in_later_rows_alone_has_the_role_that_it_has_in_the_sample(
+    names: set[str], blank: set[str], void: str | None
+) -> None:
+    pair = {"question": "Why?", "answer": "So."}
+    whole = {**pair, **{name: SIDES[name] for name in SIDES if name in names}}
+    empty = {
+        name: ([] if name == "history" else void) if name in blank else cell
+        for name, cell in whole.items()
+    }
+    before, after = reading(whole, list(whole)), reading(empty, list(empty))
+    assert before is not None and after is not None
+    assert after.mapping == before.mapping
