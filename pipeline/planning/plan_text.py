@@ -10,6 +10,7 @@ from transforms.work_units import DEFAULT_UNIT_BYTES
 
 _SHOWN_FILES = 10
 _SHOWN_CHARS = 100
+_SHOWN_NAMES = 50
 
 
 def source_lines(plan: Plan) -> list[str]:
@@ -47,12 +48,13 @@ def explain(plan: Plan) -> list[str]:
     for name in mapping.columns:
         lines.append(f"           first {name}: {_first(plan, name)}")
     lines += _checks(plan)
-    if plan.fields.unused_text:
-        lines.append(f"           text columns not used: {', '.join(plan.fields.unused_text)}")
-    known = (*mapping.columns, *plan.fields.unused_text)
+    known = {*mapping.columns, *plan.fields.unused_text}
     others = [column.name for column in plan.columns if column.name not in known]
-    if others:
-        lines.append(f"           other columns not used: {', '.join(others)}")
+    for kind, names in (("text", plan.fields.unused_text), ("other", others)):
+        if names:
+            more = f" and {len(names) - _SHOWN_NAMES:,} more" if names[_SHOWN_NAMES:] else ""
+            shown = ", ".join(names[:_SHOWN_NAMES])
+            lines.append(f"           {kind} columns not used: {shown}{more}")
     if plan.fields.hint:
         lines.append(f"           note: {plan.fields.hint}")
     lines += _text(plan)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from transforms.conversations.column_roles import Role, fold_name, known_role
 from transforms.conversations.detect_turns import detect_turns
@@ -34,6 +35,8 @@ from transforms.conversations.roles import ALIASES
 from transforms.conversations.sampled_columns import TEXT, Sample, SampledColumns
 from transforms.errors import UsageError
 from transforms.records import Column
+
+_MOST_READINGS = 8
 
 GUESS = "a guess: the first of two text columns asks, and the other answers"
 
@@ -160,11 +163,9 @@ class _Pairs:
         more = (Role.INPUT, Role.CONTEXT, Role.CHOICES, Role.PAIR, Role.LABEL, Role.TOOLS)
         if any(source.filled(role) for role in more):
             return None
-        others = [
-            c.name
-            for c in source.columns
-            if c.type == TEXT and known_role(c.name) is None and is_prose(source.texts(c.name))
-        ]
+        nameless = (c.name for c in source.columns if c.type == TEXT and not known_role(c.name))
+        prose = (name for name in nameless if is_prose(source.texts(name)))
+        others = list(islice(prose, 3))  # three are too many, however many there are
         left = [*self.prompts, *others, *self.answers]
         if len(left) != 2 or not others or not all(map(self._is_text, left)):
             return None
@@ -182,8 +183,9 @@ class _Pairs:
         if odd and not self.prompts:
             kind = source.types[odd[0]]
             return cannot_tell(source, f"{odd[0]} is named as the prompt, but is a {kind}", [])
-        text = [c.name for c in source.columns if c.type == TEXT and source.texts(c.name)]
-        free = [n for n in text if known_role(n) in (None, Role.CONTEXT, Role.TURNS)]
+        roles = (None, Role.CONTEXT, Role.TURNS)
+        names = (c.name for c in source.columns if c.type == TEXT and known_role(c.name) in roles)
+        free = list(islice((name for name in names if source.texts(name)), _MOST_READINGS))
         if self.prompts and not self.answers:
             seen = f"{' and '.join(self.prompts)} can be the prompt, but no name says the answer"
             pairs = [(prompt, name) for prompt in self.prompts for name in free]
@@ -197,11 +199,9 @@ class _Pairs:
 
     def _choice(self, prompt: str, answer: str) -> FieldChoice:
         mapping = self.beside.mapping(prompt, answer)
-        unused = tuple(
-            c.name
-            for c in self.source.columns
-            if c.type == TEXT and c.name not in mapping.columns and self.source.has_text(c.name)
-        )
+        used = set(mapping.columns)
+        free = [c.name for c in self.source.columns if c.type == TEXT and c.name not in used]
+        unused = tuple(filter(self.source.has_text, free))
         return FieldChoice(mapping, _rule(mapping), unused, _answer_hint(mapping, unused))
 
 

@@ -110,7 +110,8 @@ def _is_blank(value: object) -> bool:
 def find_watched(columns: Sequence[Column], sample: Sample, used: Sequence[str]) -> tuple[str, ...]:
     """The columns that are not ``used``, hold nothing in the sample, and decide the text."""
     seen = {name for row in sample for name in row}
-    free = [c.name for c in columns if c.name not in used and c.name in seen and c.type != "null"]
+    taken = set(used)
+    free = [c.name for c in columns if c.name not in taken and c.name in seen and c.type != "null"]
     return tuple(
         name
         for name in free

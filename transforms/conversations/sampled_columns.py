@@ -22,6 +22,8 @@ NESTED = ("list", "struct")
 """Types of columns whose cells have parts."""
 
 
+_SHOWN_COLUMNS = 50
+
 _NAN = ("nan", "none", "null", "n/a")
 
 
@@ -51,10 +53,19 @@ class SampledColumns:
         """Column -> its type."""
         return {column.name: column.type for column in self.columns}
 
+    @cached_property
+    def _roles(self) -> dict[Role, list[str]]:
+        found: dict[Role, list[str]] = {}
+        for column in self.columns:
+            role = known_role(column.name)
+            if role is not None:
+                found.setdefault(role, []).append(column.name)
+        return found
+
     def of_role(self, role: Role) -> list[str]:
         """The columns whose names have a role, in the order of the table of roles."""
-        found = [c.name for c in self.columns if known_role(c.name) is role]
         order = [fold_name(name) for name in NAMES[role]]
+        found = self._roles.get(role, [])
         return sorted(found, key=lambda name: (order.index(fold_name(name)), name))
 
     def filled(self, role: Role) -> list[str]:
@@ -87,5 +98,7 @@ class SampledColumns:
 
     @property
     def found(self) -> str:
-        """The columns with their types, in words."""
-        return ", ".join(f"{c.name} ({c.type})" for c in self.columns) or "no columns"
+        """The columns with their types, in words; of many the first."""
+        shown = [f"{c.name} ({c.type})" for c in self.columns[:_SHOWN_COLUMNS]]
+        more = len(self.columns) - len(shown)
+        return ", ".join(shown) + (f" and {more:,} more" if more else "") or "no columns"
