@@ -85,8 +85,8 @@ def _opened(
     list_answers: str | None,
 ) -> dict[str, ColumnPart]:
     """The names of the instruction and the response that are lists, objects, or keys of these."""
-    # A sample has no cells of columns that hold media.
-    seen = {name for row in sample for name in row}
+    # A sample has no cells of columns that hold media, but for those without their bytes.
+    seen = {name for row in sample for name, cell in row.items() if not _is_media(cell)}
     types = {column.name: column.type for column in columns if column.name in seen}
     opened = {}
     for field in ("instruction", "response"):
@@ -98,6 +98,11 @@ def _opened(
             if part:
                 opened[name] = part
     return opened
+
+
+def _is_media(cell: object) -> bool:
+    """Is it an image, a sound or a video, as ``datasets`` stores them?"""
+    return isinstance(cell, Mapping) and set(cell) == {"bytes", "path"}
 
 
 def _part(name: str, types: Mapping[str, str], several: str) -> ColumnPart | None:

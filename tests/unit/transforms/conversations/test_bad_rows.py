@@ -205,6 +205,7 @@ def test_integers_that_no_int64_holds(convert: Convert, tmp_path: Path, kind: st
         (pa.array([b"bytes"]), "binary"),
         (pa.array([[b"bytes"]]), "list"),
         (pa.array([{"a": b"bytes"}]), "struct"),
+        (pa.array([{"bytes": None, "path": "/etc/hostname"}]), "struct"),
         (pa.nulls(1), "null"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
