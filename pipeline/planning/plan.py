@@ -176,6 +176,8 @@ def _choose_fields(request: Request, columns: Sequence[Column], sample: Sample) 
         refuse_lists(mapping.opened, sample)
     if request.unpack_json:
         mapping = mapping.unpacked()
+    if request.fields is None:  # else the user has named all columns that are meant
+        mapping = mapping.with_watched(columns, sample)
     if mapping.tools and not (request.tools or "messages" in request.columns):
         hint = f"the tools in {mapping.tools!r} are not rendered (add --tools)"
         mapping = mapping.without_tools()
@@ -187,8 +189,6 @@ def _choose_fields(request: Request, columns: Sequence[Column], sample: Sample) 
         else:
             check_marks(marked, sample)
     mapping = mapping.with_marks(columns, sample, request.ignore_training_marks)
-    if request.fields is None:  # else the user has named all columns that are meant
-        mapping = mapping.with_watched(columns, sample)
     notes = [note for note in (hint, ignored, *nan_notes(mapping.texts, sample)) if note]
     return replace(choice, mapping=mapping, hint="; ".join(notes))
 

@@ -68,6 +68,10 @@ class ColumnPart:
             return unusable.code
         return None
 
+    def text_or_none(self, cell: Any) -> str | None:
+        """The text of a cell, None also for a cell that is rejected."""
+        return None if self.code(cell) else self.text(cell)
+
     def text(self, cell: Any) -> str | None:
         """The text of one cell, None where it has none.
 

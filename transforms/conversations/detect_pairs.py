@@ -3,12 +3,13 @@
 The plan applies it once, to the schema and a sample; workers only follow the mapping.  In this
 order:
 
-1.  Preferences and multiple-choice questions are refused (``refused_shapes``).
+1.  Preferences are refused (``refused_shapes``).
 2.  The guide's pair, question and reasoning.
 3.  A column of turns (``detect_turns``).
-4.  One prompt and one answer by the table of ``column_roles``, or a documented reading of several,
+4.  Multiple-choice questions are refused, also before the guide's pair.
+5.  One prompt and one answer by the table of ``column_roles``, or a documented reading of several,
     with each column that belongs to them by its name (``pair_columns``).
-5.  A guess from the cells, only where exactly two text columns are left (``_Pairs.guess``).
+6.  A guess from the cells, only where exactly two text columns are left (``_Pairs.guess``).
 
 Everything else is refused with what was seen and the flags that say which reading is meant.  The
 order of the columns decides nothing but which of two nameless columns is the prompt.
@@ -27,6 +28,7 @@ from transforms.conversations.pair_columns import WITH_INPUT, PairColumns
 from transforms.conversations.prose import asks, is_prose
 from transforms.conversations.refused_shapes import (
     cannot_tell,
+    choices_of,
     refuse_choices,
     refuse_other_shapes,
     refuse_preferences,
@@ -70,14 +72,14 @@ def detect(
     """
     source = SampledColumns(columns, sample)
     refuse_preferences(source, roles, lambda others: detect(others, sample, roles).mapping.flag)
-    refuse_choices(source)
     rules = _Pairs(source, list_answers)
-    if guide := rules.guide():
+    if not choices_of(source) and (guide := rules.guide()):
         return guide
     if turns := detect_turns(columns, sample, roles):
         rest = [column for column in columns if column.name not in turns.mapping.roles["turns"]]
         _refuse_others(turns, detect_turns(rest, sample, roles), rules)
         return turns
+    refuse_choices(source)
     if pair := rules.named():
         return pair
     refuse_other_shapes(source)

@@ -130,7 +130,9 @@ def has_inline(mapping: PairMapping, sample: Sample) -> bool:
     """Do responses of the sample hold reasoning in ``<think>``?"""
     if len(mapping.response) != 1 or mapping.reasoning:
         return False
-    texts = (row.get(mapping.response[0]) for row in sample)
+    (name,) = mapping.response
+    part = next((part for part in mapping.parts if part.name == name), None)
+    texts = (part.text_or_none(row.get(part.column)) if part else row.get(name) for row in sample)
     return any(isinstance(text, str) and reasoning.split(text).closed for text in texts)
 
 

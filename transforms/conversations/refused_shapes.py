@@ -95,11 +95,16 @@ def _turns_flag(
     return f"messages={'+'.join(names)}"
 
 
-def refuse_choices(source: SampledColumns) -> None:
-    """Refuses multiple-choice questions: choices belong to the prompt, the answer is a number."""
+def choices_of(source: SampledColumns) -> list[str]:
+    """The columns of choices; one letter alone is none."""
     found = source.filled(Role.CHOICES)
     letters = [name for name in found if fold_name(name) in _LETTERS]
-    choices = [name for name in found if name not in letters or len(letters) > 1]
+    return [name for name in found if name not in letters or len(letters) > 1]
+
+
+def refuse_choices(source: SampledColumns) -> None:
+    """Refuses multiple-choice questions: choices belong to the prompt, the answer is a number."""
+    choices = choices_of(source)
     prompts = [n for n in source.filled(Role.PROMPT) if source.is_scalar(n)]
     if not choices or not (prompts or source.filled(Role.CONTEXT)):
         return

@@ -348,6 +348,11 @@ class TestOtherShapes:
         for mapping in taken(message, sample):
             assert mapping.columns == ("question", "answer")
 
+    def test_choices_come_before_the_guide_s_pair_and_after_named_turns(self) -> None:
+        cells = {"question": ASKS, "choices": ["a", "b"], "answer": 1}
+        assert "multiple-choice" in refused(rows(reasoning=SAYS, **cells))
+        assert chosen(messages=TURNS, **cells).columns == ("messages",)
+
     def test_one_letter_alone_is_no_choice(self) -> None:
         assert text("a", "question", "answer").columns == ("question", "answer")
 
@@ -502,6 +507,93 @@ class TestHint:
 
 def test_columns_are_read_once_each_instruction_first() -> None:
     assert PairMapping(("a", "b"), ("b", "c", "a")).columns == ("a", "b", "c")
+
+
+PUBLIC = {
+    "alpaca": ({"instruction": ASKS, "input": "", "output": SAYS, "text": SAYS},
+               "instruction=instruction+input,response=output"),
+    "dolly": ({"instruction": ASKS, "context": "", "response": SAYS, "category": "open_qa"},
+              "instruction=instruction+context,response=response"),
+    "OpenOrca": ({"id": "a1", "system_prompt": SAYS, "question": ASKS, "response": SAYS},
+                 "instruction=question,response=response,system=system_prompt"),
+    "OASST in axolotl": ({"INSTRUCTION": ASKS, "RESPONSE": SAYS},
+                         "instruction=INSTRUCTION,response=RESPONSE"),
+    "GPTeacher": ({"instruction": ASKS, "input": SAYS, "response": SAYS},
+                  "instruction=instruction+input,response=response"),
+    "GSM8K": ({"question": ASKS, "answer": SAYS}, "instruction=question,response=answer"),
+    "MetaMathQA": ({"type": "GSM_Rephrased one", "query": ASKS, "original_question": ASKS,
+                    "response": SAYS}, "instruction=query,response=response"),
+    "NuminaMath": ({"source": "olympiads", "problem": ASKS, "solution": SAYS, "answer": "12",
+                    "problem_type": "Algebra", "question_type": "math-word-problem"},
+                   "instruction=problem,response=solution"),
+    "NuminaMath-CoT": ({"source": "a b c", "problem": ASKS, "solution": SAYS, "messages": TURNS},
+                       "messages=messages"),
+    "medical-o1": ({"Question": ASKS, "Complex_CoT": SAYS, "Response": SAYS},
+                   "instruction=Question,response=Response,reasoning=Complex_CoT"),
+    "SQuAD": ({"id": "5", "title": "T", "context": SAYS, "question": ASKS,
+               "answers": {"text": ["a"], "answer_start": [1]}},
+              "instruction=context+question,response=answers.text"),
+    "BoolQ": ({"question": ASKS, "answer": True, "passage": SAYS},
+              "instruction=passage+question,response=answer"),
+    "SQL create context": ({"answer": SAYS, "question": ASKS, "context": SAYS},
+                           "instruction=context+question,response=answer"),
+    "FLAN": ({"inputs": ASKS, "targets": SAYS, "task": "cot"},
+             "instruction=inputs,response=targets"),
+    "jeopardy in axolotl": ({"question": ASKS, "category": "Old tools and toys", "answer": SAYS},
+                            "instruction=question,response=answer"),
+    "ms-swift": ({"system": SAYS, "query": ASKS, "response": SAYS, "history": [["a", "b"]]},
+                 "instruction=query,response=response,system=system,history=history"),
+    "LLaMA-Factory": ({"instruction": ASKS, "input": "", "output": SAYS, "system": "",
+                       "history": []},
+                      "instruction=instruction+input,response=output,system=system,history=history"),
+    "no_robots": ({"prompt": ASKS, "prompt_id": "a1", "messages": TURNS, "category": "Open QA"},
+                  "messages=messages"),
+    "HelpSteer": ({"prompt": ASKS, "response": SAYS, "helpfulness": 3, "verbosity": 1},
+                  "instruction=prompt,response=response"),
+    "code_instructions": ({"instruction": ASKS, "input": "", "output": SAYS, "prompt": SAYS},
+                          "instruction=instruction+input,response=output"),
+}  # fmt: skip
+"""Columns of public sets, and of the shapes in trainers' documentation."""
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_sets_are_read_as_they_are_meant(name: str) -> None:
+    cells, flag = PUBLIC[name]
+    found = choice(rows(**cells))
+    assert found.mapping.flag == flag
+    assert not found.guess
+
+
+REFUSED = {
+    "UltraFeedback": ({"prompt": ASKS, "chosen": TURNS, "rejected": TURNS, "messages": TURNS,
+                       "score_chosen": 1.0}, ["messages=chosen"]),
+    "xlam": ({"id": 1, "query": ASKS, "answers": SAYS, "tools": SAYS},
+             ["instruction=query,response=answers"]),
+    "natural_reasoning": ({"question": ASKS, "reference_answer": SAYS,
+                           "responses": [{"response": "a", "response_model": "b"}]},
+                          ["instruction=question,response=responses",
+                           "instruction=question,response=reference_answer"]),
+    "HotpotQA": ({"question": ASKS, "answer": SAYS, "context": {"title": ["a"]}, "level": "hard"},
+                 ["instruction=question,response=answer"]),
+    "TriviaQA": ({"question": ASKS, "answer": {"aliases": ["a"], "value": "a"}},
+                 ["instruction=question,response=answer",
+                  "instruction=question,response=answer.value",
+                  "instruction=question,response=answer.aliases"]),
+    "SciQ": ({"question": ASKS, "distractor1": SAYS, "distractor2": SAYS, "correct_answer": SAYS},
+             ["instruction=question,response=correct_answer"]),
+    "counseling": ({"Context": ASKS, "Response": SAYS}, ["instruction=Context,response=Response"]),
+    "summaries": ({"article": SAYS, "highlights": SAYS, "id": "1"},
+                  ["instruction=article,response=highlights",
+                   "instruction=highlights,response=article"]),
+    "QQP": ({"question1": ASKS, "question2": ASKS, "label": 0},
+            ["instruction=question1+question2,response=label"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_public_sets_of_other_shapes_are_refused_with_the_readings(name: str) -> None:
+    cells, flags = REFUSED[name]
+    assert flags_of(refused(rows(**cells))) == flags
 
 
 # ---- properties

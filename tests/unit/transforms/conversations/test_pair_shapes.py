@@ -361,6 +361,25 @@ class TestAnswersInColumns:
                 lambda n, made_of=made_of: (prompts[n], made_of(n))
             )
 
+    def test_reasoning_in_lists_is_kept_apart(self, convert: Convert, tmp_path: Path) -> None:
+        made = rows(lambda n: {"question": question(n), "answers": [f"<think>r{n}</think>a{n}"]})
+        ended = convert("--dataset", lines(tmp_path / "a.jsonl", *made))
+        assert [(row["reasoning"], row["response"]) for row in ended.rows()] == [
+            (f"r{n}", f"a{n}") for n in range(COUNT)
+        ]
+
+    def test_objects_of_reasoning_and_answer_are_unpacked(
+        self, convert: Convert, tmp_path: Path
+    ) -> None:
+        made = rows(
+            lambda n: {"q": question(n), "a": {"process": f"r{n}", "final_answer": f"a{n}"}}
+        )
+        path = lines(tmp_path / "a.jsonl", *made)
+        ended = convert("--dataset", path, "--fields", "instruction=q,response=a", "--unpack-json")
+        assert [(row["reasoning"], row["response"]) for row in ended.rows()] == [
+            (f"r{n}", f"a{n}") for n in range(COUNT)
+        ]
+
     def test_null_keys_of_a_json_object_stay(self, convert: Convert, tmp_path: Path) -> None:
         made = rows(lambda n: {"q": question(n), "a": {"year": n, "owner": None}})
         path = lines(tmp_path / "a.jsonl", *made)
@@ -567,3 +586,13 @@ class TestColumnsThatFillLater:
         rejects = [code for _, row, code in ended.rejects if row == 506]
         assert rejects == ["unplanned-column"] or (name == "label" and rejects), ended.rejects
         assert len(ended.rejects) == 1
+
+    def test_tools_that_are_not_rendered_are_not_watched(
+        self, convert: Convert, tmp_path: Path
+    ) -> None:
+        turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+        made: Rows = [{"messages": turns, "tools": []} for _ in range(510)]
+        made[505]["tools"] = [{"name": "f"}]
+        ended = convert("--dataset", lines(tmp_path / "a.jsonl", *made))
+        assert ended.reasons == {}
+        assert "add --tools" in ended.plan.fields.hint
