@@ -22,9 +22,15 @@ from transforms import split
 from transforms.chat.output_columns import OutputColumns, parse_columns
 from transforms.chat.template import ChatFormat
 from transforms.chat.token_counter import TOKENIZER_FILE
+from transforms.conversations import row_checks
 from transforms.conversations.column_parts import refuse_lists
 from transforms.conversations.detect_pairs import detect
-from transforms.conversations.field_mapping import FieldChoice, FieldMapping, TurnMapping
+from transforms.conversations.field_mapping import (
+    FieldChoice,
+    FieldMapping,
+    PairMapping,
+    TurnMapping,
+)
 from transforms.conversations.fields_flag import parse, require_column
 from transforms.conversations.marked_samples import check_marks, ignored_marks
 from transforms.conversations.roles import role_table
@@ -176,19 +182,22 @@ def _choose_fields(request: Request, columns: Sequence[Column], sample: Sample) 
         refuse_lists(mapping.opened, sample)
     if request.unpack_json:
         mapping = mapping.unpacked()
-    if request.fields is None:  # else the user has named all columns that are meant
-        mapping = mapping.with_watched(columns, sample)
-    if mapping.tools and not (request.tools or "messages" in request.columns):
-        hint = f"the tools in {mapping.tools!r} are not rendered (add --tools)"
-        mapping = mapping.without_tools()
     ignored = ""
-    if isinstance(mapping, TurnMapping):
+    if isinstance(mapping, PairMapping):
+        if request.ignore_training_marks:
+            ignored = row_checks.ignored_marks(columns, sample, mapping.columns)
+    elif isinstance(mapping, TurnMapping):
         marked = mapping.with_marks(columns, sample, ignored=False)
         if request.ignore_training_marks:
             ignored = ignored_marks(marked, sample)
         else:
             check_marks(marked, sample)
     mapping = mapping.with_marks(columns, sample, request.ignore_training_marks)
+    if request.fields is None:  # else the user has named all columns that are meant
+        mapping = mapping.with_watched(columns, sample, request.ignore_training_marks)
+    if mapping.tools and not (request.tools or "messages" in request.columns):
+        hint = f"the tools in {mapping.tools!r} are not rendered (add --tools)"
+        mapping = mapping.without_tools()
     notes = [note for note in (hint, ignored, *nan_notes(mapping.texts, sample)) if note]
     return replace(choice, mapping=mapping, hint="; ".join(notes))
 

@@ -68,10 +68,13 @@ class FieldMapping(ABC):
         """The mapping with other checks."""
 
     def with_watched(
-        self, columns: Sequence[Column], sample: Sequence[Mapping[str, object]]
+        self,
+        columns: Sequence[Column],
+        sample: Sequence[Mapping[str, object]],
+        ignore_marks: bool = False,
     ) -> FieldMapping:
         """The mapping that watches columns which hold nothing in the sample."""
-        watched = find_watched(columns, sample, self.columns)
+        watched = find_watched(columns, sample, self.columns, ignore_marks)
         return self.with_checks(replace(self.checks, watched=watched))
 
     @property
@@ -264,7 +267,7 @@ class PairMapping(FieldMapping):
     def narrowed(self, column: Column, sample: Iterable[Mapping[str, object]] = ()) -> Column:
         whole = {part.column for part in self.parts}
         is_text = column.name in self.texts and column.name not in whole
-        return replace(column, text=True) if is_text else column
+        return replace(column, text=True) if is_text else self.checks.narrowed(column)
 
     def roles_in(self, sample: Iterable[Mapping[str, object]]) -> dict[str, str | None]:
         return {}
@@ -372,7 +375,7 @@ class TurnMapping(FieldMapping):
 
     def narrowed(self, column: Column, sample: Iterable[Mapping[str, object]] = ()) -> Column:
         if column.name not in self.turns or column.type != "list" or self.shape != "turns":
-            return column
+            return self.checks.narrowed(column)
         turns = [turn for row in sample for turn in turns_of_cell(row.get(column.name))]
         usual, kinds = self.keys.usual, {}
         for key in self.keys.all:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -25,6 +25,8 @@ from transforms.errors import UsageError
 from transforms.records import ROW, Column, one_array, rejects_table
 
 Sample = Sequence[Mapping[str, object]]
+
+_MARKS = (Role.MARK, Role.LABEL)
 
 _FALSE = ("false", "0", "0.0")
 _BOOLEAN = (*_FALSE, "true", "1", "1.0")
@@ -46,6 +48,11 @@ class RowChecks:
     def columns(self) -> tuple[str, ...]:
         return (*self.marks, *self.watched)
 
+    def narrowed(self, column: Column) -> Column:
+        """A column that a reader takes whatever its values become in later rows."""
+        is_scalar = column.name in self.columns and column.type not in ("list", "struct")
+        return replace(column, text=True) if is_scalar else column
+
     def to_json(self) -> dict[str, object]:
         """What a plan says of them: nothing where there are none."""
         made = {"marks": self.marks, "watched": self.watched}
@@ -60,8 +67,7 @@ def find_marks(columns: Sequence[Column], sample: Sample, used: Sequence[str]) -
     """
     marks = [c.name for c in columns if c.name not in used and _is_mark(c.name, sample)]
     for name in marks:
-        bad = [number for number, row in enumerate(sample, 1) if is_untrained(row.get(name))]
-        if bad:
+        if bad := _marked_rows(name, sample):
             value = json.dumps(sample[bad[0] - 1][name], default=str)
             raise UsageError(
                 f"the column {name!r} marks rows that must not be trained as they are: it is "
@@ -72,13 +78,29 @@ def find_marks(columns: Sequence[Column], sample: Sample, used: Sequence[str]) -
     return tuple(marks)
 
 
+def ignored_marks(columns: Sequence[Column], sample: Sample, used: Sequence[str]) -> str:
+    """What ``--ignore-training-marks`` trains on in the sample; "" for nothing."""
+    marks = [c.name for c in columns if c.name not in used and _is_mark(c.name, sample)]
+    told = [(name, len(_marked_rows(name, sample))) for name in marks]
+    return "; ".join(
+        f"the column {name!r} marks {count:,} of the first {len(sample):,} rows as not to train, "
+        "which --ignore-training-marks trains on"
+        for name, count in told
+        if count
+    )
+
+
+def _marked_rows(name: str, sample: Sample) -> list[int]:
+    return [number for number, row in enumerate(sample, 1) if is_untrained(row.get(name))]
+
+
 def _is_mark(name: str, sample: Sample) -> bool:
     role = known_role(name)
+    if role not in _MARKS or not any(name in row for row in sample):
+        return False
     filled = [value for row in sample if not _is_blank(value := row.get(name))]
-    if role is Role.MARK:
-        return bool(filled)
     # A label of other values is a class.
-    return role is Role.LABEL and bool(filled) and all(map(_is_boolean, filled))
+    return role is Role.MARK or all(map(_is_boolean, filled))
 
 
 def _is_boolean(value: object) -> bool:
@@ -107,7 +129,9 @@ def _is_blank(value: object) -> bool:
     )
 
 
-def find_watched(columns: Sequence[Column], sample: Sample, used: Sequence[str]) -> tuple[str, ...]:
+def find_watched(
+    columns: Sequence[Column], sample: Sample, used: Sequence[str], ignore_marks: bool
+) -> tuple[str, ...]:
     """The columns that are not ``used``, hold nothing in the sample, and decide the text."""
     seen = {name for row in sample for name in row}
     taken = set(used)
@@ -117,6 +141,7 @@ def find_watched(columns: Sequence[Column], sample: Sample, used: Sequence[str])
         for name in free
         if (role := known_role(name)) is not None
         and role.decides_text
+        and not (ignore_marks and role in _MARKS)
         and all(_is_blank(row.get(name)) for row in sample)
     )
 

@@ -569,23 +569,44 @@ class TestColumnsThatFillLater:
         ]
 
     @pytest.mark.parametrize(
-        ("name", "blank", "value"),
+        ("name", "blank", "value", "code"),
         [
-            ("rejected", None, "Go away."),
-            ("response", "", "Another answer."),
-            ("tools", [], [{"name": "f"}]),
-            ("label", None, False),
+            ("rejected", None, "Go away.", "unplanned-column"),
+            ("response", "", "Another answer.", "unplanned-column"),
+            ("tools", [], [{"name": "f"}], "unplanned-column"),
+            ("rejected", None, 5, "unplanned-column"),
+            ("label", None, False, "marked-untrained"),
+            ("label", "", "false", "marked-untrained"),
+            ("weight", None, 0, "marked-untrained"),
         ],
     )
     def test_what_does_not_is_a_reject(
-        self, convert: Convert, tmp_path: Path, name: str, blank: object, value: object
+        self,
+        convert: Convert,
+        tmp_path: Path,
+        name: str,
+        blank: object,
+        value: object,
+        code: str,
     ) -> None:
         made = rows(lambda n: {"question": question(n), "answer": answer(n), name: blank}, 510)
         made[505][name] = value
         ended = convert("--dataset", lines(tmp_path / "a.jsonl", *made))
-        rejects = [code for _, row, code in ended.rejects if row == 506]
-        assert rejects == ["unplanned-column"] or (name == "label" and rejects), ended.rejects
-        assert len(ended.rejects) == 1
+        assert ended.rejects == [("a.jsonl", 506, code)]
+
+    def test_a_mark_that_says_to_train_loses_no_row(self, convert: Convert, tmp_path: Path) -> None:
+        made = rows(lambda n: {"question": question(n), "answer": answer(n), "label": None}, 510)
+        for n, value in enumerate((True, 1, "true", 0.5, False), start=505):
+            made[n]["label"] = value
+        path = lines(tmp_path / "a.jsonl", *made)
+        assert convert("--dataset", path).rejects == [("a.jsonl", 510, "marked-untrained")]
+        assert convert("--dataset", path, "--ignore-training-marks").reasons == {}
+
+    def test_ignored_marks_are_told(self, convert: Convert, tmp_path: Path) -> None:
+        made = rows(lambda n: {"question": question(n), "answer": answer(n), "label": n % 2 == 0})
+        path = lines(tmp_path / "a.jsonl", *made)
+        ended = convert("--dataset", path, "--ignore-training-marks")
+        assert has(ended.plan.fields.hint, "the column 'label' marks 6 of the first 12 rows")
 
     def test_tools_that_are_not_rendered_are_not_watched(
         self, convert: Convert, tmp_path: Path
