@@ -3,7 +3,15 @@
 from pathlib import Path
 
 import pytest
-from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    Value,
+    load_dataset,
+    load_from_disk,
+)
 from means import REPOSITORY
 
 from pipeline import DatasetProcessor, Request, prepare
@@ -50,6 +58,33 @@ def test_bad_rows_are_left_out_and_counted(
     said = capsys.readouterr().out
     for code in ("null-instruction: 1", "blank-instruction: 1", "empty-response: 1"):
         assert code in said
+
+
+def test_lists_of_answers_and_classes_are_read_as_the_job_reads_them(
+    processor: DatasetProcessor,
+) -> None:
+    questions = [f"Who built bridge {n}?" for n in range(9)]
+    answers = [{"text": [f"Ann {n}"], "answer_start": [1]} for n in range(9)]
+    rows = Dataset.from_dict({"question": questions, "answers": answers})
+    assert processor.format_dataset_for_training(rows)["response"][4] == "Ann 4"
+    features = Features({"question": Value("string"), "answer": ClassLabel(names=["no", "yes"])})
+    rows = Dataset.from_dict({"question": questions, "answer": [0, 1, 1] * 3}, features=features)
+    formatted = processor.format_dataset_for_training(rows)
+    assert formatted["response"][:3] == ["no", "yes", "yes"]
+
+
+def test_a_guess_is_told_and_a_mark_refused(
+    processor: DatasetProcessor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = {
+        "frage": [f"Who built bridge {n}?" for n in range(9)],
+        "antwort": [f"Ann built bridge {n}." for n in range(9)],
+    }
+    processor.format_dataset_for_training(Dataset.from_dict(texts))
+    assert "The columns are a guess" in capsys.readouterr().out
+    marked = Dataset.from_dict({**texts, "weight": [1] * 8 + [0]})
+    with pytest.raises(UsageError, match="'weight' marks rows that must not be trained"):
+        processor.format_dataset_for_training(marked)
 
 
 def test_a_split_may_be_empty(tmp_path: Path, processor: DatasetProcessor) -> None:
