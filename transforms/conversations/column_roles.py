@@ -74,7 +74,7 @@ class Role(Enum):
 
 NAMES: dict[Role, tuple[str, ...]] = {
     Role.PROMPT: (
-        *("question", "prompt", "instruction", "problem", "query", "user", "human"),
+        *("question", "prompt", "instruction", "problem", "query", "user", "human", "q"),
         *("user_prompt", "user_query", "user_input", "user_message", "question_text"),
         *("prompts", "queries", "questions", "instructions", "inputs"),
     ),
@@ -88,7 +88,7 @@ NAMES: dict[Role, tuple[str, ...]] = {
         *("responses", "answers", "outputs", "completions", "solutions", "targets", "replies"),
         *("answer_text", "response_text", "final_answer", "expected_output"),
         *("reference_answer", "correct_answer", "correct_answers", "best_answer"),
-        *("assistant", "gpt", "assistant_response", "model_response"),
+        *("assistant", "gpt", "assistant_response", "model_response", "a"),
     ),
     Role.REASONING: (
         *("reasoning_content", "reasoning", "thinking", "thought", "thoughts", "cot"),
@@ -110,7 +110,7 @@ NAMES: dict[Role, tuple[str, ...]] = {
         *("weight", "sample_weight", "loss_weight", "loss_mask", "loss", "train", "trainable"),
     ),
     Role.CHOICES: (
-        *("choices", "options", "endings", "distractors", "a", "b", "c", "d", "e"),
+        *("choices", "options", "endings", "distractors", "b", "c", "d", "e"),
         *("option_a", "option_b", "option_c", "option_d", "opa", "opb", "opc", "opd"),
         *("choice_a", "choice_b", "choice_c", "choice_d", "answer_key", "answer_index"),
         *("answer_idx", "correct_option", "correct_choice", "cop", "mc1_targets", "mc2_targets"),

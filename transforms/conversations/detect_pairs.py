@@ -42,7 +42,7 @@ _MOST_READINGS = 8
 
 GUESS = "a guess: the first of two text columns asks, and the other answers"
 
-_WEAK = ("user", "human", "assistant", "gpt", "target", "targets", "inputs")
+_WEAK = ("user", "human", "q", "inputs", "assistant", "gpt", "a", "target", "targets")
 """Names that hold prompt or answer where no other column of the role does: a user's name also is
 called ``user``."""
 
@@ -163,7 +163,8 @@ class _Pairs:
         """
         source = self.source
         more = (Role.INPUT, Role.CONTEXT, Role.CHOICES, Role.PAIR, Role.LABEL, Role.TOOLS)
-        if any(source.filled(role) for role in more):
+        named = [name for role in (Role.PROMPT, Role.ANSWER) for name in source.of_role(role)]
+        if any(source.filled(role) for role in more) or not all(map(source.has_text, named)):
             return None
         nameless = (c.name for c in source.columns if c.type == TEXT and not known_role(c.name))
         prose = (name for name in nameless if is_prose(source.texts(name)))
@@ -185,10 +186,14 @@ class _Pairs:
         if odd and not self.prompts:
             kind = source.types[odd[0]]
             return cannot_tell(source, f"{odd[0]} is named as the prompt, but is a {kind}", [])
-        roles = (None, Role.CONTEXT, Role.TURNS)
-        names = (c.name for c in source.columns if c.type == TEXT and known_role(c.name) in roles)
-        free = list(islice((name for name in names if source.texts(name)), _MOST_READINGS))
-        if self.prompts and not self.answers:
+        blank = [name for name in source.of_role(Role.ANSWER) if name not in self.answers]
+        free = self._other_texts((None, Role.CONTEXT, Role.TURNS))
+        if self.prompts or self.answers:
+            free = free or self._other_texts((Role.METADATA,))
+        if self.prompts and blank and not self.answers:
+            seen = f"{blank[0]} is named as the answer, but is blank in the first rows"
+            pairs = [(prompt, name) for prompt in self.prompts for name in free]
+        elif self.prompts and not self.answers:
             seen = f"{' and '.join(self.prompts)} can be the prompt, but no name says the answer"
             pairs = [(prompt, name) for prompt in self.prompts for name in free]
         elif self.answers and not self.prompts:
@@ -198,6 +203,12 @@ class _Pairs:
             seen = "no name says the prompt or the answer"
             pairs = [(a, b) for a in free for b in free if a != b] if len(free) == 2 else []
         return cannot_tell(source, seen, [PairMapping((p,), (a,)).flag for p, a in pairs])
+
+    def _other_texts(self, roles: Sequence[Role | None]) -> list[str]:
+        """The first columns of text whose names have one of these roles."""
+        columns = self.source.columns
+        names = (c.name for c in columns if c.type == TEXT and known_role(c.name) in roles)
+        return list(islice(filter(self.source.texts, names), _MOST_READINGS))
 
     def _choice(self, prompt: str, answer: str) -> FieldChoice:
         mapping = self.beside.mapping(prompt, answer)

@@ -56,7 +56,7 @@ class PairColumns:
             history=self._history(),
             required=required_columns(instruction),
         )
-        if tools := self.source.filled(Role.TOOLS):
+        if tools := [name for name in self.source.filled(Role.TOOLS) if self._has_tools(name)]:
             raise cannot_tell(
                 self.source,
                 f"{tools[0]} offers tools, which a question and an answer cannot show; a flag "
@@ -76,6 +76,9 @@ class PairColumns:
             return self.mapping(prompt, answer).flag
         except UsageError:
             return PairMapping((prompt,), (answer,)).flag
+
+    def _has_tools(self, name: str) -> bool:
+        return any(cell not in ("[]", "{}", "null") for cell in self.source.values(name))
 
     def _is_list(self, name: str) -> bool:
         return self.source.types[name] == "list"

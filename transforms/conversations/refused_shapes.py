@@ -16,7 +16,8 @@ from transforms.errors import UsageError
 from transforms.records import Column
 
 _MOST_FLAGS = 4
-_LETTERS = ("a", "b", "c", "d", "e")
+_LETTERS = ("b", "c", "d", "e")
+"""Names of choices behind ``a``, which alone is an answer."""
 
 
 def cannot_tell(source: SampledColumns, seen: str, flags: Sequence[str]) -> UsageError:
@@ -96,10 +97,13 @@ def _turns_flag(
 
 
 def choices_of(source: SampledColumns) -> list[str]:
-    """The columns of choices; one letter alone is none."""
+    """The columns of choices; letters are some only if they begin with ``a`` and ``b``."""
     found = source.filled(Role.CHOICES)
     letters = [name for name in found if fold_name(name) in _LETTERS]
-    return [name for name in found if name not in letters or len(letters) > 1]
+    first = [name for name in source.filled(Role.ANSWER) if fold_name(name) == "a"]
+    if first and any(fold_name(name) == "b" for name in letters):
+        return [*first, *found]
+    return [name for name in found if name not in letters]
 
 
 def refuse_choices(source: SampledColumns) -> None:
@@ -108,7 +112,7 @@ def refuse_choices(source: SampledColumns) -> None:
     prompts = [n for n in source.filled(Role.PROMPT) if source.is_scalar(n)]
     if not choices or not (prompts or source.filled(Role.CONTEXT)):
         return
-    answers = [n for n in source.filled(Role.ANSWER) if source.is_scalar(n)]
+    answers = [n for n in source.filled(Role.ANSWER) if source.is_scalar(n) and n not in choices]
     flags = [PairMapping((p,), (a,)).flag for p in prompts for a in answers]
     seen = (
         f"{', '.join(choices)} belong to multiple-choice questions, whose choices are a part of "
@@ -130,6 +134,11 @@ def refuse_other_shapes(source: SampledColumns) -> None:
             ways = [(a, b) for a in keys for b in keys if a != b]
             flags = [f"instruction={name}.{a},response={name}.{b}" for a, b in ways]
             raise cannot_tell(source, f"{name} holds translations, in either direction", flags)
+    better = [name for name in pairs if fold_name(name) == "positive"]
+    if better:
+        prompts = [*source.filled(Role.PROMPT), *(n for n in pairs if fold_name(n) == "anchor")]
+        seen = f"{', '.join(pairs)} are the columns of texts that fit, or do not fit, a query"
+        raise cannot_tell(source, seen, [PairMapping((p,), (better[0],)).flag for p in prompts[:1]])
     if len(pairs) > 1:
         named = ", ".join((*pairs, *labels))
         seen = f"{named} are the columns of texts that are compared, not of a prompt and its answer"

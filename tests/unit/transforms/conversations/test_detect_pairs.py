@@ -197,6 +197,10 @@ class TestSideColumns:
         assert "tools offers tools" in message
         assert taken(message, sample) == [PairMapping(("query",), ("answers",))]
 
+    @pytest.mark.parametrize("none", ["[]", [], None, "null"])
+    def test_no_tools_are_no_reason(self, none: object) -> None:
+        assert chosen(query=ASKS, answers=SAYS, tools=none) == PairMapping(("query",), ("answers",))
+
 
 class TestSeveralPromptsOrAnswers:
     def test_two_answers_are_refused_with_both_readings(self) -> None:
@@ -353,7 +357,13 @@ class TestOtherShapes:
         assert "multiple-choice" in refused(rows(reasoning=SAYS, **cells))
         assert chosen(messages=TURNS, **cells).columns == ("messages",)
 
+    def test_a_query_with_texts_that_fit_names_these_alone(self) -> None:
+        for query in ("query", "anchor"):
+            sample = rows(**{"negative": SAYS, query: ASKS, "positive": SAYS})
+            assert flags_of(refused(sample)) == [f"instruction={query},response=positive"]
+
     def test_one_letter_alone_is_no_choice(self) -> None:
+        assert text("a", "q") == PairMapping(("q",), ("a",))
         assert text("a", "question", "answer").columns == ("question", "answer")
 
     @pytest.mark.parametrize(
@@ -407,6 +417,8 @@ class TestGuess:
             {"frage": ASKS, "antwort": SAYS, "context": SAYS},
             {"frage": ASKS, "thinking": SAYS},
             {"frage": ASKS},
+            {"frage": ASKS, "antwort": SAYS, "answer": ""},
+            {"question": ASKS, "antwort": SAYS, "answer": ""},
         ],
         ids=lambda cells: "+".join(cells),
     )
@@ -450,6 +462,14 @@ class TestNothingSuitable:
             "instruction=question,response=one",
             "instruction=question,response=two",
         ]
+
+    def test_an_answer_that_is_blank_is_named(self) -> None:
+        message = refused(rows(question=ASKS, answer="", remark=SAYS, other=SAYS))
+        assert "answer is named as the answer, but is blank in the first rows" in message
+
+    def test_columns_of_other_meanings_are_the_last_that_are_suggested(self) -> None:
+        sample = rows(source=SAYS, target=SAYS)
+        assert flags_of(refused(sample)) == ["instruction=source,response=target"]
 
     def test_a_prompt_of_lists_is_named(self) -> None:
         assert "question is named as the prompt, but is a list" in refused(
