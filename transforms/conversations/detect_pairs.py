@@ -156,7 +156,7 @@ class _Pairs:
                 [self.beside.flag(p, a) for p in self.prompts for a in self.answers],
             )
 
-    def guess(self) -> FieldChoice | None:
+    def guess(self, in_any_order: bool = False) -> FieldChoice | None:
         """A pair of exactly two text columns, of which the first asks and the other does not.
 
         A column that is named as the prompt or the answer has its place from its name.
@@ -173,6 +173,8 @@ class _Pairs:
         if len(left) != 2 or not others or not all(map(self._is_text, left)):
             return None
         prompt, answer = left
+        if in_any_order and len(others) == 2 and asks(source.texts(answer)):
+            prompt, answer = answer, prompt
         if not (self.prompts or asks(source.texts(prompt))):
             return None
         if not self.answers and asks(source.texts(answer)):
@@ -219,11 +221,11 @@ class _Pairs:
 
 
 def _refuse_others(turns: FieldChoice, more: FieldChoice | None, rules: _Pairs) -> None:
-    """Refuses turns in a column that is not named as such, beside more turns or a named pair."""
+    """Refuses turns in a column that is not named as such, beside more turns or a pair."""
     names = turns.mapping.roles["turns"]
     if any(known_role(name) is Role.TURNS for name in names):
         return
-    other = more or rules.named()
+    other = more or rules.named() or rules.guess(in_any_order=True)
     if other and not {*other.mapping.columns} <= {*names}:
         raise cannot_tell(
             rules.source,

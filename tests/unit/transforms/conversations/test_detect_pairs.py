@@ -485,12 +485,15 @@ class TestTurnsBesideAPair:
     def test_a_column_that_is_named_as_turns_comes_first(self) -> None:
         assert chosen(messages=TURNS, question=ASKS, answer=SAYS).columns == ("messages",)
 
-    def test_another_is_refused_with_both_readings(self) -> None:
-        sample = rows(talk=TURNS, question=ASKS, answer=SAYS)
-        assert [m.columns for m in taken(refused(sample), sample)] == [
-            ("talk",),
-            ("question", "answer"),
-        ]
+    @pytest.mark.parametrize(
+        "pair", [("question", "answer"), ("question", "antwort"), ("frage", "antwort")]
+    )
+    def test_another_is_refused_with_both_readings(self, pair: tuple[str, str]) -> None:
+        sample = rows(talk=TURNS, **{pair[0]: ASKS, pair[1]: SAYS})
+        assert [m.columns for m in taken(refused(sample), sample)] == [("talk",), pair]
+
+    def test_another_is_taken_beside_texts_that_are_no_pair(self) -> None:
+        assert chosen(talk=TURNS, remark=SAYS, zusatz=SAYS).columns == ("talk",)
 
 
 def test_the_default_data_set_maps_question_to_answer() -> None:
