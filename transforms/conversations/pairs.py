@@ -123,13 +123,16 @@ def _decoded(cell: bytes | None) -> str | None:
 def _join(columns: list[pa.StringArray], separator: str) -> pa.StringArray:
     """The columns that are not blank, joined; the first where all are."""
     joined = columns[0]
+    missing = None  # where all columns before are blank
     for column in columns[1:]:
         longer = pc.binary_join_element_wise(joined, column, separator, null_handling="emit_null")
         blank = pc.fill_null(_is_blank(column), True)
-        missing = pc.fill_null(_is_blank(joined), True)
+        if missing is None:
+            missing = pc.fill_null(_is_blank(joined), True)
         if pc.any(missing).as_py():
             longer = pc.if_else(missing, column, longer)
         joined = pc.if_else(blank, joined, longer)
+        missing = pc.and_(missing, blank)
     return joined
 
 
