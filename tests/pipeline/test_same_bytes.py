@@ -24,6 +24,7 @@ from environments import environment, pins, pip
 from pipeline import Request, prepare
 from pipeline.planning.plan import make_plan
 from transforms.chat.builtin_templates import chatml
+from transforms.errors import GateFailed
 from transforms.split import SPLITS
 
 ONE_THREAD = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
@@ -374,7 +375,7 @@ def test_a_set_with_an_empty_split_loads_in_every_way(
     assert streamed(output, tmp_path) == {filled: loaded[filled]}
 
 
-def test_a_set_of_rejects_alone_is_empty_and_loads(tmp_path: Path) -> None:
+def test_a_source_of_rejects_alone_gives_no_set(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"question": "Q", "answer": ""}\n' * 3 + '["x"]\n')
     request = small_request(
         tmp_path / "rows.jsonl",
@@ -382,8 +383,9 @@ def test_a_set_of_rejects_alone_is_empty_and_loads(tmp_path: Path) -> None:
         max_reject_rate=1.0,
         fields="instruction=question,response=answer",
     )
-    assert prepare(request)["counts"]["rejected"]["total"] == 4
-    assert from_disk(tmp_path / "out", tmp_path) == {"train": [], "validation": []}
+    with pytest.raises(GateFailed, match="no training rows: of 4 rows read, 4 were rejected"):
+        prepare(request)
+    assert not (tmp_path / "out" / "dataset_dict.json").exists()
 
 
 class TestSample:
