@@ -15,7 +15,8 @@ Only ``steps`` imports Beam.  Each folder uses only those below it:
                     control tokens, token limit, output columns
     duplicates      content hashes; exact and near duplicates
     leakage         prompts near those of validation, text of benchmarks
-    conversations   ``field_mapping`` (which columns), ``pairs``, ``parse_turns``, ``rules`` (which
+    conversations   ``column_roles`` (what names say), ``detect_pairs`` and ``detect_turns`` (which
+                    columns), ``field_mapping``, ``pairs``, ``parse_turns``, ``rules`` (which
                     rows can be trained on); ``normalize_rows`` applies them
     formats         one reader per format; ``source_reader`` is the entry
     storage         where a set is written and read: local or S3, the manifest

@@ -20,8 +20,9 @@ from pipeline.planning.sources import first_rows, resolve
 from pipeline.request import Request
 from transforms.conversations.column_roles import NAMES, Role, fold_name
 from transforms.conversations.detect_pairs import detect
-from transforms.conversations.field_mapping import FieldMapping, PairMapping
+from transforms.conversations.field_mapping import FieldMapping
 from transforms.conversations.normalize_rows import user_prompts
+from transforms.conversations.pair_mapping import PairMapping
 from transforms.conversations.roles import role_table
 from transforms.conversations.sampled_columns import TEXT
 from transforms.errors import BadInput, DataPrepError, UsageError

@@ -25,14 +25,10 @@ from transforms.chat.token_counter import TOKENIZER_FILE
 from transforms.conversations import row_checks
 from transforms.conversations.column_parts import refuse_lists
 from transforms.conversations.detect_pairs import detect
-from transforms.conversations.field_mapping import (
-    FieldChoice,
-    FieldMapping,
-    PairMapping,
-    TurnMapping,
-)
+from transforms.conversations.field_mapping import FieldChoice, FieldMapping, TurnMapping
 from transforms.conversations.fields_flag import parse, require_column
 from transforms.conversations.marked_samples import check_marks, ignored_marks
+from transforms.conversations.pair_mapping import PairMapping
 from transforms.conversations.roles import role_table
 from transforms.conversations.rules import ConversationRules
 from transforms.conversations.sampled_columns import Sample, nan_notes

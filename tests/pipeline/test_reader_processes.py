@@ -18,7 +18,7 @@ import random, sys
 from pathlib import Path
 from transforms.formats import source_reader as formats
 from transforms.errors import DataPrepError
-from transforms.conversations.field_mapping import PairMapping
+from transforms.conversations.pair_mapping import PairMapping
 from transforms.conversations.pairs import to_pairs
 from transforms.records import Column, FileRange
 

@@ -22,7 +22,7 @@ from planted import in_validation
 from step_runs import error_of, run
 
 from transforms.chat.builtin_templates import chatml
-from transforms.conversations.field_mapping import PairMapping
+from transforms.conversations.pair_mapping import PairMapping
 from transforms.conversations.rules import ConversationRules
 from transforms.duplicates.positions import rows_of_range
 from transforms.duplicates.row_reader import RowReader

@@ -12,7 +12,7 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing import test_pipeline
 
-from transforms.conversations.field_mapping import PairMapping
+from transforms.conversations.pair_mapping import PairMapping
 from transforms.dataset.layout import COLUMNS
 from transforms.errors import DataPrepError, from_worker
 from transforms.formats.source_reader import FileFormat

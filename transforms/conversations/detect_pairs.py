@@ -23,8 +23,9 @@ from itertools import islice
 
 from transforms.conversations.column_roles import Role, fold_name, known_role
 from transforms.conversations.detect_turns import detect_turns
-from transforms.conversations.field_mapping import FieldChoice, PairMapping
+from transforms.conversations.field_mapping import FieldChoice
 from transforms.conversations.pair_columns import WITH_INPUT, PairColumns
+from transforms.conversations.pair_mapping import PairMapping
 from transforms.conversations.prose import asks, is_prose
 from transforms.conversations.refused_shapes import (
     cannot_tell,

@@ -1,7 +1,8 @@
 """Field mappings: which source columns become a row's question and answer, or its turns.
 
-``PairMapping`` or ``TurnMapping``: everything that depends on which of the two a source has is a
-method here.  How rows are made of the columns is in ``normalize_rows``, the one place that asks.
+``PairMapping`` (in ``pair_mapping``) or ``TurnMapping``: everything that depends on which of the
+two a source has is a method here.  How rows are made of the columns is in ``normalize_rows``, the
+one place that asks.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from transforms.conversations.column_parts import FIRST, ColumnPart
+from transforms.conversations.column_parts import ColumnPart
 from transforms.conversations.conversation_shapes import shape_text
 from transforms.conversations.roles import ALIASES, role_of
-from transforms.conversations.row_checks import RowChecks, find_marks, find_watched
+from transforms.conversations.row_checks import RowChecks, find_watched
 from transforms.conversations.training_marks import find_masks
 from transforms.conversations.turn_keys import TurnKeys, role_name, turns_of_cell
 from transforms.errors import UsageError
@@ -136,147 +137,6 @@ class FieldMapping(ABC):
 
 
 @dataclass(frozen=True)
-class PairMapping(FieldMapping):
-    """The columns of the instruction and of the response, and what stands between joined ones.
-
-    The first column of each is required; blank values of the others are left out of the join.
-
-    Attributes:
-        instruction, response: columns, or names of ``parts``.
-        required: instruction columns, one of which must be filled, where that is not the first:
-            the question beside a context, instruction or input.
-        parts: the texts in columns of lists or objects.
-        checks: columns that are looked at before a row is trained.
-        reasoning, system: a column, or None.
-        history: the column of earlier [question, answer] pairs, or None.
-        inline: whether responses hold reasoning in ``<think>``.
-        unpack: whether responses are JSON objects of reasoning and answer.
-    """
-
-    instruction: tuple[str, ...]
-    response: tuple[str, ...]
-    instruction_separator: str = "\n\n"
-    response_separator: str = "\n\n"
-    reasoning: str | None = None
-    system: str | None = None
-    history: str | None = None
-    inline: bool = False
-    unpack: bool = False
-    required: tuple[str, ...] = ()
-    parts: tuple[ColumnPart, ...] = ()
-    checks: RowChecks = RowChecks()
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """The columns, or names of ``parts``, that hold text, each once, instruction first."""
-        more = (self.reasoning, self.system)
-        names = (*self.instruction, *self.response, *(name for name in more if name))
-        return tuple(dict.fromkeys(names))
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Every column that is read, each once, instruction first."""
-        sources = {part.name: part.column for part in self.parts}
-        history = (self.history,) if self.history else ()
-        names = (*(sources.get(name, name) for name in self.texts), *history, *self.checks.columns)
-        return tuple(dict.fromkeys(names))
-
-    @property
-    def roles(self) -> dict[str, tuple[str, ...]]:
-        named = {
-            "prompt": self.instruction,
-            "answer": self.response,
-            "reasoning": (self.reasoning,) if self.reasoning else (),
-            "system prompt": (self.system,) if self.system else (),
-            "history": (self.history,) if self.history else (),
-        }
-        return {role: names for role, names in named.items() if names}
-
-    @property
-    def opened(self) -> tuple[ColumnPart, ...]:
-        return self.parts
-
-    def with_checks(self, checks: RowChecks) -> PairMapping:
-        return replace(self, checks=checks)
-
-    @property
-    def makes_turns(self) -> bool:
-        return self.has_reasoning or self.system is not None or self.history is not None
-
-    @property
-    def is_conversation(self) -> bool:
-        return False
-
-    @property
-    def has_reasoning(self) -> bool:
-        return self.reasoning is not None or self.inline or self.unpack
-
-    @property
-    def has_tools(self) -> bool:
-        return False
-
-    @property
-    def tools(self) -> None:
-        return None
-
-    @property
-    def flag(self) -> str:
-        flag = f"instruction={'+'.join(self.instruction)},response={'+'.join(self.response)}"
-        return flag + _side_columns(
-            reasoning=self.reasoning, system=self.system, history=self.history
-        )
-
-    def describe(self) -> str:
-        broken = len(self.instruction) > 1 and self.instruction_separator == "\n"
-        notes = ["joined with a line break"] if broken else []
-        lists = [part for part in self.parts if part.name in self.response]
-        if any(part.several == FIRST for part in lists):
-            notes.append("the first of each list")
-        return f"{self.flag} ({'; '.join(notes)})" if notes else self.flag
-
-    def flags(self) -> dict[str, object]:
-        return {"unpack-json": self.unpack}
-
-    def prompts_only(self) -> PairMapping:
-        """The mapping whose response is the instruction, so that a blank one rejects no row."""
-        return PairMapping(
-            self.instruction,
-            self.required[:1] or self.instruction[:1],
-            instruction_separator=self.instruction_separator,
-            required=self.required,
-            parts=tuple(part for part in self.parts if part.name in self.instruction),
-        )
-
-    def unpacked(self) -> PairMapping:
-        if self.reasoning:
-            raise UsageError(
-                f"--unpack-json opens {self.response[0]}, but the reasoning is the column "
-                f"{self.reasoning}; name the columns with --fields"
-            )
-        return replace(self, unpack=True)
-
-    def with_marks(
-        self, columns: Sequence[Column], sample: Sequence[Mapping[str, object]], ignored: bool
-    ) -> PairMapping:
-        marks = () if ignored else find_marks(columns, sample, self.columns)
-        return replace(self, checks=replace(self.checks, marks=marks))
-
-    def without_tools(self) -> PairMapping:
-        return self
-
-    def narrowed(self, column: Column, sample: Iterable[Mapping[str, object]] = ()) -> Column:
-        whole = {part.column for part in self.parts}
-        is_text = column.name in self.texts and column.name not in whole
-        return replace(column, text=True) if is_text else self.checks.narrowed(column)
-
-    def roles_in(self, sample: Iterable[Mapping[str, object]]) -> dict[str, str | None]:
-        return {}
-
-    def to_json(self) -> dict[str, object]:
-        return _planned(self)
-
-
-@dataclass(frozen=True)
 class TurnMapping(FieldMapping):
     """The columns that hold lists of turns, and the keys of a turn.
 
@@ -343,7 +203,7 @@ class TurnMapping(FieldMapping):
 
     @property
     def flag(self) -> str:
-        return f"messages={'+'.join(self.turns)}" + _side_columns(
+        return f"messages={'+'.join(self.turns)}" + side_columns(
             system=self.system, tools=self.tools
         )
 
@@ -398,21 +258,9 @@ class TurnMapping(FieldMapping):
         usual = {"shape": "turns", "either": False, "masks": (), "marks": True}
         return {
             keys.get(name, name): value
-            for name, value in _planned(self).items()
-            if name not in usual or value != usual[name]
-        }
-
-
-def _planned(mapping: PairMapping | TurnMapping) -> dict[str, object]:
-    """The mapping's fields; what only some mappings have is left out where it is empty."""
-    made = asdict(mapping)
-    if not made.get("required"):
-        made.pop("required", None)
-    parts = made.pop("parts", ())
-    if parts:
-        made["parts"] = parts
-    del made["checks"]
-    return {**made, **mapping.checks.to_json()}
+            for name, value in asdict(self).items()
+            if name != "checks" and (name not in usual or value != usual[name])
+        } | self.checks.to_json()
 
 
 def _kind_of(values: Iterable[object]) -> str:
@@ -425,7 +273,8 @@ def _kind_of(values: Iterable[object]) -> str:
     return "double" if kinds and kinds <= {int, float} else "null"
 
 
-def _side_columns(**columns: str | None) -> str:
+def side_columns(**columns: str | None) -> str:
+    """The columns beside a pair or turns as the end of a ``--fields`` value."""
     return "".join(f",{name}={column}" for name, column in columns.items() if column)
 
 

@@ -9,7 +9,8 @@ from transforms.conversations import reasoning
 from transforms.conversations.column_parts import JOIN, REJECT, ColumnPart
 from transforms.conversations.column_roles import Role, known_role
 from transforms.conversations.detect_turns import turn_mapping
-from transforms.conversations.field_mapping import FieldMapping, PairMapping
+from transforms.conversations.field_mapping import FieldMapping
+from transforms.conversations.pair_mapping import PairMapping
 from transforms.conversations.roles import ALIASES
 from transforms.conversations.sampled_columns import (
     NESTED,

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.conversations.column_parts import with_parts
-from transforms.conversations.field_mapping import FieldMapping, PairMapping, TurnMapping
+from transforms.conversations.field_mapping import FieldMapping, TurnMapping
+from transforms.conversations.pair_mapping import PairMapping
 from transforms.conversations.pair_turns import pair_turns
 from transforms.conversations.pairs import as_valid_text, split_keys, to_pairs
 from transforms.conversations.rejected_rows import split_rejects

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from transforms.conversations.column_parts import JOIN, REJECT, ColumnPart
 from transforms.conversations.column_roles import Role, fold_name, known_role
-from transforms.conversations.field_mapping import PairMapping
 from transforms.conversations.fields_flag import has_inline, required_columns
+from transforms.conversations.pair_mapping import PairMapping
 from transforms.conversations.pair_turns import is_history
 from transforms.conversations.refused_shapes import cannot_tell
 from transforms.conversations.sampled_columns import TEXT, SampledColumns

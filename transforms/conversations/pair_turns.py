@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from transforms.conversations.cells import InvalidConversation, cells, parsed, text_cells
-from transforms.conversations.field_mapping import PairMapping
+from transforms.conversations.pair_mapping import PairMapping
 from transforms.conversations.rejected_rows import split_rejects
 from transforms.conversations.rules import ConversationRules, reject_codes, repair
 from transforms.conversations.turn_keys import find_turn_keys

@@ -12,7 +12,7 @@ from math import isfinite
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.conversations.field_mapping import PairMapping
+from transforms.conversations.pair_mapping import PairMapping
 from transforms.formats.source_rows import MAX_ROW_BYTES
 from transforms.records import EXCERPT_CHARS, ROW, one_array, rejects_table
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from transforms.conversations.column_roles import Role, fold_name
 from transforms.conversations.detect_turns import turn_mapping
-from transforms.conversations.field_mapping import PairMapping
+from transforms.conversations.pair_mapping import PairMapping
 from transforms.conversations.sampled_columns import TEXT, SampledColumns
 from transforms.errors import UsageError
 from transforms.records import Column

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from transforms.conversations.column_parts import ColumnPart, refuse_lists
 from transforms.conversations.column_roles import NAMES, Role, fold_name
 from transforms.conversations.detect_pairs import GUESS, detect
-from transforms.conversations.field_mapping import FieldChoice, FieldMapping, PairMapping
+from transforms.conversations.field_mapping import FieldChoice, FieldMapping
 from transforms.conversations.fields_flag import parse
+from transforms.conversations.pair_mapping import PairMapping
 from transforms.errors import UsageError
 from transforms.formats.json_parsing import columns_of
 

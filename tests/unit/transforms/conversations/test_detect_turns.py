@@ -9,8 +9,9 @@ import pytest
 
 from transforms.conversations.detect_pairs import detect
 from transforms.conversations.detect_turns import NAMES, detect_turns
-from transforms.conversations.field_mapping import PairMapping, TurnMapping
+from transforms.conversations.field_mapping import TurnMapping
 from transforms.conversations.fields_flag import parse
+from transforms.conversations.pair_mapping import PairMapping
 from transforms.errors import UsageError
 from transforms.records import Column
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from transforms.conversations.column_parts import ColumnPart
-from transforms.conversations.field_mapping import PairMapping
 from transforms.conversations.fields_flag import parse, require_column
+from transforms.conversations.pair_mapping import PairMapping
 from transforms.errors import UsageError
 from transforms.formats.json_parsing import columns_of
 from transforms.records import Column

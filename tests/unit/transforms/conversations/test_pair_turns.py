@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.conversations.field_mapping import PairMapping
 from transforms.conversations.normalize_rows import rows_of
+from transforms.conversations.pair_mapping import PairMapping
 from transforms.conversations.rules import ConversationRules
 from transforms.conversations.turns import ASSISTANT, SYSTEM, USER, Turn, Turns
 from transforms.records import ROW

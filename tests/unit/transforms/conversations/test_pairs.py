@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.conversations import pairs
-from transforms.conversations.field_mapping import PairMapping
+from transforms.conversations.pair_mapping import PairMapping
 from transforms.conversations.pairs import to_pairs as numbered_pairs
 from transforms.records import EXCERPT_CHARS, REJECTS, ROW
 
