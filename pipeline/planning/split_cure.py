@@ -32,12 +32,15 @@ def split_cure(plan: Plan, counts: RowCounts) -> tuple[str, ...]:
         return ()
     if counts.read > MOST_ROWS:
         return ()
-    flags = [found for found in (_flag_of_prompts(plan), _flag_of_key(plan)) if found]
-    if not flags:
+    try:
+        flag = _flag_of_prompts(plan) or _flag_of_key(plan)
+    except DataPrepError:
+        return ()  # the set is complete, also where its source can no longer be read
+    if flag is None:
         return (
             f"none of the {counts.kept:,} rows can be split off for validation; read more rows",
         )
-    return (f"for rows of both splits: {flags[0]}",)
+    return (f"for rows of both splits: {flag}",)
 
 
 def _flag_of_prompts(plan: Plan) -> str | None:

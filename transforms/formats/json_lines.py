@@ -52,7 +52,7 @@ def read_sample(path: str, file_format: FileFormat) -> FileSample:
         start = file.read(_STEP)
     if start.startswith(_WIDE_BOMS):
         raise BadInput(f"{path} is UTF-16 text, expected UTF-8; convert it first (iconv -t UTF-8)")
-    if start.removeprefix(_BOM).lstrip().startswith(b"["):
+    if _is_array(start.removeprefix(_BOM)):
         return json_array.read_sample(path, FileFormat("json_array", file_format.compression))
     sample: list[dict[str, object]] = []
     seen = 0
@@ -68,6 +68,19 @@ def read_sample(path: str, file_format: FileFormat) -> FileSample:
             "one object per line, or one array of objects"
         )
     return FileSample(file_format, columns_of(sample), sample)
+
+
+def _is_array(start: bytes) -> bool:
+    """Does a file begin with one array?  A line may also be a list: a conversation of its own."""
+    first, _, rest = start.lstrip().partition(b"\n")
+    if not first.startswith(b"["):
+        return False
+    if not first.rstrip().endswith(b"]") or not rest.lstrip().startswith(b"["):
+        return True
+    try:
+        return not parse_line(first)
+    except Fault:
+        return True
 
 
 def _objects(path: str, file_format: FileFormat) -> Iterator[Numbered]:
@@ -103,7 +116,7 @@ def read(
     with open_binary(path, file_format.compression) as file:
         number = 1
         for block in _blocks(file, file_range.start, file_range.stop or None, batch_bytes):
-            if number == 1 and file_range.start == 0 and block.lstrip().startswith(b"["):
+            if number == 1 and file_range.start == 0 and _is_array(block):
                 raise BadInput(
                     f"{path} contains a JSON array, but the first file has one object per line; "
                     "prepare the files separately"

@@ -436,6 +436,23 @@ class TestListsWithoutObjects:
         done = convert("--dataset", put(tmp_path / "a.json", json.dumps(made, indent=1)))
         assert texts(done) == expected([turns(ask(i), answer(i)) for i in range(ROWS)])
 
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+    def test_lines_that_are_lists(
+        self, convert: Convert, expected: Expected, tmp_path: Path, end: str
+    ) -> None:
+        made = [turns(ask(i), answer(i)) for i in range(ROWS)]
+        text = "".join(json.dumps(one) + end for one in made)
+        done = convert("--dataset", put(tmp_path / "a.jsonl", text))
+        assert texts(done) == expected(made)
+        assert texts(convert("--dataset", put(tmp_path / "b.json", "\ufeff" + text))) == texts(done)
+
+    def test_an_array_of_one_line_is_an_array(self, convert: Convert, tmp_path: Path) -> None:
+        rows = [{"messages": turns(ask(i), answer(i))} for i in range(ROWS)]
+        for text in (json.dumps(rows), json.dumps(rows) + "\n", json.dumps(rows, indent=1)):
+            assert len(texts(convert("--dataset", put(tmp_path / "a.jsonl", text)))) == ROWS
+        broken = convert("--dataset", put(tmp_path / "a.jsonl", json.dumps(rows) + "\n5"))
+        assert broken.code == 3
+
     def test_beside_other_elements(self, convert: Convert, tmp_path: Path) -> None:
         made: list[Any] = [turns(ask(i), answer(i)) for i in range(ROWS)]
         made[2:2] = [[], ["a"], 5, {"messages": turns("What?", "So.")}]

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from source_files import parquet
 
+from pipeline.planning.plan_text import roles_seen
 from transforms.conversations import reasoning
 from transforms.conversations.detect_turns import detect_turns
 from transforms.conversations.field_mapping import TurnMapping
@@ -231,6 +232,24 @@ class TestRoles:
         assert kept(done) == kept(
             convert("--dataset", write(path, [{"messages": openai(i)} for i in range(12)]))
         )
+
+    def test_roles_that_come_late_are_used_or_rejected(self, convert: Convert, path: Path) -> None:
+        rows: list[Message] = [{"messages": openai(i)} for i in range(SAMPLE)]
+        for name in ("ai", "bing"):
+            rows += [{"messages": [openai(SAMPLE)[0], {"role": name, "content": f"{name} says."}]}]
+        done = convert("--dataset", write(path, rows))
+        assert done.rejects == [(path.name, SAMPLE + 2, "unknown-role")]
+        assert "assistant\nai says." in done.texts()[-1]
+
+    def test_the_plan_names_the_flag_for_an_unknown_name(
+        self, convert: Convert, path: Path
+    ) -> None:
+        rows = [{"messages": [openai(i)[0], {"role": "bing", "content": "a"}]} for i in range(3)]
+        plan = convert("--dataset", write(path, rows)).plan
+        assert has(
+            roles_seen(plan), "user → user, bing → unknown: the row is rejected",
+            "--role bing=assistant",
+        )  # fmt: skip
 
     def test_numbers_as_roles(self, convert: Convert, path: Path) -> None:
         rows = [
