@@ -411,6 +411,12 @@ class TestPythonLiterals:
         done = convert("--dataset", self.csv(tmp_path / "a.csv", [good, good, bad]))
         assert done.rejects == [("a.csv", 3, "invalid-unicode")]
 
+    def test_a_string_without_an_end_takes_linear_time(self) -> None:
+        started = time.process_time()
+        with pytest.raises(NotLiteral):
+            literal("[{'from': 'human', 'value': '" + "\\'" * 60_000)
+        assert time.process_time() - started < 5
+
     def test_size_and_depth_have_bounds(self) -> None:
         assert literal("[{'a': " + "[" * (MAX_DEPTH - 2) + "]" * (MAX_DEPTH - 2) + "}]")
         for text in (
