@@ -107,7 +107,7 @@ class DatasetProcessor:
         sample = text_rows(head)
         choice = detect(columns, sample)
         if choice.guess:
-            print(f"  {choice.guess_note}")
+            _print(f"  {choice.guess_note}")
         refuse_lists(choice.mapping.opened, sample)
         fields = choice.mapping.with_marks(columns, sample, ignored=False)
         fields = fields.with_watched(columns, sample).without_tools()  # they are not rendered

@@ -154,6 +154,30 @@ def test_a_foreign_set(verb: str, number: int, tmp_path: Path, capfd: Capture) -
         printed(capfd, verb, *places, *more, codes=(0, 2, 7))
 
 
+@pytest.mark.parametrize("number", range(1, len(manifests())))
+def test_a_foreign_set_to_upload(number: int, tmp_path: Path, capfd: Capture) -> None:
+    folder = tmp_path / f"set{NAME}"
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps(manifests()[number]))
+    (folder / "dataset_dict.json").write_text('{"splits": ["train", "validation"]}')
+    printed(capfd, "upload", str(folder), "s3://bucket/set", codes=(2, 7))
+
+
+@pytest.mark.parametrize("place", [f"s3://bucket/{NAME}", f"s3://{NAME}/x", f"./{NAME}"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("list",), ("prune", "--keep", "1"), ("download",), ("verify",), ("status",)),
+        *(("report",), ("upload", "s3://bucket/set"), ("diff", "./x")),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_place_that_is_none(words: tuple[str, ...], place: str, capfd: Capture) -> None:
+    verb, *more = words
+    printed(capfd, verb, place, *more, codes=(2,))
+    printed(capfd, verb, place, *more, "--json", codes=(2,))
+
+
 class TestTheConsole:
     def test_what_is_listed(self) -> None:
         when = datetime(2026, 1, 1, tzinfo=timezone.utc)
