@@ -5,8 +5,8 @@ Numbers in brackets are those of the bad inputs.
 
 from __future__ import annotations
 
-import select
 import re
+import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
