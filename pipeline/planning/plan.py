@@ -24,6 +24,7 @@ from transforms.chat.template import ChatFormat
 from transforms.chat.token_counter import TOKENIZER_FILE
 from transforms.conversations import row_checks
 from transforms.conversations.column_parts import refuse_lists
+from transforms.conversations.column_roles import Role, known_role
 from transforms.conversations.detect_pairs import detect
 from transforms.conversations.field_mapping import FieldChoice, FieldMapping, TurnMapping
 from transforms.conversations.fields_flag import parse, require_column
@@ -72,7 +73,8 @@ class Plan:
 
     def reading(self) -> source_reader.Source:
         """What workers need to read."""
-        return source_reader.Source(self.source.root, self.source.file_format, self.read_columns)
+        columns = (*self.read_columns, *self.fields.mapping.checks.late_columns)
+        return source_reader.Source(self.source.root, self.source.file_format, columns)
 
     def to_json(self) -> dict[str, object]:
         """The plan as JSON, without paths of a machine or anything that differs between equal runs.
@@ -125,7 +127,9 @@ def make_plan(request: Request) -> Plan:
     source = resolve(request)
     found = first_rows(source, request.dataset)
     source = replace(source, file_format=found.file_format)  # a .json file may hold an array
-    choice = _choose_fields(request, found.columns, found.sample)
+    late_keys = found.file_format.name in ("json_lines", "json_array")
+    columns = _with_named(found.columns, request.fields) if late_keys else found.columns
+    choice = _choose_fields(request, columns, found.sample, late_keys)
     key = None
     if request.split_key:
         key = require_column(request.split_key, found.columns, "--split-key").name
@@ -145,7 +149,7 @@ def make_plan(request: Request) -> Plan:
     return Plan(
         dataset=request.dataset,
         source=source,
-        columns=found.columns,
+        columns=columns,
         fields=choice,
         rules=_rules(request, choice.mapping),
         chat=chat_format(request, choice.mapping),
@@ -163,7 +167,25 @@ def make_plan(request: Request) -> Plan:
     )
 
 
-def _choose_fields(request: Request, columns: Sequence[Column], sample: Sample) -> FieldChoice:
+_OPTIONAL = (Role.INPUT, Role.CONTEXT, Role.SYSTEM, Role.HISTORY, Role.REASONING, Role.TOOLS)
+"""Roles of columns that only some rows may have; a prompt or an answer is in the sample."""
+
+
+def _with_named(columns: Sequence[Column], fields: str | None) -> tuple[Column, ...]:
+    """The columns, and those that ``--fields`` names: rows after a JSON sample may bring them."""
+    values = [part.partition("=")[2] for part in (fields or "").split(",")]
+    named = {name.strip() for value in values for name in value.split("+")}
+    filled = tuple(column for column in columns if column.type != "null")
+    late = sorted(named - {column.name for column in filled})
+    roles = {name: role for name in late if (role := known_role(name)) in _OPTIONAL}
+    lists = (Role.HISTORY, Role.TOOLS)
+    added = [Column(name, "list" if role in lists else "string") for name, role in roles.items()]
+    return (*(column for column in columns if column.name not in roles), *added)
+
+
+def _choose_fields(
+    request: Request, columns: Sequence[Column], sample: Sample, late_keys: bool
+) -> FieldChoice:
     if not sample:
         raise BadInput(f"{request.dataset} contains no rows")
     if request.fields is None:
@@ -191,11 +213,20 @@ def _choose_fields(request: Request, columns: Sequence[Column], sample: Sample) 
     mapping = mapping.with_marks(columns, sample, request.ignore_training_marks)
     if request.fields is None:  # else the user has named all columns that are meant
         mapping = mapping.with_watched(columns, sample, request.ignore_training_marks)
+        if late_keys:
+            mapping = mapping.with_late(columns, _ignored_roles(request))
     if mapping.tools and not (request.tools or "messages" in request.columns):
         hint = f"the tools in {mapping.tools!r} are not rendered (add --tools)"
         mapping = mapping.without_tools()
     notes = [note for note in (hint, ignored, *nan_notes(mapping.texts, sample)) if note]
     return replace(choice, mapping=mapping, hint="; ".join(notes))
+
+
+def _ignored_roles(request: Request) -> tuple[Role, ...]:
+    """The roles of columns that do not change what this request prepares."""
+    marks = (Role.MARK, Role.LABEL) if request.ignore_training_marks else ()
+    rendered = request.tools or "messages" in request.columns
+    return marks if rendered else (*marks, Role.TOOLS)
 
 
 def _rules(request: Request, mapping: FieldMapping) -> ConversationRules:

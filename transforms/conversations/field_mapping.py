@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from transforms.conversations.column_parts import ColumnPart
+from transforms.conversations.column_roles import Role
 from transforms.conversations.conversation_shapes import shape_text
 from transforms.conversations.roles import ALIASES, role_of
-from transforms.conversations.row_checks import RowChecks, find_watched
+from transforms.conversations.row_checks import RowChecks, find_late, find_watched
 from transforms.conversations.training_marks import find_masks
 from transforms.conversations.turn_keys import TurnKeys, role_name, turns_of_cell
 from transforms.errors import UsageError
@@ -77,6 +78,11 @@ class FieldMapping(ABC):
         """The mapping that watches columns which hold nothing in the sample."""
         watched = find_watched(columns, sample, self.columns, ignore_marks)
         return self.with_checks(replace(self.checks, watched=watched))
+
+    def with_late(self, columns: Sequence[Column], ignored: Sequence[Role]) -> FieldMapping:
+        """The mapping that watches the keys of a JSON source which its sample does not have."""
+        late = find_late(columns, self.columns, ignored)
+        return self.with_checks(replace(self.checks, late=late))
 
     @property
     @abstractmethod

@@ -63,9 +63,10 @@ def rows_of(
 ) -> tuple[pa.Table, pa.Table]:
     """(kept, rejects) of a table of source columns; both keep the order of the rows."""
     # Other columns, which are only compared between the splits, decide no row.
-    names = dict.fromkeys((*mapping.columns, *((key,) if key else ()), ROW))
+    late = [name for name in mapping.checks.late if name in table.column_names]
+    names = dict.fromkeys((*mapping.columns, *late, *((key,) if key else ()), ROW))
     table = table.select(list(names))
-    if not mapping.checks.columns:
+    if mapping.checks == RowChecks():
         return _rows(table, mapping, key, rules)
     table, unfit = checked(table, mapping.checks, key)
     kept, rejects = _rows(table, mapping.with_checks(RowChecks()), key, rules)

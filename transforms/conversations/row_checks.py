@@ -7,7 +7,8 @@ planning refuses a source whose sample has such a row, and later ones are reject
 all the same.
 
 A column that holds nothing in the sample, but whose name decides the text, is watched: a row that
-fills it is rejected as ``unplanned-column``, never trained without it.
+fills it is rejected as ``unplanned-column``, never trained without it.  The same holds for keys of
+JSON rows that the sample does not have at all, since each row may bring its own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from transforms.conversations.cells import cells, text_cells
-from transforms.conversations.column_roles import Role, known_role
+from transforms.conversations.column_roles import NAMES, Role, fold_name, known_role
 from transforms.conversations.training_marks import MARKED
 from transforms.errors import UsageError
 from transforms.records import ROW, Column, one_array, rejects_table
@@ -39,14 +40,23 @@ class RowChecks:
     Attributes:
         marks: columns that say whether a row is trained.
         watched: columns that hold nothing in the sample, and whose names decide the text.
+        late: keys that no row of the sample has, and whose names decide the text.  They follow from
+            the columns and the table of names, so a plan does not list them.
     """
 
     marks: tuple[str, ...] = ()
     watched: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """The columns of the source that are read for the checks."""
         return (*self.marks, *self.watched)
+
+    @property
+    def late_columns(self) -> tuple[Column, ...]:
+        """What a JSON reader is to read for ``late``: of the type null, which costs it nothing."""
+        return tuple(Column(name, "null", text=True) for name in self.late)
 
     def narrowed(self, column: Column) -> Column:
         """A column that a reader takes whatever its values become in later rows."""
@@ -146,6 +156,29 @@ def find_watched(
     )
 
 
+def find_late(
+    columns: Sequence[Column], used: Sequence[str], ignored: Sequence[Role]
+) -> tuple[str, ...]:
+    """The names that decide the text and that the sample of a JSON source has in no row.
+
+    Args:
+        columns: those of the sample; one without a value in it has the type ``null``.
+        used: the columns that are read.
+        ignored: roles that do not matter to this request.
+    """
+    present = {fold_name(c.name) for c in columns if c.type != "null" or c.name in used}
+    nulls = [c.name for c in columns if c.type == "null" and c.name not in used]
+    names = [name for role, named in NAMES.items() if role.decides_text for name in named]
+    return tuple(
+        name
+        for name in dict.fromkeys((*nulls, *names))
+        if (role := known_role(name)) is not None
+        and role.decides_text
+        and role not in ignored
+        and fold_name(name) not in present
+    )
+
+
 def checked(
     table: pa.Table, checks: RowChecks, key: str | None = None
 ) -> tuple[pa.Table, pa.Table]:
@@ -153,9 +186,13 @@ def checked(
 
     The split key stays, also where it is one of them.
     """
-    kept = [name for name in table.column_names if name == key or name not in checks.columns]
-    tests = [(name, MARKED, is_untrained) for name in checks.marks]
-    tests += [(name, "unplanned-column", _is_filled) for name in checks.watched]
+    read = {*checks.columns, *checks.late}
+    kept = [name for name in table.column_names if name == key or name not in read]
+    late = [name for name in checks.late if name in table.column_names]
+    marks = [*checks.marks, *(name for name in late if known_role(name) in _MARKS)]
+    watched = [*checks.watched, *(name for name in late if name not in marks)]
+    tests = [(name, MARKED, is_untrained) for name in marks]
+    tests += [(name, "unplanned-column", _is_filled) for name in watched]
     codes: list[str | None] = [None] * table.num_rows
     excerpts: dict[int, str] = {}
     for name, code, is_bad in tests:

@@ -39,6 +39,7 @@ def arrow_type(column: Column) -> pa.DataType | None:
     the sample lacks do not fit ``null``, so that they are JSON text; such keys cost Arrow's parser
     little.
 
+    A column of the type ``null`` is one that the sample lacks; blocks that fill it do not fit.
     Of numbers that become text Arrow takes the whole ones alone: it would write 3 and 3.0 as one.
     """
     if column.type in _NESTED:
@@ -46,7 +47,7 @@ def arrow_type(column: Column) -> pa.DataType | None:
             return None
         others = [(key, _ARROW_TYPES[kind]) for key, kind in column.other_keys]
         return pa.list_(pa.struct([*((key, pa.string()) for key in column.keys), *others]))
-    if column.text and column.type not in ("int64", "bool"):
+    if column.text and column.type not in ("int64", "bool", "null"):
         return pa.string()
     return _ARROW_TYPES[column.type]
 
@@ -168,7 +169,9 @@ def _json(cell: object) -> str:
 def _cell(cell: object, column: Column, orders: _Orders) -> object:
     if cell is None:
         return None
-    if column.text:
+    if column.type == "null":  # not in the sample; what it holds is told, not trained
+        cell = cell if isinstance(cell, str) else _json(cell)
+    elif column.text:
         cell = scalar_text(cell)
     elif not _FITS[column.type](cell):
         raise Fault("not-text" if column.type == "string" else "wrong-type")

@@ -608,6 +608,56 @@ class TestColumnsThatFillLater:
         ended = convert("--dataset", path, "--ignore-training-marks")
         assert has(ended.plan.fields.hint, "the column 'label' marks 6 of the first 12 rows")
 
+    @pytest.mark.parametrize("form", ["lines", "array"])
+    @pytest.mark.parametrize(
+        ("name", "value", "code"),
+        [
+            ("input", report(505), "unplanned-column"),
+            ("System_Prompt", "Be brief.", None),  # not a spelling of the table
+            ("system", "Be brief.", "unplanned-column"),
+            ("history", [["Hi", "Hello"]], "unplanned-column"),
+            ("rejected", {"text": "Go away."}, "unplanned-column"),
+            ("input", "", None),
+            ("system", None, None),
+            ("label", False, "marked-untrained"),
+            ("label", True, None),
+            ("weight", 0, "marked-untrained"),
+            ("colour", "red", None),
+        ],
+    )
+    def test_a_key_that_no_row_of_the_sample_has_is_not_dropped(
+        self, convert: Convert, tmp_path: Path, form: str, name: str, value: object, code: str
+    ) -> None:
+        made = rows(lambda n: {"instruction": question(n), "output": answer(n)}, 510)
+        made[505][name] = value
+        path = lines(tmp_path / "a.jsonl", *made)
+        if form == "array":
+            path = put(tmp_path / "a.json", json.dumps(made))
+        ended = convert("--dataset", path)
+        assert ended.reasons == ({code: 1} if code else {})
+        assert len(ended.texts()) == (509 if code else 510)
+
+    def test_fields_may_name_a_key_that_the_sample_does_not_have(
+        self, convert: Convert, tmp_path: Path
+    ) -> None:
+        made = rows(lambda n: {"instruction": question(n), "output": answer(n)}, 510)
+        made[505] |= {"system": "Be brief.", "input": report(505)}
+        path = lines(tmp_path / "a.jsonl", *made)
+        fields = "instruction=instruction+input,response=output,system=system"
+        ended = convert("--dataset", path, "--fields", fields)
+        assert ended.reasons == {}
+        assert "Be brief." in ended.texts()[505]
+        assert report(505) in ended.texts()[505]
+        assert "Report" not in ended.texts()[504]
+
+    def test_marks_that_come_late_are_trained_on_if_they_are_ignored(
+        self, convert: Convert, tmp_path: Path
+    ) -> None:
+        made = rows(lambda n: {"question": question(n), "answer": answer(n)}, 510)
+        made[505]["label"] = False
+        ended = convert("--dataset", lines(tmp_path / "a.jsonl", *made), "--ignore-training-marks")
+        assert ended.reasons == {}
+
     def test_tools_that_are_not_rendered_are_not_watched(
         self, convert: Convert, tmp_path: Path
     ) -> None:
