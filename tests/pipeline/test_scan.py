@@ -33,7 +33,7 @@ from transforms.leakage.prompts import PROMPTS_FILE, Prompts, make_prompts
 from transforms.options import QualityRules
 from transforms.records import VALIDATION, Batch, Column, FileRange, WorkUnit
 from transforms.split import SplitRule, hash64
-from transforms.steps.find_leaks import FindLeaks
+from transforms.steps.find_leaks import FindLeaks, _FindFn
 from transforms.steps.scan import Scan
 from transforms.storage.local import LocalStore
 from transforms.storage.manifest_parts import Leakage
@@ -279,6 +279,23 @@ class TestFindLeaks:
         error = error_of(lambda p: (p | beam.Create([batch]),) | replace(self.STEP, store=folder))
         assert isinstance(error, VerificationFailed)
         assert "the very prompt of a training row, such as 'one two three'" in str(error)
+
+    def test_each_bundle_shows_all_of_its_own(self, folder: LocalStore) -> None:
+        prompt = "one two three four five six seven eight nine ten eleven twelve"
+        self.store(folder, prompt)
+        find = _FindFn(folder, chatml().template, SplitRule(0.1, 42), True)
+        shown = []
+        for _ in range(2):  # as when a runner repeats a bundle that failed
+            find.start_bundle()
+            find.process(kept([f"{prompt} thirteen"], [False]))
+            shown += [value.value for value in find.finish_bundle()]
+        assert [len(seen.leaks) for seen in shown] == [1, 1]
+
+    def test_rows_without_prompts_show_nothing(self, folder: LocalStore) -> None:
+        find = _FindFn(folder, chatml().template, SplitRule(0.1, 42), True)
+        find.start_bundle()
+        find.process(kept([], []))
+        assert list(find.finish_bundle()) == []
 
     def test_without_rows_there_are_figures(self, folder: LocalStore) -> None:
         assert self.found(folder, kept(["a"], [True]), enabled=False).checked == 0

@@ -17,6 +17,7 @@ from transforms.chat.output_columns import user_prompt
 from transforms.chat.template import ChatTemplate
 from transforms.errors import VerificationFailed
 from transforms.leakage.near_prompts import LeakFinder, Seen, leakage, merge_seen
+from transforms.leakage.prompt_index import PromptIndex
 from transforms.leakage.prompts import BYTES_AT_ONCE, NONE, PROMPTS_FILE, Prompts
 from transforms.records import PROMPT, PROMPT_KEY, VALIDATION, Batch, one_array
 from transforms.split import SplitRule, hash64
@@ -56,20 +57,22 @@ class FindLeaks(beam.PTransform):
 
 
 class _FindFn(beam.DoFn):
-    """Batches -> what the rows of several of them show."""
+    """Batches -> what the rows of a bundle show."""
 
     def __init__(
         self, store: DatasetStore, template: ChatTemplate, split: SplitRule, enabled: bool
     ) -> None:
         self._store, self._template = store, template
         self._split, self._enabled = split, enabled
-        self._finder: LeakFinder | None = None
+        self._index: PromptIndex | None = None
 
     def start_bundle(self) -> None:
         self._waiting: list[tuple[pa.StringArray, np.ndarray, np.ndarray]] = []
         self._bytes = 0
+        # What one bundle shows, no other one can count on: either may run again.
+        self._finder: LeakFinder | None = None
 
-    def process(self, batch: Batch) -> Iterator[Seen]:
+    def process(self, batch: Batch) -> None:
         rows = batch.table
         if not rows.num_rows:
             return
@@ -77,21 +80,24 @@ class _FindFn(beam.DoFn):
         self._waiting.append((prompts, keys, rows[VALIDATION].to_numpy()))
         self._bytes += prompts.nbytes
         if self._bytes >= BYTES_AT_ONCE:
-            yield self._find()
+            self._find()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         if self._waiting:
+            self._find()
+        if self._finder is not None:
             window = GlobalWindow()
-            yield WindowedValue(self._find(), window.max_timestamp(), [window])
+            yield WindowedValue(self._finder.seen(), window.max_timestamp(), [window])
 
-    def _find(self) -> Seen:
+    def _find(self) -> None:
         # Not in setup: a worker may be set up before the prompts are stored.
-        self._finder = self._finder or self._make_finder()
+        if self._index is None:
+            self._index = self._make_index()
+        if self._finder is None:
+            self._finder = LeakFinder(self._index)
         prompts, keys, marks = zip(*self._waiting, strict=True)
         self._waiting, self._bytes = [], 0
-        return self._finder.find(
-            pa.concat_arrays(prompts), np.concatenate(keys), np.concatenate(marks)
-        )
+        self._finder.add(pa.concat_arrays(prompts), np.concatenate(keys), np.concatenate(marks))
 
     def _prompts(self, rows: pa.Table) -> tuple[pa.StringArray, np.ndarray]:
         if PROMPT in rows.column_names:
@@ -99,22 +105,22 @@ class _FindFn(beam.DoFn):
         prompts = user_prompt(rows, self._template.user_marker, self._template.control_tokens)
         return prompts, hash64(self._split.seed, normalise_keys(prompts))
 
-    def _make_finder(self) -> LeakFinder:
+    def _make_index(self) -> PromptIndex:
         if not self._enabled:
-            return LeakFinder(NONE)
-        return _shared_finder(required_work(self._store, PROMPTS_FILE))
+            return PromptIndex(NONE)
+        return _shared_index(required_work(self._store, PROMPTS_FILE))
 
 
 _making = Lock()
-_made: dict[bytes, LeakFinder] = {}
+_made: dict[bytes, PromptIndex] = {}
 
 
-def _shared_finder(prompts: bytes) -> LeakFinder:
-    """One finder for all threads of a worker: its index takes time and memory."""
+def _shared_index(prompts: bytes) -> PromptIndex:
+    """One index for all threads of a worker: it takes time and memory."""
     with _making:
         if prompts not in _made:
             _made.clear()
-            _made[prompts] = LeakFinder(Prompts.from_bytes(prompts))
+            _made[prompts] = PromptIndex(Prompts.from_bytes(prompts))
         return _made[prompts]
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from slow_leaks import as_rows, slow_leaks
 
 from transforms.chat.output_columns import user_prompt
+from transforms.leakage import prompt_index
 from transforms.leakage.near_prompts import Leak, LeakFinder, Seen, leakage, merge_seen
+from transforms.leakage.prompt_index import Pairs, PromptIndex
 from transforms.leakage.prompts import NONE, Prompts, is_sampled, make_prompts, merge_prompts
 from transforms.split import hash64
 from transforms.text.ngrams import Hashed, ngrams, word_array
@@ -37,7 +41,15 @@ def known(values: Sequence[str]) -> Prompts:
 def look(validation: Sequence[str], training: Sequence[str]) -> dict:
     rows = [*validation, *training]
     marks = np.arange(len(rows)) < len(validation)
-    return leakage(LeakFinder(known(validation)).find(array(rows), keys_of(rows), marks))
+    return leakage(search(known(validation), (rows, marks)))
+
+
+def search(prompts: Prompts, *parts: tuple[Sequence[str], Sequence[bool]]) -> Seen:
+    """What one finder shows that takes the parts, (rows, is validation), one after the other."""
+    finder = LeakFinder(PromptIndex(prompts))
+    for rows, marks in parts:
+        finder.add(array(rows), keys_of(rows), np.array(marks, bool))
+    return finder.seen()
 
 
 def jaccard(one: str, other: str) -> float:
@@ -103,9 +115,8 @@ class TestFinder:
     def test_most_rows_are_passed_over(self) -> None:
         order = random.Random(2)
         texts = [" ".join(f"w{order.randrange(3000)}" for _ in range(40)) for _ in range(400)]
-        finder = LeakFinder(known(texts[:50]))
         rows = ngrams(word_array(array([*texts, ""])), 3)
-        assert finder._familiar(rows).tolist() == list(range(50))
+        assert PromptIndex(known(texts[:50])).familiar(rows).tolist() == list(range(50))
 
     def test_what_a_row_repeats_counts_once(self) -> None:
         prompt = " ".join(f"w{n}" for n in range(42))
@@ -122,15 +133,11 @@ class TestFinder:
         assert (found.rows, found.exact) == (1, 1)
 
     def test_validation_rows_that_nobody_looks_for_are_not_counted(self) -> None:
-        rows = ["a b c d", "e f g h"]
-        finder = LeakFinder(known(["a b c d"]))
-        found = finder.find(array(rows), keys_of(rows), np.array([True, True]))
+        found = search(known(["a b c d"]), (["a b c d", "e f g h"], [True, True]))
         assert leakage(found).checked == 1
 
     def test_a_prompt_that_was_rejected_later_is_no_leak(self) -> None:
-        rows = ["a b c d"]
-        found = LeakFinder(known(rows)).find(array(rows), keys_of(rows), np.array([False]))
-        assert leakage(found).rows == 0
+        assert leakage(search(known(["a b c d"]), (["a b c d"], [False]))).rows == 0
 
     def test_copies_of_boilerplate_are_all_found(self) -> None:
         same = " ".join(f"w{n}" for n in range(100))
@@ -144,9 +151,133 @@ class TestFinder:
         assert (found.rows, found.exact) == (3, 3)
 
     def test_without_anything_to_look_for(self) -> None:
-        rows = ["a", ""]
-        found = leakage(LeakFinder(NONE).find(array(rows), keys_of(rows), np.array([True, False])))
+        found = leakage(search(NONE, (["a", ""], [True, False])))
         assert (found.checked, found.rows, found.examples) == (0, 0, ())
+
+
+# Prompts that share frames, or have few words; some are there twice but for white space.
+frames = st.sampled_from(["", "f g h i j k l m n o p", "f g h i j k l m n o p q r s t u v w x y z"])
+# A comma makes another prompt of the same 3-grams.
+framed = st.builds(
+    lambda frame, own, space: f"{frame}{space}{own}",
+    frames,
+    prompts,
+    st.sampled_from([" ", "  ", ", "]),
+)
+parts = st.lists(st.tuples(framed, st.booleans()), max_size=12)
+
+
+class TestTheRule:
+    @given(
+        st.lists(framed, max_size=12),
+        st.lists(parts, max_size=3),
+        *(st.sampled_from(sizes) for sizes in ([2, 12], [1, 2, 32], [1, 8, 2**16])),
+    )
+    def test_all_calls_together_show_what_comparing_one_by_one_shows(
+        self,
+        validation: list[str],
+        parts: list[list[tuple[str, bool]]],
+        shared: int,
+        compared: int,
+        at_once: int,
+    ) -> None:
+        split = [([row for row, _ in part], [mark for _, mark in part]) for part in parts]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(prompt_index, "_SHARED", shared)
+            patch.setattr(prompt_index, "_MAX_COMPARED", compared)
+            patch.setattr(prompt_index, "_MAX_PAIRS", at_once)
+            patch.setattr(prompt_index, "_MAX_AT_ONCE", at_once)
+            together = search(known(validation), *split)
+            alone = merge_seen(Seen({}, {}), [search(known(validation), part) for part in split])
+        rows = [
+            row
+            for texts, marks in split
+            for row in as_rows(array(texts), keys_of(texts), np.array(marks, bool))
+        ]
+        expected = slow_leaks(known(validation), rows, shared, compared)
+        assert {prompt: folded(leak) for prompt, leak in together.leaks.items()} == {
+            prompt: folded(leak) for prompt, leak in expected.items()
+        }
+        assert together.rows == alone.rows
+        assert {k: folded(leak) for k, leak in alone.leaks.items()} == {
+            k: folded(leak) for k, leak in together.leaks.items()
+        }
+
+    @pytest.mark.parametrize("words", [6, 40, 3000])
+    @pytest.mark.parametrize("frame", [0, 30])
+    def test_many_prompts_lead_to_some_of_each_others(self, words: int, frame: int) -> None:
+        order = random.Random(words + frame)
+        start = " ".join(f"f{n}" for n in range(frame))
+        texts = [
+            " ".join([start, *(f"w{order.randrange(words)}" for _ in range(order.randrange(3, 9)))])
+            for _ in range(500)
+        ]
+        validation, training = texts[:200], texts[200:]
+        halves = [(training[:150], [False] * 150), (training[150:], [False] * 150)]
+        found = search(known(validation), *halves)
+        rows = as_rows(array(training), keys_of(training), np.zeros(300, bool))
+        assert found.leaks == slow_leaks(known(validation), rows, 12, 32)
+        assert bool(found.leaks) == (frame > 0 or words == 6)
+
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_an_equal_prompt_is_nearer_than_all_others_of_the_same_words(
+        self, turned: bool
+    ) -> None:
+        texts = ["a b c d", "a, b c d", "a b, c d", "a b c, d", "A b c d", "a B c d"]
+        parts = [([text], [False]) for text in (texts[::-1] if turned else texts)]
+        leaks = search(known(texts), *parts).leaks
+        assert {leak.train: leak.exact for leak in leaks.values()} == dict.fromkeys(texts, True)
+
+
+def folded(leak: Leak) -> Leak:
+    """With white space folded: of equal prompts any may be the example."""
+    return replace(leak, train=" ".join(leak.train.split()))
+
+
+class TestPrice:
+    """What many alike prompts cost is bounded: counted, not timed."""
+
+    FRAME = " ".join(f"f{n}" for n in range(35))
+
+    def prompts(self, start: int, count: int) -> list[str]:
+        order = random.Random(start)
+        return [f"{self.FRAME} {order.sample(range(10**9), 3)}" for _ in range(count)]
+
+    def test_of_prompts_with_one_frame_few_pairs_are_compared(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        compared = []
+        similarities = PromptIndex.similarities
+
+        def counted(index: PromptIndex, found: Hashed, pairs: Pairs) -> np.ndarray:
+            compared.append(len(pairs))
+            return similarities(index, found, pairs)
+
+        monkeypatch.setattr(PromptIndex, "similarities", counted)
+        parts = [(self.prompts(n, 400), [False] * 400) for n in range(1, 6)]
+        found = search(known(self.prompts(0, 200)), *parts)
+        assert len(found.leaks) == 200
+        # Some 64,000 pairs are near.
+        assert sum(compared) <= 200 * (1 + 1 / 2 + 1 / 3 + 1 / 4 + 1 / 5) * 1.3
+
+    def test_a_frame_is_one_list(self) -> None:
+        rows = ngrams(word_array(array(self.prompts(1, 100))), 3)
+        hits = PromptIndex(known(self.prompts(0, 200))).hits(rows)
+        assert hits.rows.tolist() == list(range(100))
+        assert set(hits.weights.tolist()) == {16}
+
+    def test_a_row_leads_to_a_list_once(self) -> None:
+        rows = ngrams(word_array(array(["x y z x y z x y z", "x y z"])), 3)
+        hits = PromptIndex(known(["x y z", "y z x", "z x y"])).hits(rows)
+        assert hits.rows.tolist() == [0, 0, 0, 1]
+        assert sorted(hits.weights[:3].tolist()) == [2, 2, 3]
+
+    def test_lists_are_equal_if_all_their_prompts_are(self) -> None:
+        lists = [[0, 1, 2], [1, 2], [0, 1, 2], [0], [1, 2], [2]]
+        begins = np.cumsum([0, *map(len, lists)])[:-1]
+        kept, which = prompt_index._equal_lists(np.concatenate(lists), begins)
+        assert [lists[number] for number in kept[which]] == lists
+        assert len(kept) == 4
 
 
 class TestPrompts:

@@ -15,7 +15,7 @@ from xxhash import xxh3_64_intdigest
 
 from transforms.text.hash_index import Known
 from transforms.text.hashing import each_once
-from transforms.text.ngrams import Hashed, ngrams, word_array, word_places
+from transforms.text.ngrams import Hashed, ngrams, without_repeats, word_array, word_places
 
 _ALL = 2**64 - 1
 
@@ -196,3 +196,23 @@ def test_known_hashes_are_found_and_no_others(known: list[int], others: list[int
 @given(st.lists(NUMBERS))
 def test_each_value_is_there_once_in_order(values: list[int]) -> None:
     assert each_once(np.array(values, np.uint64)).tolist() == sorted(set(values))
+
+
+class TestWithoutRepeats:
+    # Hashes that differ in their first or last bits alone, beside others.
+    hashes = st.sampled_from([0, 1, 2, 2**63, 2**63 + 1, 12345678901234567890, _ALL])
+
+    @given(st.lists(st.tuples(st.lists(hashes, max_size=5), st.booleans()), max_size=9))
+    def test_some_rows_have_each_hash_once(self, rows: list[tuple[list[int], bool]]) -> None:
+        made, chosen = (
+            [row for row, _ in rows],
+            [number for number, (_, on) in enumerate(rows) if on],
+        )
+        offsets = np.cumsum([0, *map(len, made)]).astype(np.uint64)
+        every = np.array([value for row in made for value in row], np.uint64)
+        once = by_row(without_repeats(Hashed(every, offsets), np.array(chosen, np.int64)))
+        for number, row in enumerate(made):
+            if number in chosen:
+                assert sorted(once[number]) == sorted(set(row))
+            else:
+                assert once[number] == row
