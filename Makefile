@@ -73,6 +73,7 @@ bench: install  ## Time the job against its baselines; takes a while and some GB
 	$(BIN)/python benchmarks/bench.py; status=$$?; $(BIN)/python benchmarks/s3.py || status=1; \
 	$(BIN)/python benchmarks/chats.py || status=1; \
 	$(BIN)/python benchmarks/duplicates.py || status=1; \
+	$(BIN)/python benchmarks/leaks.py || status=1; \
 	$(BIN)/python benchmarks/many_units.py && exit $$status
 
 clean:  ## Remove what the other targets made

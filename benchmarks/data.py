@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +128,55 @@ def copied_rows(count: int, path: Path) -> None:
             writer.write_table(pa.table({"question": question, "answer": answer}, schema=schema))
 
 
+_FRAME = " ".join(f"frame{n}" for n in range(35))
+_ENDING = " ".join(f"ending{n}" for n in range(35))
+
+
+def framed_rows(count: int, path: Path) -> None:
+    """A Parquet file whose prompts are one frame of 35 words, and three words of their own."""
+
+    def prompts(random: np.random.Generator, numbers: np.ndarray) -> Iterator[str]:
+        for own in random.integers(0, 5_000, (len(numbers), 3)).tolist():
+            yield f"{_FRAME} word{own[0]} word{own[1]} word{own[2]}"
+
+    _rows_of_prompts(prompts, count, path)
+
+
+def numbered_rows(count: int, path: Path) -> None:
+    """A Parquet file whose prompts differ by one number only."""
+
+    def prompts(_: np.random.Generator, numbers: np.ndarray) -> Iterator[str]:
+        return (f"{_FRAME} {number} {_ENDING}" for number in numbers.tolist())
+
+    _rows_of_prompts(prompts, count, path)
+
+
+def small_vocabulary_rows(count: int, path: Path) -> None:
+    """A Parquet file whose prompts are 8 to 20 of 30 words."""
+
+    def prompts(random: np.random.Generator, numbers: np.ndarray) -> Iterator[str]:
+        for length in random.integers(8, 21, len(numbers)).tolist():
+            yield " ".join(f"w{n}" for n in random.integers(0, 30, length).tolist())
+
+    _rows_of_prompts(prompts, count, path)
+
+
+def _rows_of_prompts(
+    prompts: Callable[[np.random.Generator, np.ndarray], Iterator[str]], count: int, path: Path
+) -> None:
+    """Writes prompts with answers that no other row has."""
+    schema = pa.schema([("question", pa.string()), ("answer", pa.string())])
+    plain, _ = _SPOKEN
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, count, GROUP_ROWS):
+            random = np.random.default_rng((_SEED, start))
+            numbers = np.arange(start, min(start + GROUP_ROWS, count))
+            spoken = _joined(random, plain, 3, 7, pa.array([" "] * len(numbers)))
+            answers = pc.binary_join_element_wise(spoken, pa.array(numbers).cast(pa.string()), " ")
+            columns = [pa.array(list(prompts(random, numbers)), pa.string()), answers]
+            writer.write_table(pa.table(columns, schema=schema))
+
+
 def sized_parquet(size: int, path: Path) -> None:
     """A Parquet file of at least ``size`` bytes."""
     with open(path, "wb") as file, pq.ParquetWriter(file, rows(0, 1).schema) as writer:
@@ -158,6 +207,9 @@ KINDS = {
     "parquet-rows": parquet_of_rows,
     "messages-rows": messages_of_rows,
     "copied-rows": copied_rows,
+    "framed-rows": framed_rows,
+    "numbered-rows": numbered_rows,
+    "small-vocabulary": small_vocabulary_rows,
     "parquet-bytes": sized_parquet,
     "jsonl-bytes": sized_json_lines,
 }
