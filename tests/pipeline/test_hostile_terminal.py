@@ -60,6 +60,7 @@ def in_a_terminal(*words: str, folder: Path) -> tuple[int, str]:
     [
         ("prepare", "--output", "set", "--skip-upload", "--max-reject-rate", "1"),
         ("preview", "-n", "3"),
+        ("submit", "--output", "set", "--skip-upload", "--max-reject-rate", "1"),
     ],
     ids=lambda words: words[0],
 )

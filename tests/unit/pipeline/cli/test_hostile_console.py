@@ -144,7 +144,10 @@ def manifests() -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("number", range(len(manifests())))
 @pytest.mark.parametrize("verb", ["verify", "report", "status", "diff"])
-def test_a_foreign_set(verb: str, number: int, tmp_path: Path, capfd: Capture) -> None:
+def test_a_foreign_set(
+    verb: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where a report is written
     folder = tmp_path / f"set{NAME}"
     folder.mkdir()
     (folder / "manifest.json").write_text(json.dumps(manifests()[number]))
