@@ -24,6 +24,7 @@ of data sets that their pages name:
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 from enum import Enum
 
 
@@ -154,3 +155,30 @@ _ROLES = {fold_name(name): role for role, names in NAMES.items() for name in nam
 def known_role(name: str) -> Role | None:
     """The role of a column by its name; None for a name that the table does not have."""
     return _ROLES.get(fold_name(name))
+
+
+def first_named(role: Role, names: Iterable[str]) -> str | None:
+    """The name of a role, by the precedence of the table; None where none of ``names`` has it."""
+    folded = {fold_name(name): name for name in names}
+    return next((folded[n] for n in map(fold_name, NAMES[role]) if n in folded), None)
+
+
+def spellings(names: Iterable[str], columns: Collection[str]) -> list[str]:
+    """Names of the table, each as it stands and as a source with these columns would spell it.
+
+    A source that has ``Instruction`` may spell ``system_prompt`` as ``System_Prompt``,
+    ``SystemPrompt`` or, if it has a name with a space, ``System Prompt``.
+    """
+    parts = [name.split("_") for name in names]
+    signs = ["_", *(sign for sign in "- " if any(sign in name for name in columns))]
+    made = [sign.join(words) for sign in signs for words in parts]
+    if any(name[:1].isupper() for name in columns):
+        made += [sign.join(map(str.title, words)) for sign in [*signs, ""] for words in parts]
+    if any(map(str.isupper, columns)):
+        made += [sign.join(map(str.upper, words)) for sign in signs for words in parts]
+    if any(_CAMEL.search(name) for name in columns):
+        made += [words[0] + "".join(map(str.title, words[1:])) for words in parts]
+    return made
+
+
+_CAMEL = re.compile("[a-z][A-Z]")

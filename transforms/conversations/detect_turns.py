@@ -16,7 +16,7 @@ from typing import Any
 
 from transforms.conversations import reasoning
 from transforms.conversations.cells import InvalidConversation, opened
-from transforms.conversations.column_roles import Role, known_role
+from transforms.conversations.column_roles import Role, first_named, known_role
 from transforms.conversations.conversation_shapes import find_shape, shape_text, to_turns
 from transforms.conversations.field_mapping import FieldChoice, TurnMapping
 from transforms.conversations.foreign_conversations import cell_refusal, parts_refusal, refusal_of
@@ -34,8 +34,6 @@ from transforms.errors import UsageError
 from transforms.records import Column
 
 NAMES = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "turns")
-SYSTEM_NAMES = ("system", "system_prompt")
-TOOL_NAMES = ("tools", "functions")
 ALTERNATING_NAMES = ("data",)
 """Columns of UltraChat, whose lists of texts alternate."""
 
@@ -137,9 +135,7 @@ def _choice(
     roles: Mapping[str, str],
 ) -> FieldChoice:
     names = [c.name for c in columns if c.type in ("list", "string")]
-    lower = {name.lower(): name for name in names}
-    system = next((lower[n] for n in SYSTEM_NAMES if n in lower), None)
-    tools = next((lower[n] for n in TOOL_NAMES if n in lower), None)
+    system, tools = (first_named(role, names) for role in (Role.SYSTEM, Role.TOOLS))
     mapping = turn_mapping(turns, system, tools, sample, roles)
     strings = [c.name for c in columns if c.type == "string"]
     unused = tuple(n for n in strings if n not in mapping.columns)

@@ -16,11 +16,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import pyarrow as pa
 
 from transforms.conversations.cells import cells, text_cells
-from transforms.conversations.column_roles import NAMES, Role, fold_name, known_role
+from transforms.conversations.column_roles import NAMES, Role, fold_name, known_role, spellings
 from transforms.conversations.training_marks import MARKED
 from transforms.errors import UsageError
 from transforms.records import ROW, Column, one_array, rejects_table
@@ -28,6 +29,19 @@ from transforms.records import ROW, Column, one_array, rejects_table
 Sample = Sequence[Mapping[str, object]]
 
 _MARKS = (Role.MARK, Role.LABEL)
+
+# A prompt, an answer or turns are in the sample, or the source is refused.
+_LATE = (
+    Role.INPUT,
+    Role.CONTEXT,
+    Role.SYSTEM,
+    Role.HISTORY,
+    Role.REASONING,
+    Role.TOOLS,
+    Role.CHOSEN,
+    Role.REJECTED,
+    *_MARKS,
+)
 
 _FALSE = ("false", "0", "0.0")
 _BOOLEAN = (*_FALSE, "true", "1", "1.0")
@@ -168,12 +182,11 @@ def find_late(
     """
     present = {fold_name(c.name) for c in columns if c.type != "null" or c.name in used}
     nulls = [c.name for c in columns if c.type == "null" and c.name not in used]
-    names = [name for role, named in NAMES.items() if role.decides_text for name in named]
+    names = spellings(chain(*(NAMES[role] for role in _LATE)), [c.name for c in columns])
     return tuple(
         name
         for name in dict.fromkeys((*nulls, *names))
-        if (role := known_role(name)) is not None
-        and role.decides_text
+        if (role := known_role(name)) in _LATE
         and role not in ignored
         and fold_name(name) not in present
     )

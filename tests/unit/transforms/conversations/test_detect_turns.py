@@ -137,6 +137,8 @@ class TestSideColumns:
     def test_system_and_tools_stand_beside_the_turns(self) -> None:
         mapping = chosen(System=PROSE, tools="[]", conversations=SHAREGPT)
         assert (mapping.system, mapping.tools) == ("System", "tools")
+        mapping = chosen(**{"System-Message": PROSE, "Tools": [{"name": "f"}]}, messages=SHAREGPT)
+        assert (mapping.system, mapping.tools) == ("System-Message", "Tools")
         mapping = chosen(system_prompt=PROSE, functions=[{"name": "f"}], conversations=SHAREGPT)
         assert (mapping.system, mapping.tools) == ("system_prompt", "functions")
         assert mapping.columns == ("conversations", "system_prompt", "functions")

@@ -613,7 +613,7 @@ class TestColumnsThatFillLater:
         ("name", "value", "code"),
         [
             ("input", report(505), "unplanned-column"),
-            ("System_Prompt", "Be brief.", None),  # not a spelling of the table
+            ("System_Prompt", "Be brief.", None),  # the other columns are spelled without capitals
             ("system", "Be brief.", "unplanned-column"),
             ("history", [["Hi", "Hello"]], "unplanned-column"),
             ("rejected", {"text": "Go away."}, "unplanned-column"),
@@ -636,6 +636,26 @@ class TestColumnsThatFillLater:
         ended = convert("--dataset", path)
         assert ended.reasons == ({code: 1} if code else {})
         assert len(ended.texts()) == (509 if code else 510)
+
+    @pytest.mark.parametrize(
+        ("columns", "name"),
+        [
+            (("Instruction", "Output"), "Input"),
+            (("Instruction", "Output"), "System_Prompt"),
+            (("Instruction", "Output"), "SystemPrompt"),
+            (("Question Text", "Answer Text"), "System Prompt"),
+            (("INSTRUCTION", "OUTPUT"), "SYSTEM"),
+            (("userPrompt", "assistantResponse"), "systemPrompt"),
+            (("user-prompt", "assistant-response"), "system-prompt"),
+        ],
+    )
+    def test_such_a_key_may_be_spelled_as_the_other_columns_are(
+        self, convert: Convert, tmp_path: Path, columns: tuple[str, str], name: str
+    ) -> None:
+        made = rows(lambda n: dict(zip(columns, (question(n), answer(n)), strict=True)), 510)
+        made[505][name] = "Be brief."
+        ended = convert("--dataset", lines(tmp_path / "a.jsonl", *made))
+        assert ended.reasons == {"unplanned-column": 1}
 
     def test_fields_may_name_a_key_that_the_sample_does_not_have(
         self, convert: Convert, tmp_path: Path
