@@ -125,6 +125,9 @@ def _roles(names: pa.StringArray, table: Mapping[str, str]) -> np.ndarray | None
     return roles
 
 
+_REASONING_KEYS = frozenset(reasoning.KEYS)
+
+
 def parse_cell(cell: Any, keys: TurnKeys) -> list[Turn]:
     """The turns of one conversation.
 
@@ -151,7 +154,9 @@ def _turn(item: Any, keys: TurnKeys) -> Turn:
     if text is None and not any(item.get(key) for key in CALL_KEYS):  # a call needs no text
         text = first_value(item, keys.text, TEXT_KEYS)
     content, thinking = _content(text, role)
-    separate = next((item[key] for key in reasoning.KEYS if item.get(key) is not None), None)
+    separate = None
+    if not _REASONING_KEYS.isdisjoint(item):
+        separate = next((item[key] for key in reasoning.KEYS if item.get(key) is not None), None)
     if separate is not None:
         if not isinstance(separate, str):
             raise InvalidConversation("not-text")

@@ -27,11 +27,12 @@ def split_rejects(
     With a ``mapping`` the excerpt of an unknown role begins with its name.
     """
     good = pa.array([code is None for code in codes], pa.bool_())
+    keys = mapping.keys.in_order if mapping is not None and mapping.shape == "turns" else ()
     rows = []
     for index, code in enumerate(codes):
         if code is None:
             continue
-        excerpt = _excerpt(table, index, names)
+        excerpt = _excerpt(table, index, names, keys)
         if code == UNKNOWN_ROLE and mapping is not None:
             excerpt = named_excerpt(_unknown_name(table, index, mapping), excerpt)
         rows.append((table[ROW][index].as_py(), code, excerpt))
@@ -52,7 +53,7 @@ def _unknown_name(table: pa.Table, index: int, mapping: TurnMapping) -> object:
 _SHOWN_TURNS = 3
 
 
-def _excerpt(table: pa.Table, index: int, names: Sequence[str]) -> str:
+def _excerpt(table: pa.Table, index: int, names: Sequence[str], keys: Sequence[str]) -> str:
     shown = {}
     for name in names:
         cell = table[name][index]
@@ -60,18 +61,27 @@ def _excerpt(table: pa.Table, index: int, names: Sequence[str]) -> str:
             # Only as much of a list as is shown: the rest may be large, or not UTF-8.
             few = cell.is_valid and pa.types.is_nested(cell.type)
             shown[name] = _beginning(
-                cell.values.slice(0, _SHOWN_TURNS).to_pylist() if few else cell.as_py()
+                cell.values.slice(0, _SHOWN_TURNS).to_pylist() if few else cell.as_py(), keys
             )
         except UnicodeDecodeError:
             shown[name] = "(no UTF-8)"
     return json.dumps(shown, ensure_ascii=False, default=str)
 
 
-def _beginning(value: Any) -> Any:
-    """The same for a list and its JSON text: which a reader gives depends on other rows."""
+def _beginning(value: Any, keys: Sequence[str]) -> Any:
+    """The same for a list and its JSON text: which a reader gives depends on other rows.
+
+    Of turns only the ``keys`` that are read are shown, since a list of structs has no others.
+    """
     if isinstance(value, str) and value.startswith("["):
         listed = parsed(value)
         value = listed if isinstance(listed, list) else value
     if isinstance(value, list):
-        return without_nulls(value[:_SHOWN_TURNS])
+        return [_shown(item, keys) for item in without_nulls(value[:_SHOWN_TURNS])]
     return value[:EXCERPT_CHARS] if isinstance(value, str) else value
+
+
+def _shown(item: Any, keys: Sequence[str]) -> Any:
+    if not keys or not isinstance(item, dict):
+        return item
+    return {key: item[key] for key in keys if key in item}

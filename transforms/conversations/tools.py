@@ -32,12 +32,25 @@ def tool_calls(value: Any) -> str | None:
         arguments = call.get("parameters") if arguments is None else arguments
         arguments = {} if arguments is None else arguments
         decoded = parsed(arguments) if isinstance(arguments, str) else arguments
-        if not isinstance(decoded, Mapping) or not _is_json(decoded):
+        if not isinstance(decoded, Mapping):
             raise InvalidConversation("bad-tool-calls")
+        if decoded is not arguments:
+            _dumps(decoded, "bad-tool-calls")
         made.append(
             {"type": "function", "function": {"name": call["name"], "arguments": arguments}}
         )
-    return json.dumps(made, ensure_ascii=False)
+    return _dumps(made, "bad-tool-calls")
+
+
+def _dumps(value: object, code: str) -> str:
+    """JSON text; ``InvalidConversation`` where JSON has no form for the value.
+
+    Python also reads and writes NaN, which JSON lacks.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError) as error:
+        raise InvalidConversation(code) from error
 
 
 def _is_blank(value: object) -> bool:
@@ -67,10 +80,10 @@ def tool_list(value: Any) -> str | None:
         if isinstance(item, str):
             item = parsed(item)
         tool = _function(item)
-        if tool is None or not _is_json(tool):
+        if tool is None:
             raise InvalidConversation("bad-tools")
         made.append({"type": "function", "function": dict(tool)})
-    return json.dumps(made, ensure_ascii=False) if made else None
+    return _dumps(made, "bad-tools") if made else None
 
 
 def _function(item: object) -> Mapping[str, object] | None:
@@ -81,12 +94,3 @@ def _function(item: object) -> Mapping[str, object] | None:
     function = item if function is None else function
     named = isinstance(function, Mapping) and isinstance(function.get("name"), str)
     return function if named and function["name"].strip() else None
-
-
-def _is_json(value: object) -> bool:
-    """Can the value be written as JSON?  Python also reads and writes NaN, which JSON lacks."""
-    try:
-        json.dumps(value, allow_nan=False)
-    except (ValueError, RecursionError):
-        return False
-    return True

@@ -57,6 +57,11 @@ class TurnKeys:
         more = (*CALL_KEYS, *ROLE_KEYS, *TEXT_KEYS, *marks)
         return tuple(dict.fromkeys((*self.texts, *more)))
 
+    @property
+    def in_order(self) -> tuple[str, ...]:
+        """Every key that is read, the usual ones first."""
+        return tuple(dict.fromkeys((*self.usual, *self.all)))
+
 
 def first_value(turn: Mapping[str, object], key: str, others: Sequence[str]) -> Any:
     """The value of a key; where it is null, of the first of the others that is not."""

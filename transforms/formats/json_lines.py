@@ -22,6 +22,7 @@ from transforms.formats.json_parsing import (
     BROKEN_JSON,
     TOO_LARGE,
     Fault,
+    LineParser,
     Numbered,
     arrow_type,
     columns_of,
@@ -85,9 +86,9 @@ def _is_array(start: bytes) -> bool:
 
 def _objects(path: str, file_format: FileFormat) -> Iterator[Numbered]:
     with open_binary(path, file_format.compression) as file:
-        number = 1
+        number, parser = 1, LineParser()
         for block in _blocks(file, 0, None, _STEP):
-            yield from _parse_lines(block, number)
+            yield from _parse_lines(block, number, parser)
             number += block.count(b"\n")
 
 
@@ -114,7 +115,7 @@ def read(
     if all(kind is not None for kind in kinds):
         schema = pa.schema(list(zip((c.name for c in columns), kinds, strict=True)))
     with open_binary(path, file_format.compression) as file:
-        number = 1
+        number, parser = 1, LineParser(columns)
         for block in _blocks(file, file_range.start, file_range.stop or None, batch_bytes):
             if number == 1 and file_range.start == 0 and _is_array(block):
                 raise BadInput(
@@ -123,7 +124,7 @@ def read(
                 )
             ends = _line_ends(block)
             yield _parse_fast(block, number, schema, ends) or to_rows(
-                _parse_lines(block, number, schema), columns
+                _parse_lines(block, number, parser, schema), columns
             )
             number += len(ends)
 
@@ -198,7 +199,9 @@ def _parse(block: bytes, schema: pa.Schema, unexpected: str) -> pa.Table | None:
     return table
 
 
-def _parse_lines(block: bytes, number: int, schema: pa.Schema | None = None) -> Iterator[Numbered]:
+def _parse_lines(
+    block: bytes, number: int, parser: LineParser, schema: pa.Schema | None = None
+) -> Iterator[Numbered]:
     for line in block.split(b"\n"):
         if line.strip():
             # Cut before decoding; a character may take four bytes.
@@ -206,7 +209,7 @@ def _parse_lines(block: bytes, number: int, schema: pa.Schema | None = None) -> 
             try:
                 if len(line) > MAX_ROW_BYTES:
                     raise Fault(TOO_LARGE)
-                yield number, parse_line(line), excerpt
+                yield number, parser.parse(line), excerpt
             except Fault as fault:
                 # Arrow parses deeper nesting than Python, in columns that are not read.
                 deep = None

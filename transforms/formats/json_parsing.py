@@ -1,7 +1,7 @@
 """JSON objects become columns, or rejects with a code; for JSON Lines and JSON arrays.
 
-The standard library parses one object at a time.  JSON Lines uses this only for blocks that Arrow's
-parser cannot take.
+One object is parsed at a time.  JSON Lines uses this only for blocks that Arrow's parser cannot
+take.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import msgspec
 import pyarrow as pa
 
 from transforms.formats.source_rows import SourceRows
@@ -100,7 +101,49 @@ Numbered = tuple[int, Mapping[str, object] | Fault, str]
 """A row's number, its object or fault, and its beginning as text."""
 
 
-def parse_line(line: bytes) -> Mapping[str, object]:
+class JsonList(list[object]):
+    """A list of valid JSON, with its text in the source.
+
+    Its column may have to hold JSON text; to write the list again takes ten times as long as to
+    parse it.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, items: list[object], text: str) -> None:
+        super().__init__(items)
+        self.text = text
+
+
+class LineParser:
+    """Parses lines of one JSON object each; the lists of the ``columns`` come as ``JsonList``."""
+
+    def __init__(self, columns: Sequence[Column] = ()) -> None:
+        names = [column.name for column in columns if column.type == "list"]
+        fields = [
+            (f"list{index}", msgspec.Raw, msgspec.field(name=name, default=msgspec.Raw()))
+            for index, name in enumerate(names)
+        ]
+        texts = msgspec.defstruct("Texts", fields)
+        self._names = names
+        self._texts = msgspec.json.Decoder(texts)
+
+    def parse(self, line: bytes) -> Mapping[str, object]:
+        """The object of one line; raises ``Fault`` where it is not one JSON object."""
+        if b"-0" in line:  # msgspec drops the sign
+            return parse_line(line)
+        try:
+            row = as_object(msgspec.json.decode(line))
+            texts = msgspec.structs.astuple(self._texts.decode(line)) if self._names else ()
+        except (msgspec.MsgspecError, RecursionError):
+            return parse_line(line)  # which takes more: NaN, any number, half a surrogate pair
+        for name, text in zip(self._names, texts, strict=True):
+            if isinstance(value := row.get(name), list):
+                row[name] = JsonList(value, str(text, "utf-8"))
+        return row
+
+
+def parse_line(line: bytes) -> dict[str, object]:
     """The object of one line; raises ``Fault`` where it is not one JSON object."""
     try:
         # Invalid UTF-8 becomes lone surrogates, which ``_cell`` rejects.
@@ -114,7 +157,7 @@ LISTED = "messages"
 """The column of a row that is a list of objects: a conversation without an object around it."""
 
 
-def as_object(value: object) -> Mapping[str, object]:
+def as_object(value: object) -> dict[str, object]:
     """The value if it is an object, or a list of objects as ``LISTED``; else raises ``Fault``."""
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
         return {LISTED: value}
@@ -128,12 +171,11 @@ def to_rows(numbered: Iterable[Numbered], columns: Sequence[Column]) -> SourceRo
     numbers: list[int] = []
     cells: list[list[object]] = [[] for _ in columns]
     rejects: list[tuple[int, str, str]] = []
-    orders: list[_Orders] = [{} for _ in columns]
     for number, value, excerpt in numbered:
         try:
             if isinstance(value, Fault):
                 raise value
-            row = [_cell(value.get(c.name), c, own) for c, own in zip(columns, orders, strict=True)]
+            row = [_cell(value.get(column.name), column) for column in columns]
         except Fault as fault:
             rejects.append((number, fault.code, excerpt))
             continue
@@ -153,22 +195,41 @@ def _array(cells: list[object], column: Column) -> pa.Array:
         return pa.array(cells, pa.string())
     if column.type not in _NESTED:
         return pa.array(cells, kind)
-    # Arrow takes an empty text for an empty list.
-    if kind is not None and all(cell is None or isinstance(cell, list) for cell in cells):
+    if kind is not None and _may_be_structs(cells, column):
+        orders: _Orders = {}
         try:
-            return pa.array(cells, kind)
+            return pa.array([_read_keys(cell, column, orders) for cell in cells], kind)
         except (pa.ArrowInvalid, pa.ArrowTypeError):
             pass  # such as a turn whose text is a list of parts
     return pa.array([None if c is None else _json(c) for c in cells], pa.string())
 
 
+def _may_be_structs(cells: Sequence[object], column: Column) -> bool:
+    """Are all cells lists of objects without the keys that have no type of Arrow's?"""
+    untyped = {key for key, kind in column.other_keys if kind == "null"}
+    # Arrow takes an empty text for an empty list.
+    return all(
+        cell is None
+        or (
+            isinstance(cell, list)
+            and all(
+                not isinstance(item, dict)
+                or untyped.isdisjoint(item)
+                or all(item.get(key) is None for key in untyped)
+                for item in cell
+            )
+        )
+        for cell in cells
+    )
+
+
 def _json(cell: object) -> str:
-    return json.dumps(cell, ensure_ascii=False)
+    return cell.text if isinstance(cell, JsonList) else json.dumps(cell, ensure_ascii=False)
 
 
-def _cell(cell: object, column: Column, orders: _Orders) -> object:
-    if cell is None:
-        return None
+def _cell(cell: object, column: Column) -> object:
+    if cell is None or isinstance(cell, JsonList):
+        return cell
     if column.type == "null":  # not in the sample; what it holds is told, not trained
         cell = cell if isinstance(cell, str) else _json(cell)
     elif column.text:
@@ -176,7 +237,7 @@ def _cell(cell: object, column: Column, orders: _Orders) -> object:
     elif not _FITS[column.type](cell):
         raise Fault("not-text" if column.type == "string" else "wrong-type")
     if column.type == "list":
-        cell = _read_keys(cell, column, orders)
+        cell = _read_keys(cell, column, {})
     text = _nested(cell) if column.type in _NESTED else cell
     if isinstance(text, str):
         try:
