@@ -79,18 +79,38 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class FileState:
+    """What shows that a local file is still the one that was planned.
+
+    Attributes:
+        size: its bytes.
+        modified: when its bytes changed, in ns; whoever may write the file can set it.
+        changed: when its bytes, name, permissions or ``modified`` changed, in ns; nobody can set
+            it, and a copy of the file has another one.
+        host: the machine on which this was seen.
+    """
+
+    size: int
+    modified: int
+    changed: int
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
 class FileRange:
     """A run of one source file that one unit reads, in order.
 
     ``start`` and ``stop`` count what the format can be cut at: bytes of a JSON Lines file, row
     groups of Parquet, record batches of Arrow; (0, 0) is the whole of a file that cannot be cut.
-    ``limit`` is the number of rows that are taken, from the first on; None takes all.
+    ``limit`` is the number of rows that are taken, from the first on; None takes all.  ``state`` is
+    that of the file when the plan was made; None for one on the hub, which a revision fixes.
     """
 
     file: str
     start: int
     stop: int
     limit: int | None = None
+    state: FileState | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +129,8 @@ class Batch:
     the unit.  ``read`` is the number of source rows behind this batch, whatever later steps keep
     of them, so that Commit can account for every row.  ``rejects`` holds what steps could not take;
     ``note_counts`` counts rows that the user should know of, by note.  ``duplicates`` counts the
-    rows that Read left out, exact copies and near ones.
+    rows that Read left out, exact copies and near ones.  The last batch has the ``content`` of the
+    unit's source (see ``formats.source_content``).
     """
 
     unit: int
@@ -121,6 +142,7 @@ class Batch:
     rejects: pa.Table | None = None
     note_counts: Mapping[str, int] = field(default_factory=dict)
     duplicates: tuple[int, int] = (0, 0)
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +167,9 @@ class Shard:
     ``read`` is the unit's source rows, the same in its three records.  ``codes`` counts the rejects
     of a reason, ``examples`` has the place of its first, and ``unknown_roles`` the names that no
     role has, quoted.  ``note_counts`` and
-    ``duplicates``, [exact, near] by source file, are the unit's; its training shard has them, and
-    ``row_stats`` (see ``quality.row_stats``), which is "" in the others.
+    ``duplicates``, [exact, near] by source file, are the unit's; its training shard has them,
+    ``row_stats`` (see ``quality.row_stats``) and ``content``, the digest of the bytes that the unit
+    was read from (see ``formats.source_content``), which are "" in the others.
     """
 
     unit: int
@@ -162,6 +185,7 @@ class Shard:
     note_counts: Mapping[str, int] = field(default_factory=dict)
     duplicates: Mapping[str, list[int]] = field(default_factory=dict)
     row_stats: str = ""
+    content: str = ""
 
 
 VALIDATION = "validation"

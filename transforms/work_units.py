@@ -6,11 +6,11 @@ with any number of workers, after any retry.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from transforms.records import FileRange, WorkUnit
+from transforms.records import FileRange, FileState, WorkUnit
 
 DEFAULT_UNIT_BYTES = 64 * 2**20
 """Bytes of text in a unit; its train shard has about 120 MB, since each text is stored twice."""
@@ -82,6 +82,13 @@ def pack(cuts: Iterable[Cut], unit_bytes: int) -> Iterator[WorkUnit]:
             file_ranges.append(FileRange(cut.file, cut.start, cut.stop, cut.limit))
     if file_ranges:
         yield WorkUnit(number, tuple(file_ranges))
+
+
+def with_states(units: Iterable[WorkUnit], states: Mapping[str, FileState]) -> Iterator[WorkUnit]:
+    """The units with the states of their files, by name; a file on the hub has none."""
+    for unit in units:
+        ranges = (replace(each, state=states.get(each.file)) for each in unit.file_ranges)
+        yield WorkUnit(unit.number, tuple(ranges))
 
 
 def consecutive_runs(numbers: Iterable[int]) -> list[tuple[int, int]]:

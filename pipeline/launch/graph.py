@@ -67,9 +67,9 @@ def assemble(
     row_reader = RowReader(source, mapping, plan.rules, plan.split, quality)
 
     units = pipeline | "WorkUnits" >> WorkUnits(work_units)
-    drops = units | "Scan" >> Scan(row_reader, store, plan.estimated_rows)
+    drops, source_contents = units | "Scan" >> Scan(row_reader, store, plan.estimated_rows)
     rows = (
-        (units, drops)
+        (units, drops, source_contents)
         | "Read" >> Read(source, finished, batch_bytes)
         | "Normalize" >> Normalize(mapping, key, plan.rules, quality.balance)
         | "Decontaminate" >> Decontaminate(quality, store)
@@ -88,4 +88,5 @@ def assemble(
     leaks = tuple(kept) | "FindLeaks" >> FindLeaks(
         store, template, plan.split, enabled=quality.leakage_sample_rate > 0
     )
-    _ = (written, lengths, leaks) | "Commit" >> Commit(store, shard_count, contents)
+    commit = Commit(store, shard_count, contents, source)
+    _ = (written, lengths, leaks, units) | "Commit" >> commit

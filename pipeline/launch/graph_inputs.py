@@ -19,12 +19,17 @@ from transforms.conversations.field_mapping import GUESSED
 from transforms.dataset.card import code_span
 from transforms.dataset.publish import PLAN_FILE, Contents
 from transforms.dataset.trainer_facts import training_facts
+from transforms.formats.source_content import source_content
 from transforms.records import WorkUnit
+from transforms.split import SPLITS
 from transforms.steps.read import MAX_INLINE, StoredWorkUnits
 from transforms.storage.manifest_parts import Run
 from transforms.storage.parallel import in_parallel
 from transforms.storage.s3.store import REQUESTS_AT_ONCE
-from transforms.storage.store import DatasetStore, read_records
+from transforms.storage.store import DatasetStore, read_records, scanned_contents
+
+_READS_AT_ONCE = 4
+"""Units of the source that are hashed at a time, which a disk or the processor limits."""
 
 
 def fill_pipeline(
@@ -92,12 +97,30 @@ def _without_folder(dataset: str) -> str:
     return Path(dataset).name if dataset.startswith(("/", "~")) else dataset
 
 
-def finished_units(store: DatasetStore, units: int) -> tuple[int, ...]:
-    """The units whose files an earlier run finished, each checked by size and SHA-256."""
+def source_contents(plan: Plan) -> tuple[str, ...]:
+    """The hash of the bytes that each unit is read from, as they are now; "" on the hub."""
+    source = plan.reading()
+
+    def hash_unit(unit: WorkUnit) -> str:
+        return source_content(source, unit).digest
+
+    return tuple(in_parallel(hash_unit, plan.units, _READS_AT_ONCE))
+
+
+def finished_units(store: DatasetStore, contents: Sequence[str]) -> tuple[int, ...]:
+    """The units whose files an earlier run finished, each checked by size and SHA-256.
+
+    None are, where a unit of the source had other ``contents`` for a run here: which rows a unit
+    leaves out as duplicates depends on those before it.
+    """
+    if any(contents[unit] != content for unit, content in scanned_contents(store)):
+        return ()
 
     def is_finished(unit: int) -> bool:
         shards = read_records(store, unit)
-        return shards is not None and all(store.present(shards))
+        if shards is None or not all(store.present(shards)):
+            return False
+        return contents[unit] in [shard.content for shard in shards if shard.split == SPLITS[0]]
 
-    finished = in_parallel(is_finished, range(units), REQUESTS_AT_ONCE)
+    finished = in_parallel(is_finished, range(len(contents)), REQUESTS_AT_ONCE)
     return tuple(unit for unit, is_whole in enumerate(finished) if is_whole)

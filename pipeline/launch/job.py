@@ -10,7 +10,7 @@ import apache_beam as beam
 
 from pipeline.dataset.destinations import output_folders
 from pipeline.launch.execution import Stalled, execute, hand_over
-from pipeline.launch.graph_inputs import fill_pipeline, finished_units
+from pipeline.launch.graph_inputs import fill_pipeline, finished_units, source_contents
 from pipeline.launch.job_server import connected
 from pipeline.launch.runners import (
     check_detachable,
@@ -23,9 +23,12 @@ from pipeline.launch.worker_check import check_workers
 from pipeline.planning.plan import Plan, make_plan
 from pipeline.planning.split_cure import split_cure
 from pipeline.request import Request
+from transforms.dataset.publish import has_content
 from transforms.errors import OutputTaken, VerificationFailed
+from transforms.formats.source_content import joined
 from transforms.formats.source_reader import BATCH_BYTES
 from transforms.quality.gates import check, judge, lack_of_training_rows, warnings
+from transforms.storage.local import LocalStore
 from transforms.storage.manifest import Manifest
 from transforms.storage.store import DatasetStore, Lease
 
@@ -148,7 +151,7 @@ def _set_up(
     with ExitStack() as held:
         store, lease = _claim(plan, request, held)
         present = store.manifest()
-        if present is not None and present.plan_digest == plan.digest:
+        if present is not None and _is_of(present, plan, store, request.overwrite):
             verdicts = judge(request.gates, present.counts, present.quality)
             lacking = lack_of_training_rows(request.gates, present.counts)
             check(verdicts, kept=store.path, lacking=lacking)
@@ -159,10 +162,26 @@ def _set_up(
         if works_elsewhere(options) and not request.skip_worker_check:
             for worker in check_workers(runner, options, plan, request, store):
                 print_line(f"✓ Worker on {worker.describe()}")
-        finished = finished_units(store, len(plan.units)) if request.resume else ()
+        finished = finished_units(store, source_contents(plan)) if request.resume else ()
         pipeline = beam.Pipeline(runner=runner, options=options)
         fill_pipeline(pipeline, plan, request, store, finished, batch_bytes)
         yield _Job(store, lease, None, pipeline, len(finished))
+
+
+def _is_of(present: Manifest, plan: Plan, store: DatasetStore, overwrite: bool) -> bool:
+    """Is the set at the output the one of this plan and of the source as it is now?"""
+    if present.plan_digest != plan.digest:
+        return False
+    if has_content(present, joined(source_contents(plan))):
+        return True
+    if overwrite and isinstance(store, LocalStore):
+        return False
+    raise OutputTaken(
+        f"{store.path} holds the set of this plan, but the source has other bytes now, with the "
+        "same sizes and times; "
+        + ("add --overwrite to replace it, or " if isinstance(store, LocalStore) else "")
+        + "give another --output"
+    )
 
 
 def _count_done(store: DatasetStore) -> int:

@@ -190,7 +190,7 @@ def _texts(
     for file, size in source.files:
         path = source.root + file
         for cut in source_reader.cuts(path, source.file_format, file, size, names, _CUT_BYTES):
-            file_range = FileRange(cut.file, cut.start, cut.stop)
+            file_range = FileRange(cut.file, cut.start, cut.stop, state=source.states.get(file))
             for rows in source_reader.read(path, source.file_format, file_range, columns):
                 _require_whole(rows, path, source, file_range)
                 yield user_prompts(rows.table, mapping)

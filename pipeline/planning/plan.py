@@ -39,7 +39,7 @@ from transforms.leakage.prompts import MAX_SAMPLED_PROMPTS
 from transforms.options import QualityRules, TokenRule
 from transforms.records import Column, WorkUnit
 from transforms.split import SplitRule
-from transforms.work_units import DEFAULT_UNIT_BYTES, Cut, pack, take_first
+from transforms.work_units import DEFAULT_UNIT_BYTES, Cut, pack, take_first, with_states
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,8 @@ def make_plan(request: Request) -> Plan:
     )
     unit_bytes = request.shard_size or DEFAULT_UNIT_BYTES
     names = (*choice.mapping.columns, *((key,) if key else ()), *quality.balance)
-    units = tuple(pack(_cuts(source, names, unit_bytes, request.max_samples), unit_bytes))
+    cuts = _cuts(source, names, unit_bytes, request.max_samples)
+    units = tuple(with_states(pack(cuts, unit_bytes), source.states))
     if not units:
         raise BadInput(f"{request.dataset} contains no rows")
     rows = _estimated_rows(found.sample, names, len(units), unit_bytes)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from transforms.errors import UsageError
 from transforms.formats.source_reader import FileFormat
+from transforms.records import FileState
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class SourceFiles:
     """The files of one split of a data set at one revision, in order.
 
     ``root`` + a file's name is its local path or hub address; ``files`` are (name, bytes).
-    ``left_out`` names the splits that are not read.
+    ``left_out`` names the splits that are not read.  ``states`` are those of local files, by name.
     """
 
     kind: str
@@ -25,6 +26,7 @@ class SourceFiles:
     left_out: tuple[str, ...]
     file_format: FileFormat
     files: tuple[tuple[str, int], ...]
+    states: Mapping[str, FileState] = field(default_factory=dict)
 
 
 def choose_split(splits: Sequence[str], requested: str | None, dataset: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from pipeline.planning.source_files import SourceFiles, choose_split, one_format
 from pipeline.request import Request
 from transforms.errors import AccessDenied, BadInput, DataPrepError, UsageError
+from transforms.formats.file_state import state_of
 from transforms.formats.source_reader import (
     EXTENSIONS,
     FileFormat,
@@ -212,14 +213,14 @@ def _local(
     """Local files; their revision is a hash of names, sizes and times of change."""
     absolute = [path.absolute() for path in paths]
     root = os.path.commonpath([path.parent for path in absolute]).rstrip("/") + "/"
-    stats = [path.stat() for path in absolute]
     names = [str(path)[len(root) :] for path in absolute]
     for name in names:
         if any("\ud800" <= c <= "\udfff" for c in name):
             raise UsageError(f"the file name {name!r} is not valid text; rename the file")
-    state = [
-        (name, stat.st_size, stat.st_mtime_ns) for name, stat in zip(names, stats, strict=True)
-    ]
-    digest = hashlib.blake2b(json.dumps(state).encode(), digest_size=20).hexdigest()
-    files = tuple((name, size) for name, size, _ in state)
-    return SourceFiles("local", root, digest, config, split, left_out, file_format, files)
+    states = [(name, state_of(path)) for name, path in zip(names, absolute, strict=True)]
+    seen = [(name, state.size, state.modified) for name, state in states]
+    digest = hashlib.blake2b(json.dumps(seen).encode(), digest_size=20).hexdigest()
+    files = tuple((name, size) for name, size, _ in seen)
+    return SourceFiles(
+        "local", root, digest, config, split, left_out, file_format, files, dict(states)
+    )

@@ -70,7 +70,7 @@ def units(count: int) -> list[WorkUnit]:
 def survey(looks: RowReader, folder: LocalStore, count: int) -> list[tuple[int, int, bool]]:
     """(unit, row, is it a near copy) of every row that is left out."""
     step = Scan(looks, folder, estimated_rows=2_000_000)  # several buckets
-    found = run(lambda p: {"drops": p | beam.Create(units(count)) | step})["drops"]
+    found = run(lambda p: {"drops": (p | beam.Create(units(count)) | step)[0]})["drops"]
     return sorted(
         (unit, int(row), drop.near) for unit, drop in found for row in rows_of_range(drop.places, 0)
     )
@@ -129,7 +129,7 @@ class TestAskedAlone:
             target = LocalStore(str(folder / f"out-{many_rows}"))
             with target.claimed():
                 step = Scan(looks, target, estimated_rows=500_000)  # several buckets
-                found = run(lambda p: {"drops": p | beam.Create(made) | step})["drops"]
+                found = run(lambda p: {"drops": (p | beam.Create(made) | step)[0]})["drops"]
                 stored = Prompts.from_bytes(target.get_work(PROMPTS_FILE) or b"")
         drops: dict[int, np.ndarray] = {}
         for unit, drop in found:

@@ -46,6 +46,7 @@ from transforms.errors import (
     VerificationFailed,
     from_worker,
 )
+from transforms.formats.source_content import SourceContent
 from transforms.formats.source_reader import Source
 from transforms.quality.gates import Gates
 from transforms.quality.row_stats import Measured
@@ -82,10 +83,16 @@ def folder(tmp_path: Path) -> Any:
         yield folder
 
 
-def work(pipeline: beam.Pipeline, *units: WorkUnit, drops: Sequence[tuple[int, Drop]] = ()) -> Any:
-    """What Read is given: units, and what to leave out of them."""
+def work(
+    pipeline: beam.Pipeline,
+    *units: WorkUnit,
+    drops: Sequence[tuple[int, Drop]] = (),
+    contents: Sequence[tuple[int, SourceContent]] = (),
+) -> Any:
+    """What Read is given: units, what to leave out of them, and what the first pass saw."""
     given = beam.Create(drops, reshuffle=False).with_output_types(tuple[int, Drop])
-    return pipeline | WorkUnits(units), pipeline | "Drops" >> given
+    seen = beam.Create(contents, reshuffle=False).with_output_types(tuple[int, SourceContent])
+    return pipeline | WorkUnits(units), pipeline | "Drops" >> given, pipeline | "Contents" >> seen
 
 
 class TestRead:
@@ -480,10 +487,20 @@ class TestWriteRejects:
 TOKENIZER = Tokenizer(name="some/model", sha256="0" * 64)
 
 
-def found(pipeline: beam.Pipeline, shards: list[Shard]) -> tuple[Any, Any]:
-    """What Commit is given: the shards, and what was measured."""
-    parts = [Measured({}, (), TOKENIZER), Leakage(checked=2, rows=1)]
-    return pipeline | "Shards" >> beam.Create(shards), pipeline | "Parts" >> beam.Create(parts)
+def found(
+    pipeline: beam.Pipeline, shards: list[Shard], units: Sequence[WorkUnit] = ()
+) -> tuple[Any, ...]:
+    """What Commit is given: the shards, what was measured, and the units."""
+    parts = {
+        "Shards": shards,
+        "Measured": [Measured({}, (), TOKENIZER)],
+        "Leakage": [Leakage(checked=2, rows=1)],
+        "Units": units,
+    }
+    return tuple(pipeline | name >> beam.Create(part) for name, part in parts.items())
+
+
+SOURCE = Source("/nowhere/", JSON_LINES, ())
 
 
 class TestCommit:
@@ -507,7 +524,7 @@ class TestCommit:
 
     def test_the_set_is_in_place_and_its_counts_come_once(self, folder: LocalStore) -> None:
         shards = self.shards_that_add_up(folder)
-        commit = Commit(folder, 2, self.CONTENTS)
+        commit = Commit(folder, 2, self.CONTENTS, SOURCE)
         (counts,) = run(lambda p: {"x": found(p, shards) | commit})["x"]
         assert counts.read == 5
         manifest = json.loads(Path(folder.path, "manifest.json").read_bytes())
@@ -521,20 +538,20 @@ class TestCommit:
 
     def test_shards_of_a_repeated_bundle_count_once(self, folder: LocalStore) -> None:
         shards = self.shards_that_add_up(folder)
-        commit = Commit(folder, 2, self.CONTENTS)
+        commit = Commit(folder, 2, self.CONTENTS, SOURCE)
         (counts,) = run(lambda p: {"x": found(p, [*shards, *shards]) | commit})["x"]
         assert counts.read == 5
 
     def test_rows_that_went_missing_fail_the_job(self, folder: LocalStore) -> None:
         shards = self.shards(folder)
-        error = error_of(lambda p: found(p, shards) | Commit(folder, 2, self.CONTENTS))
+        error = error_of(lambda p: found(p, shards) | Commit(folder, 2, self.CONTENTS, SOURCE))
         assert isinstance(error, VerificationFailed)
         assert "unit 1 read 6 rows and placed 4" in str(error)
         assert not Path(folder.path).exists()
 
     def test_a_shard_that_went_missing_fails_the_job(self, folder: LocalStore) -> None:
         shards = self.shards_that_add_up(folder)[:-1]
-        error = error_of(lambda p: found(p, shards) | Commit(folder, 2, self.CONTENTS))
+        error = error_of(lambda p: found(p, shards) | Commit(folder, 2, self.CONTENTS, SOURCE))
         assert isinstance(error, VerificationFailed)
         assert not Path(folder.path).exists()
 

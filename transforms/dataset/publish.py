@@ -12,17 +12,19 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 
 import msgspec
+from msgspec import UNSET
 
 from transforms.chat.output_columns import OutputColumns
 from transforms.dataset import layout
 from transforms.dataset.accounting import account, agree, complete, reject_reasons
 from transforms.dataset.card import card, escaped
 from transforms.dataset.shard_writer import HashingFile
+from transforms.formats.source_content import joined
 from transforms.options import QualityRules
 from transforms.quality.gates import Gates, check, judge, lack_of_training_rows
 from transforms.quality.row_stats import Measured
@@ -82,6 +84,7 @@ def commit(
     shards: Iterable[Shard],
     measured: Measured | None = None,
     leakage: Leakage | None = None,
+    check_source: Callable[[], None] = lambda: None,
 ) -> RowCounts:
     """Checks the shards, writes the rest of the folder, puts it in place; returns the counts.
 
@@ -92,8 +95,10 @@ def commit(
         shards: the records of all files that the units wrote.
         measured: what was measured of all rows; None where nothing was.
         leakage: the rows of validation that leak; None where they were not searched.
+        check_source: raises ``BadInput`` where the source has changed; called last.
 
     Raises:
+        BadInput: the source has changed; the set does not appear.
         VerificationFailed: a shard is missing, or counts do not add up; the set does not appear.
         GateFailed: the set misses a gate, or has no training rows; it does not appear.
     """
@@ -104,8 +109,9 @@ def commit(
     reasons = reject_reasons(ordered, counts)
     verdicts = judge(contents.gates, counts, quality, reasons)
     check(verdicts, lacking=lack_of_training_rows(contents.gates, counts, reasons))
+    content = joined(shard.content for shard in ordered if shard.split == SPLITS[0])
     present = store.manifest()
-    if present and present.plan_digest == contents.plan_digest:
+    if present and present.plan_digest == contents.plan_digest and has_content(present, content):
         return counts  # an earlier attempt got this far, but its runner did not hear of it
     del present  # it may be another set's, as large as this one's
     store.confirm(ordered)
@@ -133,6 +139,7 @@ def commit(
         training=contents.training,
         run=msgspec.structs.replace(
             contents.run,
+            source_content=content or UNSET,
             gates=verdicts,
             finished=now.isoformat(timespec="seconds"),
             seconds=round((now - started).total_seconds(), 3),
@@ -144,9 +151,16 @@ def commit(
     files.append(put_file(store, names.REPORT, report))
     files.sort(key=lambda file: file.path)
     _publish_text(store, names.MANIFEST, manifest_json(facts, plan, files))
+    check_source()
     store.put(names.DATASET_DICT, layout.dataset_dict())
     store.finish(contents.plan_digest)
     return counts
+
+
+def has_content(manifest: ManifestFacts, content: str) -> bool:
+    """Was a set made from a source of this content?  Yes, where its manifest does not say it."""
+    made_from = manifest.run.source_content if manifest.run else UNSET
+    return made_from in (UNSET, content)
 
 
 def fingerprint(plan_digest: str, split: str) -> str:

@@ -41,7 +41,7 @@ class SplitFiles:
         self._store, self._shard_count, self._unit = store, shard_count, unit
         self._balance, self._row_stats = balance, [RowStats()]
         self._columns = list(output_columns.columns)
-        self._read = 0
+        self._read, self._content = 0, ""
         self._note_counts: Counter[str] = Counter()
         self._duplicates: dict[str, list[int]] = {}
         schema = output_columns.schema
@@ -49,6 +49,7 @@ class SplitFiles:
 
     def append(self, batch: Batch) -> None:
         self._read += batch.read
+        self._content = batch.content
         self._note_counts.update(batch.note_counts)
         if any(batch.duplicates):
             counts = self._duplicates.setdefault(batch.file_range.file, [0, 0])
@@ -77,7 +78,11 @@ class SplitFiles:
                 note_counts = dict(sorted(self._note_counts.items()))
                 row_stats = to_text(merge_stats(self._row_stats))
                 shard = replace(
-                    shard, note_counts=note_counts, duplicates=self._duplicates, row_stats=row_stats
+                    shard,
+                    note_counts=note_counts,
+                    duplicates=self._duplicates,
+                    row_stats=row_stats,
+                    content=self._content,
                 )
             shards.append(shard)
         write_records(self._store, self._unit, SPLITS_RECORD, shards)

@@ -1,5 +1,8 @@
 """Arrow streams and files: local ones are cut at record batches, remote ones are read whole.
 
+A local file is mapped into memory, so that passing over a batch costs nothing; rows are copied out
+of it before they travel.
+
 A stream that was truncated at a batch boundary reads without an error, only shorter.  So the
 end-of-stream marker, which every closed writer leaves, is required and must be last.
 """
@@ -33,6 +36,7 @@ from transforms.records import Column, FileRange
 from transforms.work_units import Cut
 
 _FILE_MAGIC = b"ARROW1"
+_FILE_HEAD = 8  # the magic number, padded
 _STREAM_END = (
     b"\x00\x00\x00\x00"  # a message of length 0; Arrow columnar format, "IPC Streaming Format"
 )
@@ -80,15 +84,40 @@ def read(
         part = pa.table(_validated(batch, names))
         step = max(1, batch.num_rows * batch_bytes // max(part.nbytes, batch_bytes))
         for start in range(0, batch.num_rows, step):
-            table = as_text(part.slice(start, step), columns)
+            table = as_text(_copied(part.slice(start, step)), columns)
             yield SourceRows(numbered(table, first))
             first += table.num_rows
+
+
+def _copied(rows: pa.Table) -> pa.Table:
+    """The rows in memory of their own: a mapped file may be changed or cut while they travel.
+
+    Reading a page that is cut off ends the process.
+    """
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    return pa.ipc.open_stream(sink.getvalue()).read_all()
 
 
 def rows_before(path: str, file_range: FileRange) -> int:
     """The number of rows in the record batches before the range."""
     _, batches = _open(path)
     return sum(batch.num_rows for batch in islice(batches, file_range.start))
+
+
+def byte_places(path: str, file_range: FileRange) -> Iterator[tuple[int, int]]:
+    """The schema, and the messages of the range's record batches."""
+    with pa.memory_map(path) as source:
+        # A file is a stream between its magic number and its footer.
+        source.seek(_FILE_HEAD if source.read(len(_FILE_MAGIC)) == _FILE_MAGIC else 0)
+        stream = pa.ipc.open_stream(source)
+        start = source.tell()
+        yield 0, start
+        for index, _ in enumerate(stream):
+            if file_range.start <= index < file_range.stop:
+                yield start, source.tell()
+            start = source.tell()
 
 
 def _validated(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
@@ -102,7 +131,6 @@ def _validated(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
 
 
 def _open(path: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    # A local file is mapped: passing over a batch costs nothing, taking a slice copies nothing.
     source = pa.PythonFile(open_binary(path), mode="r") if is_remote(path) else pa.memory_map(path)
     if source.read(len(_FILE_MAGIC)) == _FILE_MAGIC:
         reader = pa.ipc.open_file(source)

@@ -286,3 +286,8 @@ def rows_before(path: str, file_range: FileRange) -> int:
             position += len(data)
     known[end] = lines
     return lines + 1
+
+
+def byte_places(path: str, file_range: FileRange) -> Iterator[tuple[int, int]]:
+    """The range, the byte before it, and what its last line may need of the next one."""
+    yield max(0, file_range.start - 1), file_range.stop + _STEP

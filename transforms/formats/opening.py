@@ -9,7 +9,9 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 
 from transforms.errors import AccessDenied, BadInput, DataPrepError, StorageError
+from transforms.formats.file_state import changed_error, difference
 from transforms.formats.hub_file import HubFile
+from transforms.records import FileState
 
 
 def is_remote(path: str) -> bool:
@@ -27,8 +29,23 @@ def open_binary(path: str, compression: str | None = None) -> BinaryIO:
 
 
 @contextmanager
-def reading(path: str) -> Iterator[None]:
-    """Turns any error while reading ``path`` into one that names it."""
+def reading(path: str, planned: FileState | None = None) -> Iterator[None]:
+    """Turns any error while reading ``path`` into one that names it.
+
+    A file that is not as it was ``planned`` any more is the cause of whatever fails.
+    """
+    try:
+        yield
+    except Exception as error:
+        what = difference(path, planned)
+        if what:
+            raise changed_error(path, what) from error
+        with _named_errors(path):
+            raise
+
+
+@contextmanager
+def _named_errors(path: str) -> Iterator[None]:
     try:
         yield
     except DataPrepError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -116,3 +117,23 @@ def rows_before(path: str, file_range: FileRange) -> int:
     """The number of rows in the row groups before the range."""
     with _open(path) as file:
         return sum(file.metadata.row_group(g).num_rows for g in range(file_range.start))
+
+
+def byte_places(path: str, file_range: FileRange) -> Iterator[tuple[int, int]]:
+    """The row groups of the range; and what follows the last one of the file, with the footer."""
+    with _open(path) as file:
+        metadata = file.metadata
+    for group in range(file_range.start, min(file_range.stop, metadata.num_row_groups)):
+        yield _place(metadata.row_group(group))
+    _, end = _place(metadata.row_group(metadata.num_row_groups - 1))
+    yield end, os.stat(path).st_size  # noqa: PTH116 (a path may be a str)
+
+
+def _place(group: pq.RowGroupMetaData) -> tuple[int, int]:
+    columns = [group.column(index) for index in range(group.num_columns)]
+    starts = [
+        min(offset for offset in (c.dictionary_page_offset, c.data_page_offset) if offset)
+        for c in columns
+    ]
+    ends = [s + c.total_compressed_size for s, c in zip(starts, columns, strict=True)]
+    return min(starts), max(ends)

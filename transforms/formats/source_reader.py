@@ -11,9 +11,14 @@ and, for a format that can be cut:
         where a work unit may start and stop
     rows_before(path, file_range) -> int
         the number of rows of the file before the range
+    byte_places(path, file_range) -> Iterator[(start, stop)]
+        where in a local file the bytes of the range are
 
 ``path`` is a local path or an ``hf://datasets/NAME@REVISION/FILE`` address; ``name`` is the file's
 name in the plan.  A reader reads only the requested columns and decodes no media.
+
+A local file must be as it was when the job was planned, before and after each batch is read (see
+``file_state``).
 
 Local and remote files go through the same readers, so a file gives the same bytes from either.  The
 packaged builders of ``datasets`` do not serve: they write a JSON column of mixed types as JSON text
@@ -30,6 +35,7 @@ from types import ModuleType
 import numpy as np
 
 from transforms.errors import UsageError
+from transforms.formats.file_state import require_unchanged
 from transforms.formats.opening import reading
 from transforms.formats.source_rows import (
     BATCH_BYTES,
@@ -53,6 +59,7 @@ __all__ = [
     "first_row",
     "format_of_name",
     "is_columnar",
+    "is_cuttable",
     "read_sample",
     "read",
 ]
@@ -123,7 +130,7 @@ def cuts(
 ) -> Iterator[Cut]:
     """Where units may start and stop in one file of ``size`` bytes, for these column names."""
     with reading(path):
-        if file_format.name in _CUTTABLE:
+        if is_cuttable(file_format):
             find: Callable[..., Iterator[Cut]] = _module(file_format).cuts
             yield from find(path, file_format, name, size, names, unit_bytes)
         else:
@@ -149,18 +156,28 @@ def read(
         wanted: row numbers (ascending) that suffice; a columnar file skips row groups without any.
 
     Raises:
+        BadInput: the file is not as it was planned any more, or is damaged.
         DataPrepError: the file cannot be read.
     """
-    left = file_range.limit
+    left, planned = file_range.limit, file_range.state
     args = (file_range, columns, batch_bytes, *((wanted,) if is_columnar(file_format) else ()))
-    with reading(path):
+    with reading(path, planned):
+        require_unchanged(path, planned)
         for rows in _module(file_format).read(path, file_format, *args):
+            require_unchanged(path, planned)
             if left is not None:
                 rows = rows.head(left)
                 left -= rows.read
             yield rows
             if left == 0:
                 return
+            require_unchanged(path, planned)  # some time has passed
+        require_unchanged(path, planned)  # the rows may have ended early
+
+
+def is_cuttable(file_format: FileFormat) -> bool:
+    """Can a unit read a part of a file?"""
+    return file_format.name in _CUTTABLE
 
 
 def is_columnar(file_format: FileFormat) -> bool:
@@ -181,6 +198,7 @@ def first_row(path: str, file_format: FileFormat, file_range: FileRange) -> int:
     """The number to add to a row's number in the range, to get its number in the file."""
     if not file_range.start:
         return 0
-    with reading(path):
+    with reading(path, file_range.state):
         before: int = _module(file_format).rows_before(path, file_range)
+        require_unchanged(path, file_range.state)
         return before

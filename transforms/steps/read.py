@@ -13,6 +13,11 @@ import pyarrow as pa
 
 from transforms.duplicates.positions import Drop, among, rows_of_range
 from transforms.formats import source_reader
+from transforms.formats.source_content import (
+    SourceContent,
+    require_same_content,
+    source_content,
+)
 from transforms.records import REJECTS, ROW, Batch, FileRange, WorkUnit
 from transforms.storage.store import DatasetStore, required_work
 from transforms.text.hashing import each_once
@@ -43,11 +48,12 @@ def _with_number(unit: WorkUnit) -> tuple[int, WorkUnit]:
 
 @dataclass
 class Read(beam.PTransform):
-    """``(WorkUnit, (unit number, Drop)) -> Batch``: every unit's rows, in order.
+    """``(WorkUnit, (unit number, Drop), (unit number, SourceContent)) -> Batch``: rows in order.
 
     An empty batch with ``last`` set closes a unit.  Rows of its drops are left out, and counted in
-    ``duplicates``.  The units whose numbers are in ``finished`` are not read.  A batch holds about
-    ``batch_bytes``, which never shows in the output.
+    ``duplicates``.  A unit's source must still have the content that the first pass found.  The
+    units whose numbers are in ``finished`` are not read.  A batch holds about ``batch_bytes``,
+    which never shows in the output.
     """
 
     source: source_reader.Source
@@ -55,9 +61,14 @@ class Read(beam.PTransform):
     batch_bytes: int = source_reader.BATCH_BYTES
 
     def expand(
-        self, inputs: tuple[beam.PCollection[WorkUnit], beam.PCollection[tuple[int, Drop]]]
+        self,
+        inputs: tuple[
+            beam.PCollection[WorkUnit],
+            beam.PCollection[tuple[int, Drop]],
+            beam.PCollection[tuple[int, SourceContent]],
+        ],
     ) -> beam.PCollection[Batch]:
-        units, drops = inputs
+        units, drops, contents = inputs
         finished = consecutive_runs(self.finished)  # a graph must stay small
         read = beam.ParDo(_ReadUnitFn(self.source, self.batch_bytes)).with_output_types(Batch)
         return (
@@ -66,6 +77,7 @@ class Read(beam.PTransform):
                 | "Unfinished" >> beam.Filter(_is_unfinished, finished).with_output_types(WorkUnit)
                 | "ByNumber" >> by_number(),
                 drops,
+                contents,
             )
             # Spreads the units over the workers, too; else they would be fused to their one source.
             | "WithDrops" >> beam.CoGroupByKey()
@@ -80,9 +92,9 @@ def _is_unfinished(unit: WorkUnit, finished: Sequence[tuple[int, int]]) -> bool:
 class _ReadUnitFn(beam.DoFn):
     """A unit, with what to leave out of it -> its batches.
 
-    (7, ([WorkUnit(7, …)], [Drop(…)])) -> Batch(7, 0, False, …), Batch(7, 1, False, …),
-    Batch(7, 2, True, …) where the last one holds no rows.  Without a unit, as where only drops of
-    a finished one come, there is nothing to read.
+    (7, ([WorkUnit(7, …)], [Drop(…)], [SourceContent(…)])) -> Batch(7, 0, False, …),
+    Batch(7, 1, False, …), Batch(7, 2, True, …) where the last one holds no rows.  Without a unit,
+    as where only drops of a finished one come, there is nothing to read.
     """
 
     def __init__(self, source: source_reader.Source, batch_bytes: int) -> None:
@@ -90,13 +102,16 @@ class _ReadUnitFn(beam.DoFn):
         self._batch_bytes = batch_bytes
 
     def process(
-        self, element: tuple[int, tuple[Iterable[WorkUnit], Iterable[Drop]]]
+        self,
+        element: tuple[int, tuple[Iterable[WorkUnit], Iterable[Drop], Iterable[SourceContent]]],
     ) -> Iterator[Batch]:
-        units, drops = element[1]
+        units, drops, contents = element[1]
         for unit in units:
-            yield from self._read(unit, _LeftOut(list(drops)))
+            yield from self._read(unit, _LeftOut(list(drops)), list(contents))
 
-    def _read(self, unit: WorkUnit, left_out: _LeftOut) -> Iterator[Batch]:
+    def _read(
+        self, unit: WorkUnit, left_out: _LeftOut, before: list[SourceContent]
+    ) -> Iterator[Batch]:
         index = 0
         schema = pa.schema(
             [*((c.name, pa.string()) for c in self._source.columns), (ROW, pa.int64())]
@@ -116,8 +131,12 @@ class _ReadUnitFn(beam.DoFn):
                     duplicates=duplicates,
                 )
                 index += 1
+        after = source_content(self._source, unit)
+        for content in before:  # several, where the runner ran the first pass again
+            require_same_content(self._source, unit, content, after)
         end = FileRange(unit.file_ranges[-1].file, 0, 0)
-        yield Batch(unit.number, index, True, end, schema.empty_table(), 0, REJECTS.empty_table())
+        nothing = schema.empty_table(), 0, REJECTS.empty_table()
+        yield Batch(unit.number, index, True, end, *nothing, content=after.digest)
 
 
 class _LeftOut:

@@ -5,6 +5,9 @@ training row may resemble.  The source is read twice for that: hashing takes a s
 time that rendering and writing take, and only hashes are held or cross a shuffle.
 
 Of a large columnar source only the instructions are read at first (see ``confirm_exact``).
+
+Where nothing must be known beforehand the bytes of local files are hashed all the same, before any
+row is read: a change of them while they are read must be found (see ``source_content``).
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from transforms.duplicates.minhash import find_links
 from transforms.duplicates.positions import Drop, place
 from transforms.duplicates.row_reader import RowReader
 from transforms.duplicates.unit_hashes import BAND_KEY, HASH_KEY, ROWS_PER_PART, UnitHashes
+from transforms.formats import source_reader
+from transforms.formats.source_content import SourceContent, source_content
 from transforms.leakage.prompts import (
     BYTES_AT_ONCE,
     NONE,
@@ -45,35 +50,49 @@ MANY_ROWS = 50_000
 
 _PROMPTS_KEY = "prompts"
 _LINKS, _DROPS = "links", "drops"
+_HASHES, _CONTENTS = "hashes", "contents"
 
 
 @dataclass
 class Scan(beam.PTransform):
-    """``WorkUnit -> (unit number, Drop)``: the rows to leave out, once all rows are known.
+    """``WorkUnit -> ((unit number, Drop), (unit number, SourceContent))``, when all rows are known.
 
-    The validation prompts are then in the work file ``PROMPTS_FILE``.  A unit without rows to
-    leave out has no ``Drop``.  The source has about ``estimated_rows``.
+    The drops are the rows to leave out; a unit without any has none.  The contents are those of
+    the source before a row of it was read.  The validation prompts are then in the work file
+    ``PROMPTS_FILE``.  The source has about ``estimated_rows``.
     """
 
     row_reader: RowReader
     store: DatasetStore
     estimated_rows: int
 
-    def expand(self, units: beam.PCollection[WorkUnit]) -> beam.PCollection[tuple[int, Drop]]:
+    def expand(
+        self, units: beam.PCollection[WorkUnit]
+    ) -> tuple[beam.PCollection[tuple[int, Drop]], beam.PCollection[tuple[int, SourceContent]]]:
+        numbered = units | "ByNumber" >> by_number() | "Spread" >> beam.GroupByKey()
         if not self.row_reader.is_needed:
             nothing = beam.FlatMap(lambda unit: []).with_output_types(tuple[int, Drop])
-            return units | "Nothing" >> nothing
+            hashed = beam.FlatMap(_content, self.row_reader.source)
+            contents = numbered | "Hash" >> hashed.with_output_types(tuple[int, SourceContent])
+            return units | "Nothing" >> nothing, contents
         bucket_count = count_buckets(self.estimated_rows)
         prompts_only = self.row_reader.can_read_prompts_alone and self.estimated_rows >= MANY_ROWS
         scan = beam.ParDo(_ScanUnitFn(self.row_reader, self.store, bucket_count, prompts_only))
+        scan = scan.with_output_types(tuple[str, Any]).with_outputs(_CONTENTS, main=_HASHES)
+        scanned = numbered | "ScanUnit" >> scan
+        contents = scanned[_CONTENTS]
+        contents.element_type = tuple[int, SourceContent]
+        hashes = scanned[_HASHES] | "ByKey" >> beam.GroupByKey()
+        return self._drops(units, hashes, bucket_count, prompts_only), contents
+
+    def _drops(
+        self,
+        units: beam.PCollection[WorkUnit],
+        hashes: beam.PCollection[tuple[str, Any]],
+        bucket_count: int,
+        prompts_only: bool,
+    ) -> beam.PCollection[tuple[int, Drop]]:
         resolve = beam.ParDo(_ResolveFn(self.store, prompts_only))
-        hashes = (
-            units
-            | "ByNumber" >> by_number()
-            | "Spread" >> beam.GroupByKey()
-            | "ScanUnit" >> scan.with_output_types(tuple[str, Any])
-            | "ByKey" >> beam.GroupByKey()
-        )
         if prompts_only and self.row_reader.quality.dedup == "exact":
             shared = hashes | "Resolve" >> resolve.with_output_types(tuple[int, np.ndarray])
             return (shared, units) | "ConfirmExact" >> ConfirmExact(self.row_reader, bucket_count)
@@ -84,10 +103,18 @@ class Scan(beam.PTransform):
         return (resolved[_DROPS], near) | beam.Flatten()
 
 
+def _content(
+    element: tuple[int, Iterable[WorkUnit]], source: source_reader.Source
+) -> Iterator[tuple[int, SourceContent]]:
+    for unit in element[1]:
+        yield unit.number, source_content(source, unit)
+
+
 class _ScanUnitFn(beam.DoFn):
     """A unit -> (key, Fingerprints, Banded or Prompts); those of one key belong together.
 
-    (7, [WorkUnit(7, …)]) -> ("hashes/0", Fingerprints(7, …)), ("prompts", Prompts(…))
+    (7, [WorkUnit(7, …)]) -> ("hashes/0", Fingerprints(7, …)), ("prompts", Prompts(…)), and beside
+    them (7, SourceContent(…)), hashed before a row is read.
     """
 
     def __init__(
@@ -98,6 +125,8 @@ class _ScanUnitFn(beam.DoFn):
 
     def process(self, element: tuple[int, Iterable[WorkUnit]]) -> Iterator[tuple[str, Any]]:
         (unit,) = element[1]
+        content = source_content(self._row_reader.source, unit)
+        yield beam.pvalue.TaggedOutput(_CONTENTS, (unit.number, content))
         dedup = self._row_reader.quality.dedup
         hashes = UnitHashes(unit.number, dedup, self._bucket_count, self._prompts_only)
         prompts, sampled, size = NONE, [], 0
@@ -113,7 +142,7 @@ class _ScanUnitFn(beam.DoFn):
                 prompts, sampled, size = self._add(prompts, sampled), [], 0
         yield from hashes.take()
         yield _PROMPTS_KEY, self._add(prompts, sampled)
-        note_scanned(self._store, unit.number)
+        note_scanned(self._store, unit.number, content.digest)
         pa.default_memory_pool().release_unused()  # what reading took is not needed for a while
 
     def _sample(self, rows: pa.Table, hashes: np.ndarray) -> pa.Table:

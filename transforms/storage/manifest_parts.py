@@ -293,11 +293,16 @@ class Verdict(Struct, frozen=True):
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """What may differ between two runs of a plan; ``started`` and ``finished`` are ISO 8601."""
+    """What may differ between two runs of a plan; ``started`` and ``finished`` are ISO 8601.
+
+    ``source_content`` is a hash of the bytes of local source files (``formats.source_content``),
+    of which the plan has names, sizes and times alone.
+    """
 
     started: str | UnsetType | None = UNSET
     runner: str | UnsetType | None = UNSET
     versions: dict[str, str] | UnsetType | None = UNSET
+    source_content: str | UnsetType | None = UNSET
     gates: tuple[Verdict, ...] | UnsetType | None = UNSET
     finished: object = UNSET
     seconds: float | UnsetType | None = UNSET

@@ -102,6 +102,9 @@ class DatasetStore(Protocol):
         Raises ``VerificationFailed`` where the file is gone.
         """
 
+    def work_names(self) -> Iterable[str]:
+        """The names of the work files that ``put_work`` wrote."""
+
     def confirm(self, shards: Sequence[Shard]) -> None:
         """``VerificationFailed`` unless each shard's file is here, as its record says."""
 
@@ -140,9 +143,18 @@ def checked_work(store: DatasetStore, name: str, sha256: str) -> bytes:
     return data
 
 
-def note_scanned(store: DatasetStore, unit: int) -> None:
-    """Notes at the output that this run's first pass has seen a unit: for progress alone."""
-    store.put_work(f"{unit:05d}-{store.run}{_SCANNED}", b"{}")
+def note_scanned(store: DatasetStore, unit: int, content: str) -> None:
+    """Notes at the output that this run's first pass has seen a unit, of this ``content``.
+
+    It is for progress, and for a run that takes over what this one finishes.
+    """
+    store.put_work(f"{unit:05d}-{content}-{store.run}{_SCANNED}", b"{}")
+
+
+def scanned_contents(store: DatasetStore) -> set[tuple[int, str]]:
+    """(unit, its content) of all that first passes have seen here, those of earlier runs, too."""
+    names = [name for name in store.work_names() if name.endswith(_SCANNED)]
+    return {(int(unit), content) for unit, content, *_ in (name.split("-") for name in names)}
 
 
 def read_records(store: DatasetStore, unit: int) -> list[Shard] | None:

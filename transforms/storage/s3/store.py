@@ -108,10 +108,8 @@ class S3Store:
 
     def reports(self) -> list[dict[str, int]]:
         """What workers recorded of finished units so far; asks the store now and then only."""
-        work = self.place.key(f"{WORK}/")
-        names = (key[len(work) :] for key, _, _ in self.bucket.keys(work))
         with suppress(DataPrepError):  # the work itself will meet it, and say so
-            self._seen.look(_LOOK_SECONDS, names, self.get_work)
+            self._seen.look(_LOOK_SECONDS, self.work_names(), self.get_work)
         return self._seen.reports()
 
     def scanned(self) -> int:
@@ -157,6 +155,11 @@ class S3Store:
         """Reads what ``put_work`` wrote; None where it did not."""
         found = self.bucket.get(self.place.key(f"{WORK}/{name}"))
         return found[0] if found else None
+
+    def work_names(self) -> Iterator[str]:
+        """The names of the work files that ``put_work`` wrote."""
+        work = self.place.key(f"{WORK}/")
+        return (key[len(work) :] for key, _, _ in self.bucket.keys(work))
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """The bytes of a file of the set, as they come."""

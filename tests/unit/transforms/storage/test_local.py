@@ -300,15 +300,15 @@ class TestReports:
 
     def test_of_the_first_pass_only_this_run_s_notes_count(self, folder: LocalStore) -> None:
         with folder.claimed():
-            note_scanned(folder, 0)
-            note_scanned(folder, 1)
+            note_scanned(folder, 0, "a1")
+            note_scanned(folder, 1, "")
             folder.reports()
             assert folder.scanned() == 2
             going_on = LocalStore(folder.path)
             going_on.reports()
             assert going_on.scanned() == 0  # else it would seem to stand still, and be given up
             on_a_worker: LocalStore = pickle.loads(pickle.dumps(going_on))
-            note_scanned(on_a_worker, 0)
+            note_scanned(on_a_worker, 0, "b2")
             going_on.reports()
             assert going_on.scanned() == 1
 
