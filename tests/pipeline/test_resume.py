@@ -335,6 +335,30 @@ class TestInAFolder:
         assert sorted(read_units) == [2, 3]
         assert without_run(files_of(output)) == without_run(reference)
 
+    @pytest.mark.parametrize("unit", [0, 3])
+    def test_a_source_that_changed_since_is_read_whole(
+        self,
+        unit: int,
+        rows: Path,
+        output: Path,
+        break_for: Callable[..., None],
+        read_units: list[int],
+        tmp_path: Path,
+    ) -> None:
+        """Which rows a finished unit leaves out may depend on any row before it."""
+        own = tmp_path / "rows.jsonl"
+        own.write_bytes(rows.read_bytes())
+        break_for(shard("validation", 2), shard("validation", 3))
+        assert main(prepare(own, str(output))) == 5
+        break_for()
+        edit_and_keep_times(own, f"Frage {ROWS // UNITS * unit + 9},".encode())
+        read_units.clear()
+        assert main(prepare(own, str(output), "--resume")) == 0
+        assert sorted(read_units) == [0, 1, 2, 3]
+        clean = tmp_path / "clean" / "set"
+        assert main(prepare(own, str(clean))) == 0
+        assert without_run(files_of(output)) == without_run(files_of(clean))
+
     def test_rows_that_are_to_blame_leave_nothing(self, rows: Path, output: Path) -> None:
         assert main([*prepare(rows, str(output)), "--max-reject-rate", "0"]) == 8
         assert self.beside(output) == set()
@@ -367,6 +391,14 @@ class TestInAFolder:
         assert sorted(read_units) == sorted(set(range(UNITS)) - finished)
         assert without_run(files_of(output)) == without_run(reference)
         assert self.beside(output) == {"set"}
+
+
+def edit_and_keep_times(path: Path, words: bytes) -> None:
+    """Other letters of as many bytes, at the same time."""
+    before, data = path.stat(), path.read_bytes()
+    assert words in data
+    path.write_bytes(data.replace(words, words.swapcase()))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def shard(split: str, unit: int) -> str:
