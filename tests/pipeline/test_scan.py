@@ -28,6 +28,7 @@ from transforms.duplicates.positions import rows_of_range
 from transforms.duplicates.row_reader import RowReader
 from transforms.errors import StorageError, VerificationFailed
 from transforms.formats import source_reader
+from transforms.formats.source_content import source_content
 from transforms.formats.source_reader import FileFormat, Source
 from transforms.leakage.prompts import PROMPTS_FILE, Prompts, make_prompts
 from transforms.options import QualityRules
@@ -94,11 +95,17 @@ class TestSurvey:
         assert survey(looks(tmp_path, [ROWS], dedup="off"), folder, 1) == []
         assert folder.get_work(PROMPTS_FILE) is not None
 
-    def test_with_nothing_to_look_at_nothing_is_read(
-        self, tmp_path: Path, folder: LocalStore
+    def test_with_nothing_to_look_at_no_row_is_read_but_bytes_are_hashed(
+        self, tmp_path: Path, folder: LocalStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        rules = looks(tmp_path, [], dedup="off", leakage_sample_rate=0.0)
-        assert survey(rules, folder, 2) == []
+        monkeypatch.delattr("transforms.formats.source_reader.read")
+        rules = looks(tmp_path, [ROWS, ROWS[:1]], dedup="off", leakage_sample_rate=0.0)
+        step = Scan(rules, folder, estimated_rows=2)
+        found = run(lambda p: dict(zip("dc", p | beam.Create(units(2)) | step, strict=True)))
+        assert found["d"] == []
+        assert sorted(found["c"]) == [
+            (unit.number, source_content(rules.source, unit)) for unit in units(2)
+        ]
         assert folder.get_work(PROMPTS_FILE) is None
 
     def test_the_validation_prompts_are_stored(self, tmp_path: Path, folder: LocalStore) -> None:
