@@ -8,6 +8,9 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,6 +113,55 @@ def test_rows_of_two_states_are_never_mixed(
     if after != before:
         clean = prepare(*words)
         assert (clean.code, after) == (0, published(clean.output)), what
+
+
+# A command that stops itself when it has written a work file whose name has this end.
+_HELD = """
+import os, signal, sys
+from transforms.storage.local import LocalStore
+end, put_work = sys.argv.pop(1), LocalStore.put_work
+def held(self, name, data):
+    global end
+    put_work(self, name, data)
+    if end and name.endswith(end):
+        end = ""
+        os.kill(os.getpid(), signal.SIGSTOP)
+LocalStore.put_work = held
+from pipeline.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind", "moment"),
+    [
+        (".jsonl", "replaced", "validation-prompts.ipc"),
+        (".arrow", "cut", "00000-splits.json"),
+        pytest.param(".csv", "deleted", "00000-splits.json", marks=pytest.mark.nightly),
+        pytest.param(
+            *(".parquet", "edited at the same time", "-survey.json"), marks=pytest.mark.nightly
+        ),
+        pytest.param(".json", "appended", "00001-splits.json", marks=pytest.mark.nightly),
+    ],
+)
+def test_a_whole_command_that_is_held(ending: str, kind: str, moment: str, tmp_path: Path) -> None:
+    files = make(tmp_path / "source", ending)
+    words = ["--dataset", "source", "--output", "set", "--skip-upload", "--shard-size", "1MiB"]
+    with subprocess.Popen(
+        [sys.executable, "-c", _HELD, moment, *words, "--quiet"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as held:
+        _, status = os.waitpid(held.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        CHANGES[kind](files[1], rows(900, ROWS), FORMATS[ending])
+        held.send_signal(signal.SIGCONT)
+        _, err = held.communicate()
+    assert held.returncode == 3, err
+    assert err.startswith(f"error: {files[1]} changed while it was read (")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "set").exists()
 
 
 def edit_and_keep_times(path: Path) -> None:
