@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -97,7 +97,7 @@ def send(local: Path, store: S3Store, on_bytes: OnBytes, on_file: OnFile) -> Upl
         OutputTaken: the place holds a set of this plan with other bytes.
     """
     manifest = local_manifest(local)
-    steps = _in_order(local, manifest.files)
+    steps = _in_order(local, manifest)
     present = store.manifest()
     if present and present.files != manifest.files:
         raise OutputTaken(
@@ -123,16 +123,19 @@ def send(local: Path, store: S3Store, on_bytes: OnBytes, on_file: OnFile) -> Upl
     )
 
 
-def _in_order(local: Path, files: Sequence[DatasetFile]) -> list[list[DatasetFile]]:
-    """What may be sent side by side, and what only when all before it is there."""
-    data = [file for file in files if file.path.endswith((".arrow", ".jsonl"))]
-    small = [file for file in files if file not in data]
-    last = [[_described(local, name)] for name in (names.MANIFEST, names.DATASET_DICT)]
-    return [data, small, *last]
+def _in_order(local: Path, manifest: Manifest) -> list[list[DatasetFile]]:
+    """What may be sent side by side, and what only when all before it is there.
+
+    The manifest that is sent must be the one that was read: another run may replace the set.
+    """
+    data = [file for file in manifest.files if file.path.endswith((".arrow", ".jsonl"))]
+    small = [file for file in manifest.files if file not in data]
+    listing = (local / names.DATASET_DICT).read_bytes()
+    last = ((names.MANIFEST, manifest.document), (names.DATASET_DICT, listing))
+    return [data, small, *([_described(name, content)] for name, content in last)]
 
 
-def _described(local: Path, name: str) -> DatasetFile:
-    content = (local / name).read_bytes()
+def _described(name: str, content: bytes) -> DatasetFile:
     return DatasetFile(name, len(content), hashlib.sha256(content).hexdigest(), 0)
 
 

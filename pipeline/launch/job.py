@@ -61,6 +61,9 @@ class Submitted:
 
 PrintLine = Callable[[str], None]
 
+_MANY_BYTES = 10**9
+"""More bytes take seconds to hash, minutes where a slow disk has them."""
+
 ShowProgress = Callable[[int, DatasetStore], AbstractContextManager[None]]
 """Shows the progress of a number of units, which the store reports, while its body runs."""
 
@@ -151,7 +154,7 @@ def _set_up(
     with ExitStack() as held:
         store, lease = _claim(plan, request, held)
         present = store.manifest()
-        if present is not None and _is_of(present, plan, store, request.overwrite):
+        if present is not None and _is_of(present, plan, store, request.overwrite, print_line):
             verdicts = judge(request.gates, present.counts, present.quality)
             lacking = lack_of_training_rows(request.gates, present.counts)
             check(verdicts, kept=store.path, lacking=lacking)
@@ -162,17 +165,27 @@ def _set_up(
         if works_elsewhere(options) and not request.skip_worker_check:
             for worker in check_workers(runner, options, plan, request, store):
                 print_line(f"✓ Worker on {worker.describe()}")
-        finished = finished_units(store, source_contents(plan)) if request.resume else ()
+        finished = finished_units(store, _contents(plan, print_line)) if request.resume else ()
         pipeline = beam.Pipeline(runner=runner, options=options)
         fill_pipeline(pipeline, plan, request, store, finished, batch_bytes)
         yield _Job(store, lease, None, pipeline, len(finished))
 
 
-def _is_of(present: Manifest, plan: Plan, store: DatasetStore, overwrite: bool) -> bool:
+def _contents(plan: Plan, print_line: PrintLine) -> tuple[str, ...]:
+    """The hash of each unit's source as it is now; a line says so where it takes a while."""
+    size = sum(size for _, size in plan.source.files)
+    if plan.source.states and size > _MANY_BYTES:
+        print_line(f"  Comparing the source ({size / 1e9:,.1f} GB) with that of an earlier run...")
+    return source_contents(plan)
+
+
+def _is_of(
+    present: Manifest, plan: Plan, store: DatasetStore, overwrite: bool, print_line: PrintLine
+) -> bool:
     """Is the set at the output the one of this plan and of the source as it is now?"""
     if present.plan_digest != plan.digest:
         return False
-    if has_content(present, joined(source_contents(plan))):
+    if has_content(present, joined(_contents(plan, print_line))):
         return True
     if overwrite and isinstance(store, LocalStore):
         return False

@@ -210,6 +210,15 @@ class TestAnEditThatKeepsSizeAndTime:
         copy.replace(source)
         assert "✓ Already complete" in prepare("--dataset", source, output=first.output).out
 
+    def test_hashing_a_large_source_is_told(
+        self, prepare: Prepare, source: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = prepare("--dataset", source)
+        assert "Comparing" not in prepare("--dataset", source, output=first.output).out
+        monkeypatch.setattr("pipeline.launch.job._MANY_BYTES", 10)
+        told = prepare("--dataset", source, output=first.output).out
+        assert "  Comparing the source (0.0 GB) with that of an earlier run..." in told
+
     def test_a_set_of_an_older_version_tells_no_bytes_and_is_taken_as_it_is(
         self, prepare: Prepare, source: Path
     ) -> None:

@@ -5,8 +5,9 @@ between would mix rows of two states, so it ends the job.  Files on the hub are 
 revision.
 
 The plan keeps the ``FileState`` of each file, and whoever reads a piece compares it before and
-after.  ``FileState.changed`` is compared only on the machine that planned: a share may show another
-time there.  What no state shows, as a write through a memory map, ``source_content`` finds.
+after.  Another machine than the one that planned compares sizes and whole seconds alone: a share
+may show coarser times there, and has another ``FileState.changed``.  What no state shows, as a
+write through a memory map, ``source_content`` finds.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from stat import S_ISREG
 
 from transforms.errors import BadInput
 from transforms.records import FileState
+
+_SECOND = 10**9
 
 
 def state_of(path: str | os.PathLike[str]) -> FileState:
@@ -57,7 +60,8 @@ def difference(path: str, planned: FileState | None) -> str | None:
         return "it is not a file any more"
     if state.size != planned.size:
         return f"it had {planned.size:,} bytes and has {state.size:,}"
-    if state.modified != planned.modified:
+    unit = 1 if state.host == planned.host else _SECOND
+    if state.modified // unit != planned.modified // unit:
         return "it was written to or replaced"
     if state.host == planned.host and state.changed != planned.changed:
         return "it was replaced, or its times or permissions were set"

@@ -82,8 +82,11 @@ def test_the_folder_of_a_file_may_be_gone_too(path: Path) -> None:
 
 def test_another_machine_compares_size_and_time_of_the_bytes_alone(path: Path) -> None:
     """A share may show another time of change there; the hashes of the bytes see the rest."""
+    os.utime(path, ns=(0, 5_123_456_789))
     elsewhere = replace(state_of(path), host="another", changed=1)
     assert difference(str(path), elsewhere) is None
+    assert difference(str(path), replace(elsewhere, modified=5_000_000_000)) is None
+    assert difference(str(path), replace(elsewhere, modified=4_999_999_999)) is not None
     edit(path, same_times=True)
     assert difference(str(path), elsewhere) is None
     edit(path, same_times=False)
