@@ -18,6 +18,8 @@ from transforms.chat.sandbox import DEFAULT_DATE
 from transforms.conversations.roles import role_table
 from transforms.declaration import Group, at_least, between, check_options, parse_size
 from transforms.errors import AccessDenied, UsageError
+from transforms.formats.encodings import known_encoding
+from transforms.options import TextFlags
 from transforms.quality.gates import FEW_VALIDATION_ROWS, Gates
 from transforms.storage.s3.uri import S3Options, S3Uri, check_bucket_name, is_s3
 from transforms.text.addresses import shown_address
@@ -46,6 +48,23 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")  # Python takes other forms, too
 
 def _named(value: str) -> str:
     return "" if value.strip() else "must name a hub data set or a local file"
+
+
+def _delimiter(value: str) -> str:
+    return "\t" if value in ("tab", "\\t") else value
+
+
+def _one_character(value: str) -> str:
+    right = len(value) == 1 and value.isascii() and value not in '"\\\r\n\0'
+    return "" if right else "must be one ASCII character, or tab; no quote, backslash or line end"
+
+
+def _encoding(value: str) -> str:
+    return known_encoding(value) or value
+
+
+def _known(value: str) -> str:
+    return "" if known_encoding(value) else "must name an encoding, such as utf-8, utf-16 or cp1252"
 
 
 def _shard_size(value: int) -> str:
@@ -106,6 +125,29 @@ class Request:
     )
     revision: str | None = SOURCE.option(
         None, "branch, tag or commit on the hub", metavar="REF", default_text="main"
+    )
+    delimiter: str | None = SOURCE.option(
+        None,
+        "what separates the cells of CSV files: one character, or tab",
+        metavar="CHAR",
+        default_text="found in the first rows",
+        parse=_delimiter,
+        check=_one_character,
+    )
+    encoding: str | None = SOURCE.option(
+        None,
+        "encoding of CSV files, such as cp1252 or utf-16",
+        metavar="NAME",
+        default_text="found in the first bytes: UTF-8, UTF-16 or cp1252",
+        parse=_encoding,
+        check=_known,
+    )
+    quotes: str | None = SOURCE.option(
+        None,
+        'quotes inside of the quoted cells of CSV files: doubled is "", backslash is \\" (and '
+        "\\\\ for a backslash); none takes all quotes as text",
+        choices=("doubled", "backslash", "none"),
+        default_text="found in the first rows",
     )
     val_size: float = SPLIT.option(
         0.1, "expected share of validation rows, 0 to 1", metavar="F", check=between(0, 1)
@@ -366,6 +408,11 @@ class Request:
             FEW_VALIDATION_ROWS if self.val_size else 0,
             may_lack_training=self.val_size == 1,
         )
+
+    @property
+    def text_flags(self) -> TextFlags:
+        """What the flags say about the text files of the source."""
+        return TextFlags(self.delimiter, self.encoding, self.quotes)
 
     @property
     def uploads(self) -> bool:

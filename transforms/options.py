@@ -1,4 +1,4 @@
-"""The quality rules of a plan: duplicates, benchmarks, tokens, and the rows that they remove."""
+"""Options that rules need: the quality rules of a plan, and what is said about text files."""
 
 from __future__ import annotations
 
@@ -80,3 +80,21 @@ class QualityRules:
         rules = asdict(self)
         rules["looked_at"] = rules.pop("leakage_sample_rate")
         return rules
+
+
+@dataclass(frozen=True, slots=True)
+class TextFlags:
+    """What a user says about the text files of a source; None where a reader finds it out.
+
+    Attributes:
+        delimiter: what separates the cells of a CSV file, one ASCII character.
+        encoding: of a CSV file, as Python names it.
+        quotes: ``doubled``, ``backslash`` or ``none``, see ``formats/dialects``.
+    """
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    quotes: str | None = None
+
+
+NO_FLAGS = TextFlags()

@@ -89,7 +89,7 @@ class Plan:
                 "revision": self.source.revision,
                 "config": self.source.config,
                 "split": self.source.split,
-                "format": asdict(self.source.file_format),
+                "format": self.source.file_format.to_json(),
                 "files": [{"name": name, "bytes": size} for name, size in self.source.files],
             },
             "columns": {column.name: column.type for column in self.read_columns},
@@ -125,7 +125,7 @@ def make_plan(request: Request) -> Plan:
         DataPrepError: the request cannot be met.
     """
     source = resolve(request)
-    found = first_rows(source, request.dataset)
+    found = first_rows(source, request.dataset, request.text_flags)
     source = replace(source, file_format=found.file_format)  # a .json file may hold an array
     late_keys = found.file_format.name in ("json_lines", "json_array")
     columns = _with_named(found.columns, request.fields) if late_keys else found.columns

@@ -6,6 +6,8 @@ import json
 
 from pipeline.planning.plan import Plan
 from transforms.conversations.remedies import UNKNOWN_ROLE, remedy_of
+from transforms.formats.dialects import BACKSLASH, ESCAPED_QUOTES, NO_QUOTES
+from transforms.formats.source_reader import FileFormat
 from transforms.work_units import DEFAULT_UNIT_BYTES
 
 _SHOWN_FILES = 10
@@ -16,13 +18,14 @@ _SHOWN_NAMES = 50
 def source_lines(plan: Plan) -> list[str]:
     """The source: split, files, revision, and the splits that are not read."""
     source = plan.source
-    size = sum(bytes_ for _, bytes_ in source.files)
+    size, name = sum(bytes_ for _, bytes_ in source.files), source.file_format.name
     lines = [
         f"✓ Found split {source.split!r}"
         + (f" of configuration {source.config!r}" if source.config else "")
         + f": {len(source.files):,} {'file' if len(source.files) == 1 else 'files'}, "
-        f"{size / 1e6:,.1f} MB, {source.file_format.name.replace('_', ' ')}"
-        + (f" ({source.file_format.compression})" if source.file_format.compression else ""),
+        f"{size / 1e6:,.1f} MB, {_FORMATS.get(name) or name.replace('_', ' ')}"
+        + (f" ({source.file_format.compression})" if source.file_format.compression else "")
+        + _dialect(source.file_format),
         f"  Revision: {source.revision}",
     ]
     if plan.max_samples is not None:
@@ -30,6 +33,30 @@ def source_lines(plan: Plan) -> list[str]:
     if source.left_out:
         lines.append(f"  Left out: split {', '.join(source.left_out)} (choose with --split)")
     return lines
+
+
+_FORMATS = {"delimited": "CSV"}
+_QUOTES = {
+    BACKSLASH: 'quotes \\"',
+    ESCAPED_QUOTES: 'quotes \\"',
+    NO_QUOTES: "quotes are text",
+}
+_SEPARATORS = {"\t": "tab"}
+
+
+def _dialect(file_format: FileFormat) -> str:
+    """How text files are read, where their name does not say it: ``; separator ';'``."""
+    if file_format.name != "delimited":
+        return ""
+    parts = []
+    if file_format.delimiter != ",":
+        name = _SEPARATORS.get(file_format.delimiter) or repr(file_format.delimiter)
+        parts.append(f"separator {name}")
+    if file_format.encoding:
+        parts.append(f"encoding {file_format.encoding}")
+    if file_format.quotes:
+        parts.append(_QUOTES[file_format.quotes])
+    return "; " + ", ".join(parts) if parts else ""
 
 
 def explain(plan: Plan) -> list[str]:

@@ -74,17 +74,17 @@ def test_no_thread_of_arrows_reads_a_delimited_file_that_was_left(tmp_path: Path
     """One that did while the interpreter ends would abort the process."""
     code = """
 import sys, time
-from transforms.formats import delimited, source_reader as formats
+from transforms.formats import csv_text, delimited, source_reader as formats
 from transforms.formats.source_reader import FileFormat
 from transforms.records import Column, FileRange
 
-class Slow(delimited._Lent):
+class Slow(csv_text.Lent):
     def read(self, size=-1):
         data = super().read(size)
         time.sleep(0.05)
         return data
 
-delimited._BLOCK, delimited._Lent = 4000, Slow
+delimited._BLOCK, csv_text.Lent = 4000, Slow
 form, path = FileFormat("delimited"), sys.argv[1]
 rows = formats.read(path, form, FileRange("", 0, 0), [Column("q", "string")], 50)
 try:

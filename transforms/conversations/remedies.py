@@ -20,7 +20,13 @@ REMEDIES: Mapping[str, str] = {
     "not-an-object": 'write the row as a JSON object, such as {"prompt": TEXT, "completion": TEXT}',
     "ragged-row": "correct the quotes and separators of the row, or convert the file to JSON Lines",
     "wrong-type": "write the value with the type that its column has in the first rows",
-    "invalid-unicode": "write the file again as UTF-8",
+    "stray-quote": 'write quotes inside of quoted cells twice (""), or read them as text with '
+    "--quotes none",
+    "unclear-backslash": "say what backslashes mean with --quotes backslash, or write quotes "
+    'inside of quoted cells twice ("")',
+    "unnamed-cell": "name the column of the cell in the header, or empty the cell",
+    "invalid-unicode": "write the file again as UTF-8, or name the encoding of CSV files with "
+    "--encoding",
     "row-too-large": "split the row, or leave it out: a row has at most 64 MiB",
     "unplanned-column": "name the column in --fields, also where the first rows lack it",
     # pairs

@@ -1,22 +1,21 @@
 """CSV and TSV with a header line: every column is text, and one unit reads a whole file.
 
-Quoted cells may contain line breaks, so a byte range does not know where a row starts.  A row with
-more or fewer cells than the header is rejected.  An unclosed quote would make one cell of the rest
-of the file, so the file must end outside of quotes.
+Encoding, separator and quotes are found in the first bytes of the first file, or said by the user;
+they are part of the plan.  Quoted cells may contain line breaks, so a byte range does not know
+where a row starts.  A row with more or fewer cells than the header is rejected.  An unclosed quote
+would make one cell of the rest of the file, so the file must end outside of quotes.
+
+Columns without a name: those after the last name must be blank, as spreadsheets write them; others
+(the index that pandas writes) are called ``Unnamed: 0``, as pandas reads them.
 """
 
 from __future__ import annotations
 
 import codecs
-import io
-import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from threading import Lock
-from time import monotonic, sleep
-from typing import Any, BinaryIO
-from weakref import ref
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +23,17 @@ import pyarrow.csv as pcsv
 
 from transforms.errors import BadInput
 from transforms.formats.arrow_types import check_schema, text_rows, unique_names
+from transforms.formats.csv_text import (
+    NOT_TEXT,
+    NUL,
+    QUOTE,
+    STRAY,
+    UNCLEAR,
+    CsvText,
+    restored,
+)
+from transforms.formats.dialects import DOUBLED, NO_QUOTES, find_dialect
+from transforms.formats.encodings import find_encoding
 from transforms.formats.opening import open_binary
 from transforms.formats.source_rows import (
     BATCH_BYTES,
@@ -32,35 +42,61 @@ from transforms.formats.source_rows import (
     FileSample,
     SourceRows,
 )
+from transforms.options import NO_FLAGS, TextFlags
 from transforms.records import EXCERPT_CHARS, ROW, Column, FileRange, rejects_table
 
 _BLOCK = BATCH_BYTES
 """Bytes that Arrow parses at a time; a row that is longer than a block is an error."""
 
-_PATIENCE, _PAUSE = 60.0, 0.001
-"""Seconds to wait for Arrow to release its blocks, and between two checks."""
+_START_BYTES = 2**20
+"""Bytes from which encoding, separator and quotes are found."""
 
-# Noncharacters, which no text contains.
-_NOT_UTF8 = "\ufdd0\ufdd1\ufdd2"
 _END = "\ufdd0\ufdd2\ufdd1"
-_NUL = "\ufdd1\ufdd0\ufdd2"
+"""A cell that no text contains."""
 
 
-def read_sample(path: str, file_format: FileFormat) -> FileSample:
-    """Columns from the header; the sample's cells are text."""
-    names = _header(path, file_format)
-    columns = tuple(Column(name, "string") for name in names)
-    batches = read(path, file_format, FileRange("", 0, 0), columns, _BLOCK)
+def read_sample(path: str, file_format: FileFormat, flags: TextFlags = NO_FLAGS) -> FileSample:
+    """Columns from the header; the sample's cells are text.
+
+    Raises:
+        UsageError: encoding, separator or quotes are not clear.
+    """
+    file_format = _found_format(path, file_format, flags)
+    header = _header(path, file_format)
+    columns = tuple(Column(name, "string") for name in header.names)
+    batches = _read(path, file_format, header, columns)
     first = next((rows for rows in batches if rows.read), None)
     if first is None:
         return FileSample(file_format, columns, [])
     if first.rejects is not None and not first.table.num_rows:
+        if "unnamed-cell" in first.rejects["code"].to_pylist():
+            raise BadInput(
+                f"cells of {path} lie behind its last named column; name their columns in the "
+                "header, or empty them"
+            )
         raise BadInput(
-            f"none of the first {first.read:,} rows of {path} can be read: expected UTF-8 text "
-            f"with {len(names):,} cells a row, as in the header, separated by "
-            f"{file_format.delimiter!r}"
+            f"none of the first {first.read:,} rows of {path} can be read: expected "
+            f"{(file_format.encoding or 'utf-8').upper()} text with {len(header.raw):,} cells a "
+            f"row, as in the header, separated by {file_format.delimiter!r}; see --encoding, "
+            "--delimiter and --quotes"
         )
     return FileSample(file_format, columns, text_rows(first.table.slice(0, SAMPLE_ROWS)))
+
+
+def _found_format(path: str, file_format: FileFormat, flags: TextFlags) -> FileFormat:
+    with open_binary(path, file_format.compression) as file:
+        start = b""
+        while len(start) < _START_BYTES and (data := file.read(_START_BYTES - len(start))):
+            start += data
+    complete = len(start) < _START_BYTES
+    name = flags.encoding or find_encoding(start, path)
+    encoding = None if name in ("utf-8", "utf-8-sig") else name
+    text = codecs.getincrementaldecoder(encoding or "utf-8")("replace").decode(start, complete)
+    text = text.removeprefix("\ufeff").lstrip("\r\n")
+    if encoding is None and "\0" in text[:1000]:
+        return replace(file_format, quotes=None if flags.quotes == DOUBLED else flags.quotes)
+    found = find_dialect(text, complete, path, file_format, flags)
+    return replace(found, encoding=encoding)
 
 
 def read(
@@ -72,21 +108,29 @@ def read(
 ) -> Iterator[SourceRows]:
     """The rows after the header, numbered from 1, in batches of the parser's own size."""
     header = _header(path, file_format)
-    check_schema(pa.schema([(name, pa.string()) for name in header]), columns, path)
+    check_schema(pa.schema([(name, pa.string()) for name in header.names]), columns, path)
+    yield from _read(path, file_format, header, columns)
+
+
+def _read(
+    path: str, file_format: FileFormat, header: _Header, columns: Sequence[Column]
+) -> Iterator[SourceRows]:
+    shown = [*header.positions(columns), *header.blank]
     ragged: deque[tuple[int, str, str]] = deque()
 
     def skip(row: pcsv.InvalidRow) -> str:
         # The parser counts the header as row 1.
-        ragged.append((row.number - 1, "ragged-row", row.text[:EXCERPT_CHARS]))
+        code = "stray-quote" if STRAY in row.text else "ragged-row"
+        ragged.append((row.number - 1, code, row.text[:EXCERPT_CHARS]))
         return "skip"
 
     last = 0
-    end = "\n" + file_format.delimiter.join([_END] * len(header)) + "\n"
+    end = "\n" + file_format.delimiter.join([_END] * len(header.raw)) + "\n"
     with (
         open_binary(path, file_format.compression) as file,
-        closing(_Utf8(file, end)) as text,
+        closing(CsvText(file, path, file_format, len(header.raw), end)) as text,
         _explained(path, text),
-        closing(_open(text, file_format, header, columns, skip)) as batches,
+        closing(_open(text, file_format, len(header.raw), shown, skip)) as batches,
     ):
         for batch in _without_end(batches, path):
             # The parser reads ahead: only the ragged rows before the end of this batch are due.
@@ -99,116 +143,12 @@ def read(
                 numbers.append(last)
             yield _rows(batch, columns, numbers, passed, text)
         if ragged:
-            empty = pa.RecordBatch.from_pylist(
-                [], pa.schema([(c.name, pa.string()) for c in columns])
-            )
+            empty = pa.RecordBatch.from_pylist([], pa.schema([(n, pa.string()) for n in shown]))
             yield _rows(empty, columns, [], list(ragged), text)
 
 
-class _Utf8:
-    """The bytes of a file as valid UTF-8, followed by ``end``.
-
-    ``_NOT_UTF8`` replaces invalid bytes, so that one bad cell rejects one row: Arrow would fail at
-    such bytes in a ragged row.  ``_NUL`` replaces NUL: Arrow 25 scans eight bytes at a time with an
-    instruction that takes NUL for the end of a string, and so overlooks delimiters and line ends
-    shortly after one.
-
-    Arrow reads ahead in a thread of its own, also after its reader is gone or has failed.  A thread
-    that requests or releases a block while the interpreter ends aborts the process.  So this is
-    closed only when Arrow has released the file and all blocks.
-    """
-
-    def __init__(self, file: BinaryIO, end: str) -> None:
-        self._file, self._end = file, end.encode()
-        self._ready = self._carry = b""
-        self._ended = False
-        self._lock = Lock()
-        self._lent: list[ref[Any]] = []
-        self.failed: Exception | None = None
-        self.was_repaired = self.has_nul = False
-
-    def close(self) -> None:
-        """Waits until no thread of Arrow holds the file or a block."""
-        with self._lock:
-            self._ended, self._ready = True, b""  # so that reading ahead ends soon
-        # Polled, since a callback would run in Arrow's thread, inside the interpreter, when nobody
-        # waits for it any more.
-        end = monotonic() + _PATIENCE
-        while self._is_lent() and monotonic() < end:
-            sleep(_PAUSE)
-
-    def _is_lent(self) -> bool:
-        with self._lock:
-            return any(lent() is not None for lent in self._lent)
-
-    def lend(self) -> _Lent:
-        """A file for Arrow, once; the caller keeps no reference to it."""
-        lent = _Lent(self)
-        self._lent.append(ref(lent))
-        return lent
-
-    def read(self, size: int) -> memoryview:
-        """The next ``size`` bytes, or fewer at the end; all of them if ``size`` is negative.
-
-        A failure ends the file and is kept in ``failed``: Arrow would hold an exception, and with
-        it the file, or release it in its own thread.
-        """
-        with self._lock:
-            try:
-                self._fill(size)
-            except Exception as error:  # noqa: BLE001 (whoever reads the rows raises it)
-                self.failed, self._ended, self._ready = error, True, b""
-            # This frame, which a failure would hold, must not hold a block.
-            return self._lend_block(len(self._ready) if size < 0 else size)
-
-    def _lend_block(self, size: int) -> memoryview:
-        block = memoryview(self._ready[:size])  # a memoryview supports weak references
-        self._ready = self._ready[size:]
-        self._lent = [*(lent for lent in self._lent if lent() is not None), ref(block)]
-        return block
-
-    def _fill(self, size: int) -> None:
-        # Full blocks, since Arrow expects a whole line in the first one.
-        while len(self._ready) < max(size, 1) and not self._ended:
-            data = self._file.read(size)
-            self._ended = not data
-            self._ready += self._valid(self._carry + data) + (self._end if self._ended else b"")
-
-    def _valid(self, data: bytes) -> bytes:
-        self._carry = b""
-        try:
-            data.decode()
-        except UnicodeDecodeError:
-            decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-            text = decoder.decode(data, final=self._ended)
-            self._carry = decoder.getstate()[0]  # a character that goes on in the next block
-            repaired, changes = re.subn("[\udc80-\udcff]+", _NOT_UTF8, text)
-            self.was_repaired = self.was_repaired or changes > 0
-            data = repaired.encode()
-        if b"\0" in data:
-            self.has_nul = True
-            data = data.replace(b"\0", _NUL.encode())
-        return data
-
-
-class _Lent(io.RawIOBase):
-    """``_Utf8`` as a file for Arrow, which alone holds it."""
-
-    def __init__(self, text: _Utf8) -> None:
-        super().__init__()
-        self._text = text
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> memoryview:
-        text = self._text
-        del self  # the frames of a failure must not hold this object
-        return text.read(size)
-
-
 @contextmanager
-def _explained(path: str, text: _Utf8) -> Iterator[None]:
+def _explained(path: str, text: CsvText) -> Iterator[None]:
     """Raises the failure of the file, rather than the error that follows from its early end."""
     try:
         yield
@@ -224,48 +164,95 @@ def _explained(path: str, text: _Utf8) -> Iterator[None]:
         ) from error
 
 
-def _header(path: str, file_format: FileFormat) -> list[str]:
+@dataclass(frozen=True)
+class _Header:
+    """The names of a file's columns.
+
+    Attributes:
+        raw: all of them; some may be blank.
+        names: those that can be read; blank ones have a name of our own.
+        blank: the positions after the last name, which must hold nothing.
+    """
+
+    raw: tuple[str, ...]
+
+    @property
+    def _named(self) -> int:
+        return max((at for at, name in enumerate(self.raw) if name.strip()), default=-1) + 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        named = self.raw[: self._named]
+        return tuple(name if name.strip() else f"Unnamed: {at}" for at, name in enumerate(named))
+
+    @property
+    def blank(self) -> list[str]:
+        return [str(at) for at in range(self._named, len(self.raw))]
+
+    def positions(self, columns: Sequence[Column]) -> list[str]:
+        """The positions of columns, as the text that Arrow knows them by."""
+        at = {name: str(number) for number, name in enumerate(self.names)}
+        return [at[column.name] for column in columns]
+
+
+def _header(path: str, file_format: FileFormat) -> _Header:
     with (
         open_binary(path, file_format.compression) as file,
-        closing(_Utf8(file, "\n")) as text,
+        closing(CsvText(file, path, file_format, 0, "\n")) as text,
         _explained(path, text),
     ):
         options = pcsv.ReadOptions(use_threads=False, block_size=_BLOCK)
         parsing = _parsing(file_format, lambda row: "skip")
-        names: list[str] = pcsv.open_csv(text.lend(), options, parsing).schema.names
-    if any(_NOT_UTF8 in name for name in names):
+        raw: list[str] = pcsv.open_csv(text.lend(), options, parsing).schema.names
+    if any(NOT_TEXT in name for name in raw):
         raise BadInput(
-            f"the header of {path} is not UTF-8 text; convert the file first (iconv -t UTF-8)"
+            f"the header of {path} is not {file_format.encoding or 'UTF-8'} text; name its "
+            "encoding with --encoding, or convert the file first (iconv -t UTF-8)"
         )
-    if any(_NUL in name for name in names):
+    if any(NUL in name for name in raw):
         raise BadInput(
-            f"the header of {path} contains NUL bytes, as UTF-16 text does; convert the file first "
-            "(iconv -f UTF-16 -t UTF-8)"
+            f"the header of {path} contains NUL bytes, as UTF-16 text does; name its encoding "
+            "with --encoding, or convert the file first (iconv -f UTF-16 -t UTF-8)"
         )
-    unique_names(names, path)
-    return names
+    if any(STRAY in name or UNCLEAR in name for name in raw):
+        raise BadInput(
+            f"the header of {path} has text after a closing quote, or an unclear backslash; write "
+            'quotes inside of quoted names twice ("")'
+        )
+    header = _Header(tuple(restored(name) for name in raw))
+    if not header.names:
+        raise BadInput(f"the header of {path} is blank; expected the names of its columns")
+    unique_names(header.names, path)
+    return header
 
 
 def _open(
-    text: _Utf8,
+    text: CsvText,
     file_format: FileFormat,
-    header: Sequence[str],
-    columns: Sequence[Column],
+    width: int,
+    shown: Sequence[str],
     skip: Callable[[pcsv.InvalidRow], str],
 ) -> Generator[pa.RecordBatch, None, None]:
+    # Columns are named by their positions, since names may be blank.
+    names = [str(at) for at in range(width)]
     conversion = pcsv.ConvertOptions(
-        column_types=dict.fromkeys(header, pa.string()),
-        include_columns=[column.name for column in columns],
+        column_types=dict.fromkeys(names, pa.string()),
+        include_columns=list(shown),
         strings_can_be_null=False,
-        check_utf8=False,  # ``_Utf8`` did
+        check_utf8=False,  # ``CsvText`` did
     )
-    options = pcsv.ReadOptions(use_threads=False, block_size=_BLOCK)
+    options = pcsv.ReadOptions(
+        use_threads=False, block_size=_BLOCK, column_names=names, skip_rows_after_names=1
+    )
     yield from pcsv.open_csv(text.lend(), options, _parsing(file_format, skip), conversion)
 
 
 def _parsing(file_format: FileFormat, skip: Callable[[pcsv.InvalidRow], str]) -> pcsv.ParseOptions:
     return pcsv.ParseOptions(
-        delimiter=file_format.delimiter, newlines_in_values=True, invalid_row_handler=skip
+        delimiter=file_format.delimiter,
+        quote_char=False if file_format.quotes == NO_QUOTES else '"',
+        newlines_in_values=True,
+        invalid_row_handler=skip,
     )
 
 
@@ -280,7 +267,8 @@ def _without_end(batches: Iterator[pa.RecordBatch], path: str) -> Iterator[pa.Re
     if held is None or held[0][-1].as_py() != _END:
         raise BadInput(
             f"{path} ends inside a quoted cell: an unclosed quote makes one cell of the rest of "
-            "the file; close the quote, or double it if it is part of the text"
+            "the file; close the quote, or double it if it is part of the text, or say --quotes "
+            "none if all quotes are plain characters"
         )
     yield held.slice(0, held.num_rows - 1)
 
@@ -290,22 +278,39 @@ def _rows(
     columns: Sequence[Column],
     numbers: list[int],
     ragged: list[tuple[int, str, str]],
-    text: _Utf8,
+    text: CsvText,
 ) -> SourceRows:
+    """The rows of a batch, whose last columns, which have no name, must be blank."""
     names = [column.name for column in columns]
-    arrays: list[pa.Array] = [batch[name] for name in names]
+    arrays: list[pa.Array] = batch.columns
     if text.has_nul:
-        arrays = [pc.replace_substring(array, _NUL, "\0") for array in arrays]
-    table = pa.table([*arrays, pa.array(numbers, pa.int64())], names=[*names, ROW])
-    rejects = [
-        (row, code, excerpt.replace(_NOT_UTF8, "\ufffd").replace(_NUL, "\0"))
-        for row, code, excerpt in ragged
-    ]
-    if text.was_repaired:
-        for name in names:
-            bad = pc.match_substring(table[name], _NOT_UTF8)
-            for row in table.filter(bad).select([ROW, name]).to_pylist():
-                excerpt = row[name].replace(_NOT_UTF8, "\ufffd")
-                rejects.append((row[ROW], "invalid-unicode", excerpt))
-            table = table.filter(pc.invert(bad))
-    return SourceRows(table, rejects_table(sorted(rejects)) if rejects else None)
+        arrays = [pc.replace_substring(array, NUL, "\0") for array in arrays]
+    if text.has_escapes:
+        arrays = [pc.replace_substring(array, QUOTE, '"') for array in arrays]
+    bad = {row: (code, excerpt) for row, code, excerpt in ragged}
+    for array in arrays[len(names) :]:
+        filled = pc.not_equal(pc.utf8_trim_whitespace(array), "")
+        _note(bad, "unnamed-cell", numbers, array, filled)
+    for mark, code in _marks(text):
+        for array in arrays[: len(names)]:
+            _note(bad, code, numbers, array, pc.match_substring(array, mark))
+    table = pa.table([*arrays[: len(names)], pa.array(numbers, pa.int64())], names=[*names, ROW])
+    if not bad:
+        return SourceRows(table)
+    table = table.filter(pc.invert(pc.is_in(table[ROW], pa.array(bad, pa.int64()))))
+    rejects = sorted((row, code, restored(excerpt)) for row, (code, excerpt) in bad.items())
+    return SourceRows(table, rejects_table(rejects))
+
+
+def _marks(text: CsvText) -> list[tuple[str, str]]:
+    """The placeholders that reject a row, with its code."""
+    marks = [(NOT_TEXT, "invalid-unicode")] if text.was_repaired else []
+    return [*marks, (UNCLEAR, "unclear-backslash")] if text.has_escapes else marks
+
+
+def _note(
+    bad: dict[int, tuple[str, str]], code: str, numbers: list[int], array: pa.Array, at: pa.Array
+) -> None:
+    """Adds the rows where ``at`` is true, with their cells; the first fault of a row counts."""
+    for place in pc.indices_nonzero(at).to_pylist():
+        bad.setdefault(numbers[place], (code, array[place].as_py()[:EXCERPT_CHARS]))

@@ -1,7 +1,7 @@
 """The entry to source files: one module per format, all with the same functions.
 
     read_sample(path, file_format) -> FileSample
-        the columns with their types, and the first rows
+        the columns with their types, and the first rows; delimited takes ``TextFlags``, too
     read(path, file_format, file_range, columns, batch_bytes) -> Iterator[SourceRows]
         the rows of a file range, in order
 
@@ -44,6 +44,7 @@ from transforms.formats.source_rows import (
     SourceRows,
     whole_file,
 )
+from transforms.options import NO_FLAGS, TextFlags
 from transforms.records import Column, FileRange
 from transforms.work_units import Cut
 
@@ -118,10 +119,24 @@ def _module(file_format: FileFormat) -> ModuleType:
     return import_module(f"transforms.formats.{file_format.name}")
 
 
-def read_sample(path: str, file_format: FileFormat) -> FileSample:
-    """The columns and a sample of one file; a JSON file may turn out to be an array."""
+def read_sample(path: str, file_format: FileFormat, flags: TextFlags = NO_FLAGS) -> FileSample:
+    """The columns and a sample of one file, with its format, which the file may say better.
+
+    A JSON file may be an array, a CSV file may have another separator than its name says.
+
+    Raises:
+        UsageError: ``flags`` do not apply, or more than one reading of the file fits.
+        BadInput: the file cannot be read.
+    """
+    is_delimited = file_format.name == "delimited"
+    if flags != NO_FLAGS and not is_delimited:
+        raise UsageError(
+            f"--delimiter, --encoding and --quotes are for CSV and TSV files; {path} is read as "
+            f"{file_format.name.replace('_', ' ')}"
+        )
     with reading(path):
-        found: FileSample = _module(file_format).read_sample(path, file_format)
+        args = (flags,) if is_delimited else ()
+        found: FileSample = _module(file_format).read_sample(path, file_format, *args)
         return found
 
 

@@ -23,11 +23,29 @@ SAMPLE_ROWS = 500
 
 @dataclass(frozen=True, slots=True)
 class FileFormat:
-    """The format of a source's files; ``name`` is the module of its reader."""
+    """The format of a source's files.
+
+    Attributes:
+        name: the module of its reader.
+        compression: gzip or zstd.
+        delimiter: what separates the cells of a CSV file.
+        encoding: of a CSV file, as Python names it; None is UTF-8.
+        quotes: what quotes mean in a CSV file, see ``dialects``; None is RFC 4180.
+        key: the key of a JSON object whose array holds the rows; None where the array is the file.
+    """
 
     name: str
     compression: str | None = None
     delimiter: str = ","
+    encoding: str | None = None
+    quotes: str | None = None
+    key: str | None = None
+
+    def to_json(self) -> dict[str, str | None]:
+        """The format in the plan; the later fields are there only if they are set."""
+        first = {"name": self.name, "compression": self.compression, "delimiter": self.delimiter}
+        later = {"encoding": self.encoding, "quotes": self.quotes, "key": self.key}
+        return {**first, **{name: value for name, value in later.items() if value is not None}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,9 @@ def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
     )
 
 
+CELLS = ("delimiter", "encoding", "quotes")
+
+
 def config(request: Request, plan: Plan) -> dict[str, object]:
     """The config, as if the source were on the hub."""
     source = replace(plan.source, kind="hub", revision="f00", config="name")
@@ -53,11 +56,19 @@ def test_all_options_that_decide_the_bytes_are_in_it(pairs: Request, tmp_path: P
         dataset=str(lines(tmp_path / "turns.jsonl", *[{"messages": turns("Hi", "Hello")}] * 20)),
         roles=("sage=assistant",),
     )
+    with_cells = Request(
+        dataset=str(put(tmp_path / "cells.csv", "question;answer\nWhat is it?;It is this.\n")),
+        delimiter=";",
+        encoding="cp1252",
+        quotes="doubled",
+    )
+    of_cells = config(with_cells, make_plan(with_cells))
     of_pairs = config(pairs, make_plan(pairs))
     of_turns = config(with_turns, make_plan(with_turns))
-    assert of_pairs.keys() == DECLARED - {"role"}
+    assert of_pairs.keys() == DECLARED - {"role", *CELLS}
+    assert [of_cells[key] for key in CELLS] == [";", "cp1252", "doubled"]
     assert of_turns.keys() <= DECLARED - {"unpack-json"}
-    assert of_pairs.keys() | of_turns.keys() == DECLARED
+    assert of_pairs.keys() | of_turns.keys() | of_cells.keys() == DECLARED
     assert of_turns["role"] == ["sage=assistant"]
 
 

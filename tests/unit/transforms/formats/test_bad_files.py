@@ -75,7 +75,6 @@ def test_a_parquet_file_of_no_bytes_among_others(convert: Convert, tmp_path: Pat
         ("a.jsonl", b"hello\nworld\n", "not JSON Lines"),
         ("a.json", json.dumps({"data": ROWS}, indent=1).encode(), "not JSON Lines"),
         ("a.jsonl", GOOD.decode().encode("utf-16"), "iconv -t UTF-8"),
-        ("a.csv", (f"question,answer\n{CSV_ROW}").encode("utf-16"), "iconv -t UTF-8"),
         ("a.jsonl.gz", GOOD, "damaged, or not of the format"),
         ("a.jsonl.zst", GOOD, "damaged, or not of the format"),
         ("a.csv", b"\n\n", "damaged, or not of the format"),

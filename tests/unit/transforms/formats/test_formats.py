@@ -21,7 +21,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from transforms.errors import BadInput
-from transforms.formats import delimited, json_array, json_lines, source_reader
+from transforms.formats import csv_text, delimited, json_array, json_lines, source_reader
+from transforms.formats.csv_text import CsvText
 from transforms.formats.source_reader import FileFormat
 from transforms.records import ROW, Column, FileRange
 from transforms.work_units import pack
@@ -318,7 +319,7 @@ def test_a_header_of_utf_16_is_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes("q,other\nA question?,x\n".encode("utf-16-le"))
     with pytest.raises(BadInput, match="header .* contains NUL bytes, .* -f UTF-16"):
-        source_reader.read_sample(str(path), FileFormat("delimited"))
+        read(path, FileFormat("delimited"), [FileRange("", 0, 0)], 50)
 
 
 ROWS = [{"n": i, "q": f'Zeile {i}, "漢字"\nund mehr', "other": "x" * i} for i in range(40)]
@@ -471,7 +472,7 @@ def test_a_limit_takes_the_first_rows_rejects_among_them(tmp_path: Path, limit: 
 
 @pytest.mark.parametrize("kept", ["file", "block"])
 def test_a_delimited_file_is_left_when_arrow_has_given_all_of_it_back(kept: str) -> None:
-    text = delimited._Utf8(io.BytesIO(b"q\nan answer\n"), "\n")
+    text = CsvText(io.BytesIO(b"q\nan answer\n"), "rows.csv", FileFormat("delimited"), 1, "\n")
     file = text.lend()
     held = {"file": file, "block": file.read(4)}
     del file
@@ -501,13 +502,13 @@ def test_a_damaged_delimited_file_is_given_back_as_well(
 ) -> None:
     made = []
 
-    class Noted(delimited._Utf8):
+    class Noted(CsvText):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             made.append(self)
 
-    monkeypatch.setattr(delimited, "_Utf8", Noted)
-    monkeypatch.setattr(delimited, "_PATIENCE", 5.0)
+    monkeypatch.setattr(delimited, "CsvText", Noted)
+    monkeypatch.setattr(csv_text, "_PATIENCE", 5.0)
     monkeypatch.setattr(delimited, "_BLOCK", 500)
     path, file_format = tmp_path / "rows.csv.gz", FileFormat("delimited", "gzip")
     text = "q\n" + "".join(f"{hashlib.sha256(bytes([n])).hexdigest()}\n" for n in range(200))
