@@ -28,6 +28,7 @@ from transforms.conversations.column_roles import Role, known_role
 from transforms.conversations.detect_pairs import detect
 from transforms.conversations.field_mapping import FieldChoice, FieldMapping, TurnMapping
 from transforms.conversations.fields_flag import parse, require_column
+from transforms.conversations.fields_grammar import split_fields
 from transforms.conversations.marked_samples import check_marks, ignored_marks
 from transforms.conversations.pair_mapping import PairMapping
 from transforms.conversations.roles import role_table
@@ -174,8 +175,7 @@ _OPTIONAL = (Role.INPUT, Role.CONTEXT, Role.SYSTEM, Role.HISTORY, Role.REASONING
 
 def _with_named(columns: Sequence[Column], fields: str | None) -> tuple[Column, ...]:
     """The columns, and those that ``--fields`` names: rows after a JSON sample may bring them."""
-    values = [part.partition("=")[2] for part in (fields or "").split(",")]
-    named = {name.strip() for value in values for name in value.split("+")}
+    named = {name for _, names in split_fields(fields) for name in names} if fields else set()
     filled = tuple(column for column in columns if column.type != "null")
     late = sorted(named - {column.name for column in filled})
     roles = {name: role for name in late if (role := known_role(name)) in _OPTIONAL}

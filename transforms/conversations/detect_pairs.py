@@ -24,6 +24,7 @@ from itertools import islice
 from transforms.conversations.column_roles import Role, fold_name, known_role
 from transforms.conversations.detect_turns import detect_turns
 from transforms.conversations.field_mapping import FieldChoice
+from transforms.conversations.fields_grammar import joined, quoted
 from transforms.conversations.pair_columns import WITH_INPUT, PairColumns
 from transforms.conversations.pair_mapping import PairMapping
 from transforms.conversations.prose import asks, is_prose
@@ -248,9 +249,9 @@ def _answer_hint(mapping: PairMapping, unused: Sequence[str]) -> str:
     answer = next((name for name in unused if fold_name(name) in ("answer", "solution")), None)
     if answer is None or known_role(mapping.response[0]) is not Role.REASONING:
         return ""
-    question, steps = "+".join(mapping.instruction), mapping.response[0]
+    question, steps = joined(mapping.instruction), mapping.response[0]
     return (
         f"the column {answer!r} is not used; to put it after the reasoning: --fields "
-        f"instruction={question},response={steps}+{answer}; to keep the two apart: --fields "
-        f"instruction={question},reasoning={steps},response={answer}"
+        f"instruction={question},response={joined((steps, answer))}; to keep the two apart: "
+        f"--fields instruction={question},reasoning={quoted(steps)},response={quoted(answer)}"
     )

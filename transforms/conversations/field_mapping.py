@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from transforms.conversations.column_parts import ColumnPart
 from transforms.conversations.column_roles import Role
 from transforms.conversations.conversation_shapes import shape_text
+from transforms.conversations.fields_grammar import joined, quoted
 from transforms.conversations.roles import ALIASES, role_of
 from transforms.conversations.row_checks import RowChecks, find_late, find_watched
 from transforms.conversations.training_marks import find_masks
@@ -209,9 +210,7 @@ class TurnMapping(FieldMapping):
 
     @property
     def flag(self) -> str:
-        return f"messages={'+'.join(self.turns)}" + side_columns(
-            system=self.system, tools=self.tools
-        )
+        return f"messages={joined(self.turns)}" + side_columns(system=self.system, tools=self.tools)
 
     def describe(self) -> str:
         kind = "one column a row, " if self.either else ""
@@ -281,7 +280,7 @@ def _kind_of(values: Iterable[object]) -> str:
 
 def side_columns(**columns: str | None) -> str:
     """The columns beside a pair or turns as the end of a ``--fields`` value."""
-    return "".join(f",{name}={column}" for name, column in columns.items() if column)
+    return "".join(f",{name}={quoted(column)}" for name, column in columns.items() if column)
 
 
 GUESSED = "The columns are a guess, as their names do not say what they hold"

@@ -10,6 +10,7 @@ from transforms.conversations.column_parts import JOIN, REJECT, ColumnPart
 from transforms.conversations.column_roles import Role, known_role
 from transforms.conversations.detect_turns import turn_mapping
 from transforms.conversations.field_mapping import FieldMapping
+from transforms.conversations.fields_grammar import split_fields
 from transforms.conversations.pair_mapping import PairMapping
 from transforms.conversations.roles import ALIASES
 from transforms.conversations.sampled_columns import (
@@ -36,20 +37,19 @@ def parse(
 
     ``reasoning``, ``system`` and ``history`` may follow.  Or ``messages`` names columns of turns,
     and ``system`` and ``tools`` may follow.  ``answers.text`` is a key of the objects in a column.
+    Names may be quoted, see ``fields_grammar``.
 
     Raises:
         UsageError: the value is malformed, or names a column that the data does not have.
     """
     parts: dict[str, tuple[str, ...]] = {}
-    for part in flag.split(","):
-        field, equals, names = part.partition("=")
-        field = field.strip()
-        if not equals or field not in _PARTS or field in parts:
+    for field, own in split_fields(flag):
+        if field not in _PARTS or field in parts:
             raise UsageError(
                 f"--fields {flag!r} is not of the form instruction=COLUMN,response=COLUMN+COLUMN "
                 "or messages=COLUMN"
             )
-        parts[field] = tuple(name.strip() for name in names.split("+"))
+        parts[field] = own
     for field in ("reasoning", "system", "history", "tools"):
         if len(parts.get(field, "x")) != 1:
             raise UsageError(f"--fields {flag!r}: {field} is one column")

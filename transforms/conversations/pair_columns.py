@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from transforms.conversations.column_parts import JOIN, REJECT, ColumnPart
 from transforms.conversations.column_roles import Role, fold_name, known_role
 from transforms.conversations.fields_flag import has_inline, required_columns
+from transforms.conversations.fields_grammar import joined, quoted
 from transforms.conversations.pair_mapping import PairMapping
 from transforms.conversations.pair_turns import is_history
 from transforms.conversations.refused_shapes import cannot_tell
@@ -190,5 +191,7 @@ class PairColumns:
 
 def _beside(flag: str, prompt: str, role: Role, name: str) -> str:
     if role is Role.CONTEXT:
-        return flag.replace(f"instruction={prompt}", f"instruction={name}+{prompt}", 1)
-    return f"{flag},{role.value}={name}"
+        return flag.replace(
+            f"instruction={quoted(prompt)}", f"instruction={joined((name, prompt))}", 1
+        )
+    return f"{flag},{role.value}={quoted(name)}"

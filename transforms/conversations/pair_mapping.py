@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 from transforms.conversations.column_parts import FIRST, ColumnPart
 from transforms.conversations.field_mapping import FieldMapping, side_columns
+from transforms.conversations.fields_grammar import pair_flag
 from transforms.conversations.row_checks import RowChecks, find_marks
 from transforms.errors import UsageError
 from transforms.records import Column
@@ -98,7 +99,7 @@ class PairMapping(FieldMapping):
 
     @property
     def flag(self) -> str:
-        flag = f"instruction={'+'.join(self.instruction)},response={'+'.join(self.response)}"
+        flag = pair_flag(self.instruction, self.response)
         return flag + side_columns(
             reasoning=self.reasoning, system=self.system, history=self.history
         )

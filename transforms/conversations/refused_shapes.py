@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from transforms.conversations.column_roles import Role, fold_name
 from transforms.conversations.detect_turns import turn_mapping
+from transforms.conversations.fields_grammar import joined, pair_flag
 from transforms.conversations.pair_mapping import PairMapping
 from transforms.conversations.sampled_columns import TEXT, SampledColumns
 from transforms.errors import UsageError
@@ -93,7 +94,7 @@ def _turns_flag(
             turn_mapping((name,), None, None, source.sample, roles)
     except UsageError:
         return None
-    return f"messages={'+'.join(names)}"
+    return f"messages={joined(names)}"
 
 
 def choices_of(source: SampledColumns) -> list[str]:
@@ -132,7 +133,7 @@ def refuse_other_shapes(source: SampledColumns) -> None:
         if fold_name(name) == "translation" and cells:
             keys = [str(key) for key in dict.fromkeys(key for cell in cells for key in cell)]
             ways = [(a, b) for a in keys for b in keys if a != b]
-            flags = [f"instruction={name}.{a},response={name}.{b}" for a, b in ways]
+            flags = [pair_flag((f"{name}.{a}",), (f"{name}.{b}",)) for a, b in ways]
             raise cannot_tell(source, f"{name} holds translations, in either direction", flags)
     better = [name for name in pairs if fold_name(name) == "positive"]
     if better:
@@ -142,12 +143,14 @@ def refuse_other_shapes(source: SampledColumns) -> None:
     if len(pairs) > 1:
         named = ", ".join((*pairs, *labels))
         seen = f"{named} are the columns of texts that are compared, not of a prompt and its answer"
-        whole = [f"instruction={pairs[0]}+{pairs[1]},response={label}" for label in labels]
+        whole = [pair_flag(pairs[:2], (label,)) for label in labels]
         raise cannot_tell(source, seen, whole or [PairMapping((pairs[0],), (pairs[1],)).flag])
     text = [c.name for c in source.columns if c.type == TEXT and source.texts(c.name)]
     text = [name for name in text if name not in labels]
     if labels and text and not source.filled(Role.ANSWER):
         seen = f"{labels[0]} is the class of a text, which is an answer only if you say so"
         raise cannot_tell(
-            source, seen, [f"instruction={name},response={labels[0]}" for name in text]
+            source,
+            seen,
+            [pair_flag((name,), labels[:1]) for name in text],
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from transforms.conversations.column_roles import NAMES, Role, fold_name, known_role
+from transforms.conversations.fields_grammar import quoted
 from transforms.records import Column
 
 Sample = Sequence[Mapping[str, object]]
@@ -99,6 +100,6 @@ class SampledColumns:
     @property
     def found(self) -> str:
         """The columns with their types, in words; of many the first."""
-        shown = [f"{c.name} ({c.type})" for c in self.columns[:_SHOWN_COLUMNS]]
+        shown = [f"{quoted(c.name)} ({c.type})" for c in self.columns[:_SHOWN_COLUMNS]]
         more = len(self.columns) - len(shown)
         return ", ".join(shown) + (f" and {more:,} more" if more else "") or "no columns"

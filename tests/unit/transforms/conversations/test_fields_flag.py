@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from transforms.conversations.column_parts import ColumnPart
 from transforms.conversations.fields_flag import parse, require_column
+from transforms.conversations.fields_grammar import split_fields
 from transforms.conversations.pair_mapping import PairMapping
 from transforms.errors import UsageError
 from transforms.formats.json_parsing import columns_of
@@ -36,6 +39,22 @@ class TestParse:
         self, flag: str, instruction: tuple[str, ...], response: tuple[str, ...]
     ) -> None:
         assert parse(flag, self.COLUMNS) == PairMapping(instruction, response)
+
+    def test_names_may_be_quoted(self) -> None:
+        columns = text("Frage, kurz", "Antwort (A+B)", 'a "b"', " x ")
+        flag = 'instruction="Frage, kurz" + " x ",response="Antwort (A+B)",system=a "b"'
+        mapping = parse(flag, columns)
+        assert mapping == PairMapping(("Frage, kurz", " x "), ("Antwort (A+B)",), system='a "b"')
+        assert parse(mapping.flag, columns) == mapping
+
+    @given(st.lists(st.text('ab",+= ', min_size=1), min_size=4, max_size=4, unique=True))
+    def test_any_name_can_be_written(self, names: list[str]) -> None:
+        mapping = PairMapping((names[0], names[1]), (names[2],), system=names[3])
+        assert split_fields(mapping.flag) == [
+            ("instruction", (names[0], names[1])),
+            ("response", (names[2],)),
+            ("system", (names[3],)),
+        ]
 
     def test_joined_columns_stand_a_blank_line_apart(self) -> None:
         mapping = parse("instruction=q+a,response=r+a", self.COLUMNS)

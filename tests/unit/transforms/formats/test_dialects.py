@@ -470,3 +470,16 @@ def test_flags_that_say_what_is_found_anyway_change_nothing(
     path = put(tmp_path / "a.csv", made())
     flags = ("--delimiter", ",", "--encoding", "UTF8", "--quotes", "doubled")
     assert convert("--dataset", path).plan.digest == convert("--dataset", path, *flags).plan.digest
+
+
+def test_names_with_commas_can_be_named(convert: Convert, tmp_path: Path) -> None:
+    text = io.StringIO()
+    csv.writer(text).writerows([["No.", "Frage, kurz", "Antwort (A+B)"]])
+    csv.writer(text).writerows([[n, f"Sinn {n}?", f"ja {n}"] for n in range(9)])
+    path = put(tmp_path / "a.csv", text.getvalue())
+    refused = convert("--dataset", path)
+    assert has(refused.err, '"Frage, kurz" (string)', '"Antwort (A+B)" (string)')
+    flag = 'instruction="Frage, kurz",response="Antwort (A+B)"'
+    done = convert("--dataset", path, "--fields", flag)
+    assert done.rows()[3]["response"] == "ja 3"
+    assert done.plan.fields.mapping.flag == flag
