@@ -1,7 +1,7 @@
 """Arrow streams and files: local ones are cut at record batches, remote ones are read whole.
 
-A local file is mapped into memory, so that passing over a batch costs nothing; rows are copied out
-of it before they travel.
+To plan a local file it is mapped into memory, so that looking at a batch costs nothing.  Rows that
+travel are read from a ``PrivateFile``, as the file may change while they do.
 
 A stream that was truncated at a batch boundary reads without an error, only shorter.  So the
 end-of-stream marker, which every closed writer leaves, is required and must be last.
@@ -15,6 +15,7 @@ from itertools import islice
 import pyarrow as pa
 
 from transforms.errors import BadInput
+from transforms.formats.arrow_messages import FILE_MAGIC, PrivateFile, messages
 from transforms.formats.arrow_types import (
     as_bytes,
     as_text,
@@ -35,8 +36,6 @@ from transforms.formats.source_rows import (
 from transforms.records import Column, FileRange
 from transforms.work_units import Cut
 
-_FILE_MAGIC = b"ARROW1"
-_FILE_HEAD = 8  # the magic number, padded
 _STREAM_END = (
     b"\x00\x00\x00\x00"  # a message of length 0; Arrow columnar format, "IPC Streaming Format"
 )
@@ -76,48 +75,35 @@ def read(
     batch_bytes: int,
 ) -> Iterator[SourceRows]:
     """The record batches of the range in parts of about ``batch_bytes``, numbered within it."""
-    schema, batches = _open(path)
+    schema, batches = _open(path, file_range.start)
     check_schema(schema, columns, path)
     names = [column.name for column in columns]
     first = 1
-    for batch in islice(batches, file_range.start, file_range.stop or None):
+    count = file_range.stop - file_range.start if file_range.stop else None
+    for batch in islice(batches, count):
         part = pa.table(_validated(batch, names))
         step = max(1, batch.num_rows * batch_bytes // max(part.nbytes, batch_bytes))
         for start in range(0, batch.num_rows, step):
-            table = as_text(_copied(part.slice(start, step)), columns)
+            table = as_text(part.slice(start, step), columns)
             yield SourceRows(numbered(table, first))
             first += table.num_rows
 
 
-def _copied(rows: pa.Table) -> pa.Table:
-    """The rows in memory of their own: a mapped file may be changed or cut while they travel.
-
-    Reading a page that is cut off ends the process.
-    """
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as writer:
-        writer.write_table(rows)
-    return pa.ipc.open_stream(sink.getvalue()).read_all()
-
-
 def rows_before(path: str, file_range: FileRange) -> int:
     """The number of rows in the record batches before the range."""
-    _, batches = _open(path)
-    return sum(batch.num_rows for batch in islice(batches, file_range.start))
+    rows = (each.rows for each in messages(path) if each.rows is not None)
+    return sum(islice(rows, file_range.start))
 
 
 def byte_places(path: str, file_range: FileRange) -> Iterator[tuple[int, int]]:
-    """The schema, and the messages of the range's record batches."""
-    with pa.memory_map(path) as source:
-        # A file is a stream between its magic number and its footer.
-        source.seek(_FILE_HEAD if source.read(len(_FILE_MAGIC)) == _FILE_MAGIC else 0)
-        stream = pa.ipc.open_stream(source)
-        start = source.tell()
-        yield 0, start
-        for index, _ in enumerate(stream):
-            if file_range.start <= index < file_range.stop:
-                yield start, source.tell()
-            start = source.tell()
+    """The messages of the range's record batches, and those that are none before them."""
+    index = -1
+    for message in messages(path):
+        index += message.rows is not None
+        if index >= file_range.stop:
+            return
+        if message.rows is None or index >= file_range.start:
+            yield message.start, message.stop
 
 
 def _validated(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
@@ -130,11 +116,18 @@ def _validated(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
     return part
 
 
-def _open(path: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    source = pa.PythonFile(open_binary(path), mode="r") if is_remote(path) else pa.memory_map(path)
-    if source.read(len(_FILE_MAGIC)) == _FILE_MAGIC:
+def _open(path: str, start: int | None = None) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The schema, and the batches from number ``start`` on; None looks at all of a mapped file."""
+    if is_remote(path):
+        source = pa.PythonFile(open_binary(path), mode="r")
+    elif start is None:
+        source = pa.memory_map(path)
+    else:
+        source = pa.PythonFile(PrivateFile(path, start), mode="r")
+    if source.read(len(FILE_MAGIC)) == FILE_MAGIC:
         reader = pa.ipc.open_file(source)
-        return reader.schema, (reader.get_batch(i) for i in range(reader.num_record_batches))
+        numbers = range(start or 0, reader.num_record_batches)
+        return reader.schema, (reader.get_batch(number) for number in numbers)
     source.seek(max(0, source.size() - len(_STREAM_END)))
     if source.read() != _STREAM_END:
         raise _cut(path)
