@@ -68,6 +68,7 @@ class Column:
         text: whether the cells become text: numbers and booleans as JSON writes them, and the
             numbers of classes as the names in ``labels``.
         labels: the names of a column of classes (``ClassLabel`` of ``datasets``), else ().
+        optional: whether a file may lack the column, whose cells are then null.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Column:
     other_keys: tuple[tuple[str, str], ...] = ()
     text: bool = False
     labels: tuple[str, ...] = ()
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.planning.source_files import SourceFiles
-from pipeline.planning.sources import first_rows, resolve
+from pipeline.planning.source_schema import sample_source
+from pipeline.planning.sources import resolve
 from pipeline.request import Request
 from transforms.conversations.column_roles import NAMES, Role, fold_name
 from transforms.conversations.detect_pairs import detect
@@ -91,7 +92,7 @@ def _read(given: str, request: Request) -> tuple[Benchmark, bytes]:
         skip_upload=True,
     )
     source = _resolved(named)
-    found = first_rows(source, name)
+    found = sample_source(source, name)
     if not found.sample:
         raise BadInput(f"{name} contains no rows")
     source = replace(source, file_format=found.file_format)

@@ -15,7 +15,8 @@ from functools import cached_property
 from pipeline.planning.chat_template import chat_format
 from pipeline.planning.decontamination import read_benchmarks
 from pipeline.planning.source_files import SourceFiles
-from pipeline.planning.sources import first_rows, resolve
+from pipeline.planning.source_schema import sample_source
+from pipeline.planning.sources import resolve
 from pipeline.planning.tokenizer import tokenizer_file
 from pipeline.request import Request
 from transforms import split
@@ -34,7 +35,7 @@ from transforms.conversations.pair_mapping import PairMapping
 from transforms.conversations.roles import role_table
 from transforms.conversations.rules import ConversationRules
 from transforms.conversations.sampled_columns import Sample, nan_notes
-from transforms.errors import BadInput
+from transforms.errors import BadInput, UsageError
 from transforms.formats import source_reader
 from transforms.leakage.prompts import MAX_SAMPLED_PROMPTS
 from transforms.options import QualityRules, TokenRule
@@ -70,7 +71,11 @@ class Plan:
         mapping = self.fields.mapping
         key = (self.split.key,) if self.split.key else ()
         names = (*mapping.columns, *key, *self.quality.balance)
-        return tuple(mapping.narrowed(c, self.sample) for c in self.columns if c.name in names)
+        return tuple(
+            replace(mapping.narrowed(c, self.sample), optional=known_role(c.name) in _OPTIONAL)
+            for c in self.columns
+            if c.name in names
+        )
 
     def reading(self) -> source_reader.Source:
         """What workers need to read."""
@@ -126,11 +131,14 @@ def make_plan(request: Request) -> Plan:
         DataPrepError: the request cannot be met.
     """
     source = resolve(request)
-    found = first_rows(source, request.dataset, request.text_flags)
+    found = sample_source(source, request.dataset, request.text_flags)
     source = replace(source, file_format=found.file_format)  # a .json file may hold an array
     late_keys = found.file_format.name in ("json_lines", "json_array")
     columns = _with_named(found.columns, request.fields) if late_keys else found.columns
-    choice = _choose_fields(request, columns, found.sample, late_keys)
+    try:
+        choice = _choose_fields(request, columns, found.sample, late_keys)
+    except UsageError as error:
+        raise UsageError(f"{error}{found.difference}") from error
     key = None
     if request.split_key:
         key = require_column(request.split_key, found.columns, "--split-key").name

@@ -22,11 +22,8 @@ from transforms.formats.file_state import state_of
 from transforms.formats.source_reader import (
     EXTENSIONS,
     FileFormat,
-    FileSample,
     format_of_name,
-    read_sample,
 )
-from transforms.options import NO_FLAGS, TextFlags
 from transforms.text.addresses import shown_address
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".lz4")
@@ -77,16 +74,6 @@ def _exists(path: Path) -> bool:
         raise AccessDenied(f"no permission to read {path}") from error
     except OSError as error:  # a name that is too long, for one
         raise UsageError(f"--dataset {path} cannot be found: {error.strerror}") from error
-
-
-def first_rows(source: SourceFiles, dataset: str, flags: TextFlags = NO_FLAGS) -> FileSample:
-    """The columns and sample of the first file that has rows, else of the first file."""
-    filled = [name for name, size in source.files if size]
-    if not filled:
-        raise BadInput(f"{dataset} is empty: its files have no bytes")
-    samples = (read_sample(source.root + name, source.file_format, flags) for name in filled)
-    first = next(samples)
-    return first if first.sample else next((found for found in samples if found.sample), first)
 
 
 def _keep_apart(source: Path, output: str) -> None:

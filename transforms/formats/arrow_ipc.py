@@ -52,6 +52,11 @@ def read_sample(path: str, file_format: FileFormat) -> FileSample:
     return FileSample(file_format, columns, text_rows(pa.table(part)))
 
 
+def read_columns(path: str, file_format: FileFormat) -> tuple[Column, ...]:
+    """Columns from the schema."""
+    return typed_columns(_open(path)[0], path)
+
+
 def cuts(
     path: str, file_format: FileFormat, name: str, size: int, names: Sequence[str], unit_bytes: int
 ) -> Iterator[Cut]:
@@ -76,8 +81,7 @@ def read(
 ) -> Iterator[SourceRows]:
     """The record batches of the range in parts of about ``batch_bytes``, numbered within it."""
     schema, batches = _open(path, file_range.start)
-    check_schema(schema, columns, path)
-    names = [column.name for column in columns]
+    names = check_schema(schema, columns, path)
     first = 1
     count = file_range.stop - file_range.start if file_range.stop else None
     for batch in islice(batches, count):

@@ -91,26 +91,45 @@ def unique_names(names: Sequence[str], path: str) -> None:
         )
 
 
-def check_schema(schema: pa.Schema, columns: Sequence[Column], path: str) -> None:
-    """``BadInput`` unless the file has the plan's columns with the plan's types, in any order."""
+def check_schema(schema: pa.Schema, columns: Sequence[Column], path: str) -> list[str]:
+    """The plan's columns that a file has, in any order; the others are optional ones.
+
+    Raises:
+        BadInput: the file lacks a column, or has it with another type.
+    """
     found = {column.name: column.type for column in typed_columns(schema, path)}
+    present = []
     for column in columns:
-        if column.name not in found:
+        kind = found.get(column.name)
+        if column.optional and kind in (None, "null"):
+            continue
+        if kind is None:
             raise BadInput(
                 f"{path} has no column {column.name!r}, which the first file has; found "
                 f"{', '.join(found) or 'none'}. Leave the file out, or prepare it by itself"
             )
-        if found[column.name] != column.type:
+        if kind != column.type:
             raise BadInput(
-                f"column {column.name!r} is {found[column.name]} in {path}, but {column.type} in "
-                "the first file; make the types equal, or prepare the files separately"
+                f"column {column.name!r} is {kind} in {path}, but {column.type} in another file; "
+                "make the types equal, or prepare the files separately"
             )
+        present.append(column.name)
+    return present
 
 
 def as_text(table: pa.Table, columns: Sequence[Column]) -> pa.Table:
-    """These columns in this order, with text of any Arrow type as ``string``."""
-    arrays = [_cells(table[c.name], c) for c in columns]
+    """These columns in this order, with text of any Arrow type as ``string``; null if absent."""
+    present = set(table.column_names)
+    arrays = [
+        _cells(table[c.name], c) if c.name in present else _nulls(c, table.num_rows)
+        for c in columns
+    ]
     return pa.table(arrays, names=[c.name for c in columns]) if arrays else table.select([])
+
+
+def _nulls(column: Column, count: int) -> pa.Array:
+    kinds = {"int64": pa.int64(), "double": pa.float64(), "bool": pa.bool_()}
+    return pa.nulls(count, kinds.get(column.type, pa.string()))  # a list may be JSON text
 
 
 def _cells(array: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
 from transforms.errors import BadInput
-from transforms.formats.arrow_types import check_schema, text_rows, unique_names
+from transforms.formats.arrow_types import as_text, check_schema, text_rows, unique_names
 from transforms.formats.csv_text import (
     NOT_TEXT,
     NUL,
@@ -63,7 +63,7 @@ def read_sample(path: str, file_format: FileFormat, flags: TextFlags = NO_FLAGS)
     """
     file_format = _found_format(path, file_format, flags)
     header = _header(path, file_format)
-    columns = tuple(Column(name, "string") for name in header.names)
+    columns = header.columns
     batches = _read(path, file_format, header, columns)
     first = next((rows for rows in batches if rows.read), None)
     if first is None:
@@ -99,6 +99,11 @@ def _found_format(path: str, file_format: FileFormat, flags: TextFlags) -> FileF
     return replace(found, encoding=encoding)
 
 
+def read_columns(path: str, file_format: FileFormat) -> tuple[Column, ...]:
+    """Columns from the header."""
+    return _header(path, file_format).columns
+
+
 def read(
     path: str,
     file_format: FileFormat,
@@ -108,8 +113,17 @@ def read(
 ) -> Iterator[SourceRows]:
     """The rows after the header, numbered from 1, in batches of the parser's own size."""
     header = _header(path, file_format)
-    check_schema(pa.schema([(name, pa.string()) for name in header.names]), columns, path)
-    yield from _read(path, file_format, header, columns)
+    schema = pa.schema([(name, pa.string()) for name in header.names])
+    present = set(check_schema(schema, columns, path))
+    own = [column for column in columns if column.name in present]
+    for rows in _read(path, file_format, header, own):
+        yield rows if len(own) == len(columns) else _with_nulls(rows, columns)
+
+
+def _with_nulls(rows: SourceRows, columns: Sequence[Column]) -> SourceRows:
+    """The rows with all columns, of which a file may lack optional ones."""
+    table = as_text(rows.table, columns).append_column(ROW, rows.table[ROW])
+    return SourceRows(table, rows.rejects)
 
 
 def _read(
@@ -184,6 +198,11 @@ class _Header:
     def names(self) -> tuple[str, ...]:
         named = self.raw[: self._named]
         return tuple(name if name.strip() else f"Unnamed: {at}" for at, name in enumerate(named))
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that can be read."""
+        return tuple(Column(name, "string") for name in self.names)
 
     @property
     def blank(self) -> list[str]:

@@ -34,6 +34,12 @@ def read_sample(path: str, file_format: FileFormat) -> FileSample:
         return FileSample(file_format, columns, sample)
 
 
+def read_columns(path: str, file_format: FileFormat) -> tuple[Column, ...]:
+    """Columns from the schema."""
+    with _open(path) as file:
+        return typed_columns(file.schema_arrow, path)
+
+
 def cuts(
     path: str, file_format: FileFormat, name: str, size: int, names: Sequence[str], unit_bytes: int
 ) -> Iterator[Cut]:
@@ -63,9 +69,8 @@ def read(
     Row groups without any of the ``wanted`` row numbers (ascending) are skipped.
     """
     with _open(path) as file:
-        check_schema(file.schema_arrow, columns, path)
+        names = check_schema(file.schema_arrow, columns, path)
         groups = range(file_range.start, min(file_range.stop, file.num_row_groups))
-        names = [column.name for column in columns]
         for first, some in _runs(file.metadata, groups, wanted):
             batches = file.iter_batches(
                 batch_size=_rows_per_batch(file.metadata, some, names, batch_bytes),

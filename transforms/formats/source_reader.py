@@ -5,6 +5,11 @@
     read(path, file_format, file_range, columns, batch_bytes) -> Iterator[SourceRows]
         the rows of a file range, in order
 
+for a format that declares its columns:
+
+    read_columns(path, file_format) -> tuple[Column, ...]
+        the columns with their types
+
 and, for a format that can be cut:
 
     cuts(path, file_format, name, size, names, unit_bytes) -> Iterator[Cut]
@@ -61,6 +66,7 @@ __all__ = [
     "format_of_name",
     "is_columnar",
     "is_cuttable",
+    "read_columns",
     "read_sample",
     "read",
 ]
@@ -74,6 +80,7 @@ EXTENSIONS = {
     ".tsv": "delimited",
     ".arrow": "arrow_ipc",
 }
+_DECLARED = ("parquet", "delimited", "arrow_ipc")
 _CUTTABLE = ("parquet", "json_lines", "arrow_ipc")
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
@@ -137,6 +144,15 @@ def read_sample(path: str, file_format: FileFormat, flags: TextFlags = NO_FLAGS)
     with reading(path):
         args = (flags,) if is_delimited else ()
         found: FileSample = _module(file_format).read_sample(path, file_format, *args)
+        return found
+
+
+def read_columns(path: str, file_format: FileFormat) -> tuple[Column, ...] | None:
+    """The columns that one file declares; None for JSON, whose rows have keys of their own."""
+    if file_format.name not in _DECLARED:
+        return None
+    with reading(path):
+        found: tuple[Column, ...] = _module(file_format).read_columns(path, file_format)
         return found
 
 

@@ -119,9 +119,18 @@ def test_a_first_file_without_rows_among_others(convert: Convert, tmp_path: Path
 @pytest.mark.parametrize(
     ("second", "says"),
     [
-        (table_of(answer=[1, 2]), ["'answer'", "int64", "string", "make the types equal"]),
-        (table_of(reply=["a", "b"]), ["no column 'answer'", "found question, reply"]),
-        (table_of(answer=[["a"], ["b"]]), ["'answer'", "list", "make the types equal"]),
+        (
+            table_of(answer=[1, 2]),
+            ["'answer'", "int64", "string", "in another file; make the types equal"],
+        ),
+        (
+            table_of(remark=["a", "b"]),
+            ["no column 'answer', which the first file has", "found question, remark"],
+        ),
+        (
+            table_of(answer=[["a"], ["b"]]),
+            ["'answer'", "list", "in another file; make the types equal"],
+        ),
     ],
     ids=["other type", "missing", "nested"],
 )
@@ -133,13 +142,18 @@ def test_files_of_different_schemas(
     write(tmp_path / "in" / f"b.{kind}", second)
     ended = convert("--dataset", tmp_path / "in")
     assert ended.code == 3
-    assert has(ended.err, f"b.{kind}", "first file", *says)
+    assert has(ended.err, f"b.{kind}", *says)
 
 
 def test_csv_without_a_column(convert: Convert, tmp_path: Path) -> None:
     put(tmp_path / "in" / "a.csv", f"question,answer\n{CSV_ROW}")
     put(tmp_path / "in" / "b.csv", f"question,reply\n{CSV_ROW}")
     ended = convert("--dataset", tmp_path / "in")
+    assert ended.code == 2
+    assert has(ended.err, "2 columns could be the answer", "'reply' is in b.csv")
+    ended = convert(
+        "--dataset", tmp_path / "in", "--fields", "instruction=question,response=answer"
+    )
     assert ended.code == 3
     assert has(ended.err, "b.csv", "no column 'answer'", "found question, reply")
 
