@@ -20,7 +20,7 @@ from pathlib import Path
 from pipeline.dataset.transfers import FILES_AT_ONCE, Wanted, check_space, fetch, is_right
 from transforms.errors import AccessDenied, BadInput, OutputTaken, StorageError, UsageError
 from transforms.storage.checksums import hash_file
-from transforms.storage.local import explained
+from transforms.storage.disk import explained
 from transforms.storage.names import DATASET_DICT
 from transforms.storage.parallel import for_each, in_parallel
 from transforms.storage.s3.bucket import Bucket

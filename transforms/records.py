@@ -171,7 +171,9 @@ class Shard:
     role has, quoted.  ``note_counts`` and
     ``duplicates``, [exact, near] by source file, are the unit's; its training shard has them,
     ``row_stats`` (see ``quality.row_stats``) and ``content``, the digest of the bytes that the unit
-    was read from (see ``formats.source_content``), which are "" in the others.
+    was read from (see ``formats.source_content``), which are "" in the others.  ``xxh3`` is the
+    file's XXH3-128 in hex, a fast check that it is still what was written; "" where nothing keeps
+    it.
     """
 
     unit: int
@@ -188,6 +190,7 @@ class Shard:
     duplicates: Mapping[str, list[int]] = field(default_factory=dict)
     row_stats: str = ""
     content: str = ""
+    xxh3: str = ""
 
 
 VALIDATION = "validation"
@@ -213,8 +216,9 @@ def balance_column(place: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A closed file: its rows, bytes and SHA-256 in hex."""
+    """A closed file: its rows, bytes, SHA-256 and XXH3-128 in hex."""
 
     rows: int
     bytes: int
     sha256: str
+    xxh3: str = ""

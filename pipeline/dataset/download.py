@@ -27,7 +27,7 @@ from transforms.errors import OutputTaken, UsageError, VerificationFailed
 from transforms.records import DatasetFile
 from transforms.split import SPLITS
 from transforms.storage.checksums import sync
-from transforms.storage.local import explained
+from transforms.storage.disk import explained
 from transforms.storage.manifest import Manifest
 from transforms.storage.names import DATASET_DICT, MANIFEST
 from transforms.storage.parallel import in_parallel
@@ -135,7 +135,7 @@ def _check_renames(folder: Path) -> None:
 @contextmanager
 def _one_run(folder: Path) -> Iterator[None]:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))  # also that of ``LocalFolder``
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))  # also that of ``LocalStore``
     try:
         lock.acquire(timeout=0)
     except Timeout as error:

@@ -29,7 +29,7 @@ from transforms.options import QualityRules
 from transforms.quality.gates import Gates, check, judge, lack_of_training_rows
 from transforms.quality.row_stats import Measured
 from transforms.quality.summary import quality_summary
-from transforms.records import DatasetFile, Shard, Written
+from transforms.records import DatasetFile, Shard
 from transforms.report.elements import plain
 from transforms.report.headline import short
 from transforms.report.page import page
@@ -191,7 +191,7 @@ def _publish_text(store: DatasetStore, path: str, pieces: Iterator[str]) -> None
     except BaseException:
         file.abandon(temporary)
         raise
-    store.publish(temporary, path, Written(0, file.size, file.hexdigest()))
+    store.publish(temporary, path, file.written(0))
 
 
 def _card(contents: Contents, facts: ManifestFacts) -> bytes:

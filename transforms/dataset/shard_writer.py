@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from xxhash import xxh3_128
 
 from transforms.dataset.layout import SCHEMA
 from transforms.errors import StorageError
@@ -21,12 +22,16 @@ from transforms.storage.names import RECORD_BATCH_ROWS
 
 
 class HashingFile(io.RawIOBase):
-    """A new file that hashes and counts what is written to it."""
+    """A new file that hashes and counts what is written to it.
+
+    SHA-256 is what the set says of it; XXH3-128 costs little, so that it can be checked once more
+    before the set appears.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._file = open(path, "xb")  # noqa: SIM115 (closed by close)
-        self._hash = hashlib.sha256()
+        self._hash, self._xxh3 = hashlib.sha256(), xxh3_128()
         self.size = 0
 
     def writable(self) -> bool:
@@ -36,6 +41,7 @@ class HashingFile(io.RawIOBase):
         """Writes all of ``data``, a bytes-like object."""
         view = memoryview(data)  # type: ignore[arg-type]
         self._hash.update(view)
+        self._xxh3.update(view)
         try:
             self._file.write(view)
         except OSError as error:
@@ -64,9 +70,9 @@ class HashingFile(io.RawIOBase):
             "disk with TMPDIR (for S3) or --output, then run again"
         )
 
-    def hexdigest(self) -> str:
-        """SHA-256 of everything written so far."""
-        return self._hash.hexdigest()
+    def written(self, rows: int) -> Written:
+        """What a closed file of so many rows holds."""
+        return Written(rows, self.size, self._hash.hexdigest(), self._xxh3.hexdigest())
 
 
 class ShardWriter:
@@ -100,7 +106,7 @@ class ShardWriter:
         self._pending = self._schema.empty_table()  # a closed writer holds no rows
         self._stream.close()
         self._file.close()
-        return Written(self._rows, self._file.size, self._file.hexdigest())
+        return self._file.written(self._rows)
 
     def abandon(self) -> None:
         """Removes the unfinished file."""

@@ -73,7 +73,16 @@ class SplitFiles:
             path = shard_path(split, self._unit, self._shard_count)
             done = writer.close()
             self._store.publish(writer.path, path, done)
-            shard = Shard(self._unit, split, path, done.rows, self._read, done.bytes, done.sha256)
+            shard = Shard(
+                self._unit,
+                split,
+                path,
+                done.rows,
+                self._read,
+                done.bytes,
+                done.sha256,
+                xxh3=done.xxh3,
+            )
             if split == SPLITS[0]:
                 note_counts = dict(sorted(self._note_counts.items()))
                 row_stats = to_text(merge_stats(self._row_stats))
@@ -132,7 +141,7 @@ class RejectsFile:
         if self._file is not None:
             self._file.close()
             path = shard_path(REJECTS_FOLDER, self._unit, self._shard_count)
-            done = Written(rows, self._file.size, self._file.hexdigest())
+            done = self._file.written(rows)
             self._store.publish(self._path, path, done)
         shard = Shard(
             self._unit,
@@ -145,6 +154,7 @@ class RejectsFile:
             dict(self._codes),
             self._examples,
             list(self._unknown_roles),
+            xxh3=done.xxh3,
         )
         write_records(self._store, self._unit, REJECTS_RECORD, [shard])
         return [shard]

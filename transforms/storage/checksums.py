@@ -7,10 +7,18 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
+from xxhash import xxh3_128
 
-def hash_file(path: Path, also: Callable[[bytes], None] | None = None) -> tuple[int, str]:
-    """(bytes, SHA-256 in hex) of a file, read in steps; ``also`` sees the same bytes."""
-    size, found = 0, sha256()
+
+def hash_file(
+    path: Path, also: Callable[[bytes], None] | None = None, xxh3: bool = False
+) -> tuple[int, str]:
+    """(bytes, SHA-256 in hex) of a file, read in steps; ``also`` sees the same bytes.
+
+    With ``xxh3`` the digest is XXH3-128: it finds damage as surely, but anybody can make another
+    file that has it.
+    """
+    size, found = 0, xxh3_128() if xxh3 else sha256()
     with open(path, "rb", buffering=0) as file:
         while block := file.read(2**20):
             size += len(block)

@@ -2,11 +2,12 @@
 
 It names every file of a set but itself and ``dataset_dict.json``.  A manifest may come from
 elsewhere, so nothing in it is trusted: sizes and nesting are limited, every part has its type, and
-a name becomes a path only where it is a plain file of a set.
+a name becomes a path only where it is that of a file of a set.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -25,15 +26,14 @@ from transforms.storage.manifest_parts import (
     SetShape,
     Training,
 )
-from transforms.storage.names import DATASET_DICT, FORMAT_VERSION, MANIFEST
+from transforms.storage.names import FORMAT_VERSION, MANIFEST, may_be_listed
 
 MOST_BYTES = 2**30
 """A larger file is refused unread: a set of 100,000 work units has a manifest of some 65 MB."""
 
 _TOOL = "reasonforge-data-prep"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_AGAIN = "prepare or fetch the set again"
+AGAIN = "prepare or fetch the set again"
 
 
 class ManifestFacts(Struct, frozen=True, kw_only=True):
@@ -58,6 +58,14 @@ class Manifest(ManifestFacts, frozen=True, kw_only=True):
 
     document: bytes
 
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file in hex: it stands for the whole set, whose files the manifest names.
+
+        The manifest cannot hold it; users keep it elsewhere.
+        """
+        return hashlib.sha256(self.document).hexdigest()
+
     def to_json(self) -> dict[str, object]:
         """The whole document, for users and for ``--json``."""
         found: dict[str, object] = msgspec.json.decode(self.document)
@@ -74,7 +82,7 @@ def read_manifest(data: bytes, where: str) -> Manifest:
     if len(data) > MOST_BYTES:
         raise VerificationFailed(
             f"{MANIFEST} of {where} has {len(data):,} bytes, expected at most {MOST_BYTES:,}: it "
-            f"is damaged or foreign; {_AGAIN}"
+            f"is damaged or foreign; {AGAIN}"
         )
     _check_format(data, where)
     try:
@@ -99,10 +107,10 @@ def _check_format(data: bytes, where: str) -> None:
     except msgspec.ValidationError as error:
         problem = json_problem(error)
         raise VerificationFailed(
-            f"{MANIFEST} of {where} is not a manifest of this tool: {problem}; {_AGAIN}"
+            f"{MANIFEST} of {where} is not a manifest of this tool: {problem}; {AGAIN}"
         ) from error
     except (msgspec.DecodeError, RecursionError) as error:
-        raise VerificationFailed(f"{MANIFEST} of {where} is no JSON ({error}); {_AGAIN}") from error
+        raise VerificationFailed(f"{MANIFEST} of {where} is no JSON ({error}); {AGAIN}") from error
     found = header.format_version
     if type(found) is int and found > FORMAT_VERSION:
         run = header.run if isinstance(header.run, dict) else {}
@@ -113,10 +121,10 @@ def _check_format(data: bytes, where: str) -> None:
             f"{MANIFEST} of {where} has format version {found}, and this version of the tool reads "
             f"versions up to {FORMAT_VERSION}: install {needed}"
         )
-    if found != FORMAT_VERSION:
+    if type(found) is not int or found != FORMAT_VERSION:  # true and 1.0 equal 1
         raise VerificationFailed(
             f"{MANIFEST} of {where} has format version {found!r}, expected {FORMAT_VERSION}: it is "
-            f"damaged or foreign; {_AGAIN}"
+            f"damaged or foreign; {AGAIN}"
         )
 
 
@@ -131,7 +139,7 @@ def json_problem(error: Exception) -> str:
 
 def _unreadable(error: Exception, where: str) -> VerificationFailed:
     return VerificationFailed(
-        f"{MANIFEST} of {where} is damaged or foreign: {json_problem(error)}; {_AGAIN}"
+        f"{MANIFEST} of {where} is damaged or foreign: {json_problem(error)}; {AGAIN}"
     )
 
 
@@ -139,9 +147,9 @@ def _unreadable(error: Exception, where: str) -> VerificationFailed:
 
 
 def _check_file(file: DatasetFile, path: str, where: str) -> None:
-    """A name is at most one folder and a plain file name, so that it stays inside of any folder."""
+    """Only names of a set's files: they stay inside of any folder, and no program is among them."""
     found: tuple[str, object] | None = None
-    if _NAME.fullmatch(file.path) is None or file.path in (MANIFEST, DATASET_DICT):
+    if not may_be_listed(file.path):
         found = "path", file.path
     elif _SHA256.fullmatch(file.sha256) is None:
         found = "sha256", file.sha256
@@ -153,7 +161,7 @@ def _check_file(file: DatasetFile, path: str, where: str) -> None:
         raise VerificationFailed(
             f"{MANIFEST} of {where} lists a file that no set holds: {path}.{found[0]} is "
             f"{repr(found[1])[:200]}; the manifest is damaged or foreign, and nothing of it was "
-            f"used; {_AGAIN}"
+            f"used; {AGAIN}"
         )
 
 
@@ -163,13 +171,7 @@ def _check_names(paths: Sequence[str], where: str) -> None:
         (twice, _), *_ = Counter(paths).most_common(1)
         raise VerificationFailed(
             f"{MANIFEST} of {where} lists a file twice: {twice} in $.files; it is damaged or "
-            f"foreign; {_AGAIN}"
-        )
-    both = names & {name.partition("/")[0] for name in names if "/" in name}
-    if both:
-        raise VerificationFailed(
-            f"{MANIFEST} of {where} lists {min(both)} as a file and as a folder in $.files; it is "
-            f"damaged or foreign, and nothing of it was used; {_AGAIN}"
+            f"foreign; {AGAIN}"
         )
 
 

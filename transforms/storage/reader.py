@@ -14,8 +14,10 @@ from typing import Protocol
 
 from transforms.errors import AccessDenied, UsageError, VerificationFailed
 from transforms.records import DatasetFile
+from transforms.storage.claim import CLAIM
+from transforms.storage.entries import Entry, local_entries
 from transforms.storage.manifest import MOST_BYTES, Manifest, read_manifest
-from transforms.storage.names import DATASET_DICT, MANIFEST
+from transforms.storage.names import DATASET_DICT, MANIFEST, WORK, is_work_file
 from transforms.storage.s3.bucket import Bucket, TooLarge
 from transforms.storage.s3.uri import S3Options, S3Uri, is_s3
 
@@ -47,8 +49,8 @@ class DatasetReader(Protocol):
     def chunks(self, name: str) -> Iterator[bytes]:
         """The bytes of a file that is there."""
 
-    def names(self, folder: str) -> list[str]:
-        """The names of what is in a folder."""
+    def entries(self) -> Iterator[Entry]:
+        """Everything that lies at the place, but for what a run on S3 leaves there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ class LocalReader:
 
     def look(self, name: str) -> Seen | None:
         """The size; None where it is missing."""
-        with _readable(name):
+        with readable(name):
             try:
                 found = Path(self.path, name).stat()
             except (FileNotFoundError, NotADirectoryError):
@@ -144,21 +146,19 @@ class LocalReader:
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """The bytes of a file that is there."""
-        with _readable(name), open(Path(self.path, name), "rb", buffering=0) as file:
+        with readable(name), open(Path(self.path, name), "rb", buffering=0) as file:
             while chunk := file.read(_CHUNK_BYTES):
                 yield chunk
 
-    def names(self, folder: str) -> list[str]:
-        """The names of what is in a folder; none where it is missing."""
-        with _readable(folder):
-            try:
-                return [path.name for path in Path(self.path, folder).iterdir()]
-            except (FileNotFoundError, NotADirectoryError):
-                return []
+    def entries(self) -> Iterator[Entry]:
+        """Everything that lies in the folder, also hidden files, links and folders."""
+        with readable(self.path):
+            yield from local_entries(Path(self.path))
 
 
 @contextmanager
-def _readable(name: str) -> Iterator[None]:
+def readable(name: str) -> Iterator[None]:
+    """Turns what a disk refuses while a file of a set is read into an error that names the file."""
     try:
         yield
     except PermissionError as error:
@@ -206,11 +206,20 @@ class S3Reader:
         with _undamaged(name):
             yield from self.bucket.chunks(self.place.key(name), _CHUNK_BYTES)
 
-    def names(self, folder: str) -> list[str]:
-        """The names of what is in a folder."""
-        start = self.place.key(f"{folder}/")
-        names = (key.removeprefix(start) for key, _, _ in self.bucket.keys(start))
-        return [name for name in names if name]  # an S3 console marks a folder by its bare key
+    def entries(self) -> Iterator[Entry]:
+        """Every object below the address, but for the claim and the work files of a run."""
+        start = self.place.key("")
+        for key, size, _ in self.bucket.keys(start):
+            name = key.removeprefix(start)
+            if not is_left_by_a_run(name, size):
+                yield Entry(name)
+
+
+def is_left_by_a_run(name: str, size: int) -> bool:
+    """Is an object one that a run leaves beside a set, or one by which a console shows a folder?"""
+    folder, _, work = name.partition("/")
+    own = name == CLAIM or (folder == WORK and is_work_file(work))
+    return own or (not size and (not name or name.endswith("/")))
 
 
 @contextmanager

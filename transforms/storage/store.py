@@ -27,9 +27,6 @@ from transforms.records import DatasetFile, Shard, Written
 from transforms.storage.claim import Claim
 from transforms.storage.manifest import Manifest
 
-WORK = "_run"
-"""Folder of work files: plan, units and records of a run."""
-
 CHUNK_BYTES = 2**20
 
 

@@ -24,14 +24,14 @@ from transforms.errors import AccessDenied, DataPrepError, OutputTaken, Verifica
 from transforms.records import DatasetFile, Shard, Written
 from transforms.storage.claim import CLAIM, SUBMITTED, Claim
 from transforms.storage.manifest import Manifest
-from transforms.storage.names import DATASET_DICT
+from transforms.storage.names import DATASET_DICT, WORK
 from transforms.storage.parallel import in_parallel
 from transforms.storage.reader import S3Reader, finished_manifest
 from transforms.storage.s3 import lease as s3_claim
 from transforms.storage.s3.bucket import Bucket
 from transforms.storage.s3.lease import S3Lease
 from transforms.storage.s3.uri import S3Options, S3Uri
-from transforms.storage.store import CHUNK_BYTES, WORK, UnitReports
+from transforms.storage.store import CHUNK_BYTES, UnitReports
 
 REQUESTS_AT_ONCE = 16
 _LOOK_SECONDS = 2.0

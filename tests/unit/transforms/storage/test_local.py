@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from transforms.errors import AccessDenied, OutputTaken, StorageError
 from transforms.records import Shard, Written
 from transforms.storage.local import LocalStore
 from transforms.storage.manifest import read_manifest
+from transforms.storage.names import DATASET_DICT_CONTENT
 from transforms.storage.store import SPLITS_RECORD, note_scanned, write_records
 
 
@@ -21,24 +23,29 @@ def folder(tmp_path: Path) -> LocalStore:
     return LocalStore(str(tmp_path / "cache" / "out"))
 
 
-def manifest_of(digest: str) -> bytes:
+SHARD = "train/data-00000-of-00001.arrow"
+
+
+def manifest_of(digest: str, text: bytes = b"one") -> bytes:
     """The least that a manifest says."""
     counts = {"read": 0, "train": 0, "validation": 0, "duplicates": 0, "rejected": {"total": 0}}
-    found = {"format_version": 1, "plan_digest": digest, "counts": counts, "files": []}
+    file = {"path": SHARD, "bytes": len(text), "sha256": sha256(text).hexdigest(), "rows": 0}
+    found = {"format_version": 1, "plan_digest": digest, "counts": counts, "files": [file]}
     return json.dumps(found).encode()
 
 
 def make(folder: LocalStore, digest: str = "plan-one", text: bytes = b"one") -> None:
-    """A finished set, as a run leaves it."""
+    """A finished set, as a run with ``--overwrite`` leaves it."""
     with folder.claimed():
+        folder.check_free(digest, overwrite=True)
         fill(folder, digest, text)
         folder.finish(digest)
 
 
 def fill(folder: LocalStore, digest: str, text: bytes) -> None:
-    folder.put("train/data", text)
-    folder.put("manifest.json", manifest_of(digest))
-    folder.put("dataset_dict.json", b"{}")
+    folder.put(SHARD, text)
+    folder.put("manifest.json", manifest_of(digest, text))
+    folder.put("dataset_dict.json", DATASET_DICT_CONTENT)
 
 
 def note(folder: LocalStore, unit: int, rows: int) -> None:
@@ -48,7 +55,7 @@ def note(folder: LocalStore, unit: int, rows: int) -> None:
 
 
 def data(folder: LocalStore) -> bytes:
-    return Path(folder.path, "train/data").read_bytes()
+    return Path(folder.path, SHARD).read_bytes()
 
 
 def beside(folder: LocalStore) -> list[str]:
@@ -59,7 +66,7 @@ def beside(folder: LocalStore) -> list[str]:
 class TestClaim:
     def test_a_second_run_in_this_process_is_refused(self, folder: LocalStore) -> None:
         with folder.claimed():
-            folder.put("train/data", b"mine")
+            folder.put(SHARD, b"mine")
             with (
                 pytest.raises(OutputTaken, match="another run is writing") as caught,
                 LocalStore(folder.path).claimed(),
@@ -67,7 +74,7 @@ class TestClaim:
                 pytest.fail("two runs at one output")
             assert folder.path in str(caught.value)
             assert caught.value.exit_code == 6
-            assert (folder.staging / "train/data").read_bytes() == b"mine"
+            assert (folder.staging / SHARD).read_bytes() == b"mine"
 
     def test_outputs_beside_each_other_do_not_exclude_each_other(self, tmp_path: Path) -> None:
         one, other = LocalStore(str(tmp_path / "a")), LocalStore(str(tmp_path / "b"))
@@ -124,7 +131,7 @@ class TestAppearance:
             fill(folder, "plan-one", b"one")
             folder.finish("plan-one")
             with pytest.raises(StorageError):
-                folder.put("train/data", b"late")
+                folder.put(SHARD, b"late")
             assert data(folder) == b"one"
         assert beside(folder) == ["out"]
 
@@ -138,8 +145,8 @@ class TestAppearance:
         with folder.claimed():
             scratch = folder.scratch_file()
             scratch.write_bytes(b"shard")
-            folder.publish(scratch, "train/data", Written(0, 5, ""))
-            assert (folder.staging / "train/data").read_bytes() == b"shard"
+            folder.publish(scratch, SHARD, Written(0, 5, ""))
+            assert (folder.staging / SHARD).read_bytes() == b"shard"
             assert not scratch.exists()
 
     def test_scratch_files_never_collide(self, folder: LocalStore) -> None:
@@ -150,6 +157,7 @@ class TestOverwrite:
     def test_the_old_set_stands_until_the_new_one_is_finished(self, folder: LocalStore) -> None:
         make(folder)
         with folder.claimed():
+            folder.check_free("plan-two", overwrite=True)
             fill(folder, "plan-two", b"two")
             assert data(folder) == b"one"
             folder.finish("plan-two")
@@ -166,9 +174,21 @@ class TestOverwrite:
 
     def test_nothing_of_the_old_set_stays(self, folder: LocalStore) -> None:
         make(folder)
-        Path(folder.path, "train/data-00009-of-00010.arrow").touch()
+        Path(folder.path, "report.html").touch()
+        listed = json.loads(manifest_of("plan-one"))
+        page = {"path": "report.html", "bytes": 0, "sha256": sha256().hexdigest(), "rows": 0}
+        listed["files"].append(page)
+        Path(folder.path, "manifest.json").write_text(json.dumps(listed))
         make(folder, "plan-two", b"two")
-        assert [p.name for p in Path(folder.path, "train").iterdir()] == ["data"]
+        assert data(folder) == b"two"
+        assert not Path(folder.path, "report.html").exists()
+
+    def test_a_set_with_a_missing_file_can_be_replaced(self, folder: LocalStore) -> None:
+        make(folder)
+        Path(folder.path, SHARD).unlink()
+        make(folder, "plan-two", b"two")
+        assert data(folder) == b"two"
+        assert beside(folder) == ["out"]
 
     def test_an_overwrite_that_stopped_between_its_renames_is_undone(
         self, folder: LocalStore
@@ -190,11 +210,12 @@ class TestOverwrite:
         real = Path.rename
 
         def rename(self: Path, target: Path) -> Path:
-            if self == folder.staging:
+            if self != Path(folder.path):
                 raise Killed
             return real(self, target)
 
         with pytest.raises(Killed), folder.claimed():
+            folder.check_free("plan-two", overwrite=True)
             fill(folder, "plan-two", b"two")
             monkeypatch.setattr(Path, "rename", rename)
             folder.finish("plan-two")
@@ -204,11 +225,34 @@ class TestOverwrite:
         assert data(folder) == b"two"
         assert beside(folder) == ["out"]
 
-    def test_a_remainder_of_an_earlier_overwrite_is_no_obstacle(self, folder: LocalStore) -> None:
+    def test_an_error_between_the_renames_is_undone(
+        self, folder: LocalStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         make(folder)
-        make_old = Path(folder.path).with_name(".out.replaced")
-        make_old.mkdir()
-        (make_old / "x").touch()
+        real = Path.rename
+
+        def rename(self: Path, target: Path) -> Path:
+            if self == folder.staging:
+                raise OSError(5, "Input/output error")
+            return real(self, target)
+
+        with pytest.raises(StorageError), folder.claimed():
+            folder.check_free("plan-two", overwrite=True)
+            fill(folder, "plan-two", b"two")
+            monkeypatch.setattr(Path, "rename", rename)
+            folder.finish("plan-two")
+        assert data(folder) == b"one"
+        assert beside(folder) == ["out"]
+
+    @pytest.mark.parametrize("left", [[], ["manifest.json"], ["manifest.json", SHARD]])
+    def test_a_remainder_of_an_earlier_overwrite_is_no_obstacle(
+        self, folder: LocalStore, left: list[str]
+    ) -> None:
+        make(folder)
+        old = Path(folder.path).with_name(".out.replaced")
+        (old / "train").mkdir(parents=True)
+        for name in left:
+            (old / name).write_bytes(Path(folder.path, name).read_bytes())
         make(folder, "plan-two", b"two")
         assert data(folder) == b"two"
         assert beside(folder) == ["out"]
@@ -224,11 +268,12 @@ class TestCheckFree:
 
     def test_another_plan_s_set_needs_overwrite(self, folder: LocalStore) -> None:
         make(folder, "1111111111111111")
-        with pytest.raises(OutputTaken) as caught:
-            folder.check_free("2222222222222222", overwrite=False)
-        for part in (folder.path, "111111111111", "222222222222", "--overwrite", "--output"):
-            assert part in str(caught.value)
-        folder.check_free("2222222222222222", overwrite=True)
+        with folder.claimed():
+            with pytest.raises(OutputTaken) as caught:
+                folder.check_free("2222222222222222", overwrite=False)
+            for part in (folder.path, "111111111111", "222222222222", "--overwrite", "--output"):
+                assert part in str(caught.value)
+            folder.check_free("2222222222222222", overwrite=True)
 
     @pytest.mark.parametrize("overwrite", [False, True])
     @pytest.mark.parametrize("name", ["thesis.txt", "manifest.json", ".hidden", "train/x.arrow"])
