@@ -194,7 +194,7 @@ class DatasetProcessor:
             files.append([put_file(folder, names.CARD, page)])
             manifest = _manifest(self.dataset_name, dataset, sum(files, []))
             folder.put(names.MANIFEST, layout.to_json(manifest))
-            folder.put(names.DATASET_DICT, layout.dataset_dict())
+            folder.put(names.DATASET_DICT, names.DATASET_DICT_CONTENT)
             folder.finish("")
         _print(f"✓ Dataset saved to {path}")
         return path

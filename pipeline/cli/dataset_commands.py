@@ -22,7 +22,7 @@ from pipeline.cli.dataset_flags import (
 from pipeline.dataset.destinations import dated_folders
 from pipeline.dataset.upload import claimed, local_manifest, note, send
 from pipeline.request import DEFAULT_OUTPUT
-from transforms.errors import UsageError
+from transforms.errors import DataPrepError, OutputTaken, UsageError
 from transforms.storage.s3.store import S3Store
 from transforms.storage.s3.uri import S3Options, S3Uri
 from transforms.text.addresses import shown_address
@@ -51,6 +51,7 @@ def upload(given: Upload, options: S3Options, console: Console) -> Found:
         console.say(f"  Warning: {warning}")
     console.say(f"✓ Upload complete! Total files: {len(done.keys)} ({done.sent} sent now)")
     console.say(f"  S3 URI: {done.uri}", f"  {noted}")
+    console.say(f"  Manifest SHA-256: {done.manifest.sha256}")
     return {**done.to_json(), "metadata": str(metadata) if metadata else None}
 
 
@@ -78,7 +79,7 @@ def download(given: Download, options: S3Options, console: Console) -> Found:
         f"✓ Download complete and checked: {counts.train:,} training and "
         f"{counts.validation:,} validation examples"
     )
-    console.say(f"  Local Path: {done.path}")
+    console.say(f"  Local Path: {done.path}", f"  Manifest SHA-256: {done.manifest.sha256}")
     return done.to_json()
 
 
@@ -90,9 +91,17 @@ def verify(given: Verify, options: S3Options, console: Console) -> Found:
         f"🔍 Verifying {shown_address(given.address)}{' (quick)' if given.quick else ''}..."
     )
     with console.transfer(None) as on_bytes:
-        done = check(given.address, options, quick=given.quick, on_bytes=on_bytes)
+        done = check(
+            given.address,
+            options,
+            quick=given.quick,
+            on_bytes=on_bytes,
+            manifest_sha256=given.manifest_sha256,
+        )
     found = done.to_json()
     console.say(f"✓ Verified: {done.files:,} files, {done.bytes / 1e6:,.1f} MB")
+    same = " (as expected)" if given.manifest_sha256 else ""
+    console.say(f"  Manifest SHA-256: {done.manifest_sha256}{same}")
     return found
 
 
@@ -135,15 +144,24 @@ def list(given: List, options: S3Options, console: Console) -> Found:
 def prune(given: Prune, options: S3Options, console: Console) -> Found:
     """Deletes all complete sets below an address except the newest; without --yes, lists them."""
     from pipeline.dataset import catalog
+    from pipeline.dataset.prune import plan_prune
+    from pipeline.dataset.prune import prune as delete
 
     sets = catalog.list_sets(given.address, options)
-    old = catalog.plan_prune(sets, given.keep)
+    old = plan_prune(sets, given.keep)
     found = catalog.table(old, given.address) if old else "✓ Nothing to delete"
     console.say(*found.split("\n"))
+    refused: dict[str, DataPrepError] = {}
     for one in old if given.yes else ():
-        catalog.prune(one.uri, options)
-        console.say(f"✓ Deleted: {one.uri}")
+        try:
+            delete(one.uri, options)
+            console.say(f"✓ Deleted: {one.uri}")
+        except OutputTaken as error:
+            refused[one.uri] = error
+            console.say(f"  Kept: {one.uri}")
     if old and not given.yes:
         sets_ = "1 set" if len(old) == 1 else f"{len(old):,} sets"
         console.say(f"{sets_} would be deleted; add --yes to delete")
+    if refused:
+        raise OutputTaken("\n".join(map(str, refused.values())))
     return {"deleted" if given.yes else "would_delete": [one.to_json() for one in old]}

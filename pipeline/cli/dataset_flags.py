@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from pipeline.cli.flags import Parser, Printing
@@ -10,6 +11,11 @@ from transforms.storage.s3.uri import S3Options
 
 _SET = "a local set, or s3://BUCKET/PREFIX"
 _SETS = "s3://BUCKET/datasets/"
+
+
+def _digest(value: str) -> str:
+    right = re.fullmatch("[0-9a-fA-F]{64}", value)
+    return "" if right else f"must be 64 hexadecimal digits, found {value!r:.80}"
 
 
 @dataclass(frozen=True)
@@ -52,11 +58,17 @@ class Download:
 
 @dataclass(frozen=True)
 class Verify:
-    """Check a set: that every file is there with its size and SHA-256, that the row counts match,
-    and that it loads."""
+    """Check a set: that every file is there with its size and SHA-256, that no other file is, that
+    the row counts match, and that it loads."""
 
     address: str = option(REQUIRED, _SET, flag="PATH-OR-URI")
     quick: bool = option(False, "compare sizes and stored checksums only; read no data")
+    manifest_sha256: str | None = option(
+        None,
+        "SHA-256 that manifest.json must have, as prepare and upload print it",
+        metavar="HEX",
+        check=_digest,
+    )
 
 
 @dataclass(frozen=True)
@@ -98,9 +110,9 @@ class List:
 
 @dataclass(frozen=True)
 class Prune:
-    """Delete all complete sets below an S3 address except the newest.
+    """Delete all complete sets below an S3 address except the newest, by the time of the store.
 
-    Without --yes, show them only. Needs s3:DeleteObject.
+    Without --yes, show them only. A set with other objects in it is kept. Needs s3:DeleteObject.
     """
 
     address: str = option(REQUIRED, _SETS, flag="S3-URI")

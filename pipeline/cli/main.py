@@ -190,7 +190,8 @@ def _prepare(call: Call, request: Request) -> None:
     outcome, uploaded = run_prepare(request, console)
     if call.json:
         more = {"s3_uri": uploaded.uri} if uploaded else {}
-        _print_json({**outcome.manifest.to_json(), "path": outcome.path, **more})
+        own = {"path": outcome.path, "manifest_sha256": outcome.manifest.sha256}
+        _print_json({**outcome.manifest.to_json(), **own, **more})
 
 
 def _run_on_set(argv: Sequence[str]) -> int:

@@ -54,6 +54,7 @@ def run_prepare(request: Request, console: Console) -> tuple[Prepared, Uploaded 
         say(f"Local Path: {Path(request.output)}")
     if address:
         say(f"S3 URI: {address}")
+    say(f"Manifest SHA-256: {outcome.manifest.sha256}")
     say("", "To use this dataset in training, set:")
     say(f"  --dataset-path '{address or Path(request.output)}'")
     say(f"  Settings for trainers: {address or Path(request.output)}/{CARD}", _RULE)

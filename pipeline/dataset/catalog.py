@@ -1,6 +1,8 @@
-"""The sets below an S3 address: what is there, what of it is old, and how a set is deleted.
+"""The sets below an S3 address: what is there, and since when.
 
-A listing trusts each set's manifest; whether its bytes are those of the manifest ``verify`` tells.
+A listing trusts what each set's manifest says of the rows; whether its bytes are those of the
+manifest ``verify`` tells.  Times are the store's: a manifest "of 2099", from a clock that is ahead,
+makes no set newer.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from transforms.storage.claim import (
 )
 from transforms.storage.manifest import read_manifest
 from transforms.storage.names import DATASET_DICT, MANIFEST
-from transforms.storage.parallel import for_each, in_parallel
+from transforms.storage.parallel import in_parallel
 from transforms.storage.s3.bucket import Bucket, Stored
 from transforms.storage.s3.lease import COMPLETE, state_of
 from transforms.storage.s3.store import REQUESTS_AT_ONCE
@@ -37,15 +39,17 @@ _BEGUN = {
     SUBMITTED: "being written by a job",
     STOPPED: "broken off",
 }
-_MARKS = (DATASET_DICT, MANIFEST, CLAIM)  # one of them tells that a folder is a set
+MARKS = (DATASET_DICT, MANIFEST, CLAIM)
+"""Files one of which tells that a folder is a set, in the order of a deletion."""
 
 
 @dataclass(frozen=True)
 class ListedDataset:
     """A set on S3, or what there is of one; ``note`` says why it is not complete.
 
-    ``when`` is the time it was finished; begun or last changed, if it was not.  ``dataset``,
-    ``rows`` and ``bytes`` are its manifest's, None without one.
+    ``when`` is the time on the store's clock when its manifest was written, or when the last change
+    was made if there is none.  ``dataset``, ``rows`` and ``bytes`` are its manifest's, None without
+    one.
     """
 
     name: str
@@ -68,10 +72,11 @@ def list_sets(address: str, options: S3Options = _FROM_ENVIRONMENT) -> list[List
     bucket = Bucket(place.bucket, options)
     names = bucket.folders(place.key(""))
     found = in_parallel(lambda name: _look(bucket, place, name), names, REQUESTS_AT_ONCE)
-    return _newest_first([one for one in found if one])
+    return newest_first([one for one in found if one])
 
 
-def _newest_first(sets: Sequence[ListedDataset]) -> list[ListedDataset]:
+def newest_first(sets: Sequence[ListedDataset]) -> list[ListedDataset]:
+    """The newest first; of one second, the last by name: names with the time go on in its order."""
     return sorted(sets, key=lambda one: (one.when, one.name), reverse=True)
 
 
@@ -91,11 +96,10 @@ def _look(bucket: Bucket, parent: S3Uri, name: str) -> ListedDataset | None:
     complete = last is not None and manifest is not None
     files = manifest.files if manifest else ()
     rows = sum(file.rows for file in files if file.path.partition("/")[0] in SPLITS)
-    finished = _time(manifest.run.finished) if manifest and manifest.run else None
     return ListedDataset(
         name=name,
         uri=place.uri,
-        when=finished or _time(claim and claim.started) or newest,
+        when=manifest_stored.modified if manifest_stored else newest,
         dataset=manifest.dataset if manifest else None,
         rows=rows if manifest else None,
         bytes=sum(file.bytes for file in files) if manifest else None,
@@ -124,14 +128,6 @@ def _claim(data: bytes) -> Claim:
     return read_claim(data) or Claim()
 
 
-def _time(told: object) -> datetime | None:
-    try:
-        time = datetime.fromisoformat(str(told))
-        return time.astimezone(timezone.utc) if time.tzinfo else time.replace(tzinfo=timezone.utc)
-    except (ValueError, OverflowError):
-        return None
-
-
 def _unfinished(last: Stored | None, claim: Claim | None, stored: Stored | None) -> str:
     if last is not None:
         return f"{MANIFEST} is missing"
@@ -146,36 +142,7 @@ def plan_prune(sets: Sequence[ListedDataset], keep: int) -> list[ListedDataset]:
     """The complete sets beyond the newest ``keep``; a set that is not complete is left alone."""
     if keep < 1:
         raise UsageError(f"--keep must be 1 or more, found {keep}: prune never deletes every set")
-    return _newest_first([one for one in sets if one.complete])[keep:]
-
-
-def prune(uri: str, options: S3Options = _FROM_ENVIRONMENT) -> int:
-    """Deletes the set at an address; how many objects that were.
-
-    The file that makes it load goes first, so no reader ever meets half of it, and what tells that
-    this was a set goes last, so that a deletion that broke off can be repeated.
-    """
-    place = S3Uri.parse(uri)
-    bucket = Bucket(place.bucket, options)
-    # With the closing slash: a sibling whose name is longer starts with the same characters.
-    keys = [key for key, _, _ in bucket.keys(place.key(""))] if place.prefix else []
-    first, *last = (place.key(name) for name in _MARKS)
-    if not {first, *last}.intersection(keys):
-        raise UsageError(
-            f"{uri} holds no set (expected {', '.join(_MARKS)} right below it), so nothing was "
-            "deleted; give the address of one set, as list shows it"
-        )
-    for key in keys:
-        if key.rpartition("/")[2] in _MARKS and key not in (first, *last):
-            raise UsageError(
-                f"{uri} holds other sets too, such as {key.rpartition('/')[0]}, so nothing was "
-                "deleted; move them elsewhere first"
-            )
-    bucket.delete([key for key in keys if key == first])
-    between = [key for key in keys if key not in (first, *last)]
-    for_each(lambda key: bucket.delete([key]), between, REQUESTS_AT_ONCE)
-    bucket.delete([key for key in last if key in keys])
-    return len(keys)
+    return newest_first([one for one in sets if one.complete])[keep:]
 
 
 def table(sets: Sequence[ListedDataset], address: str) -> str:

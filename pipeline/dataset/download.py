@@ -11,30 +11,31 @@ SHA-256 are right.  Nothing is taken but the files that the manifest names.
 from __future__ import annotations
 
 import errno
-import json
-import os
-import shutil
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from pipeline.dataset.structure import check_listed, check_structure
 from pipeline.dataset.transfers import FILES_AT_ONCE, Received, Wanted, check_space, fetch, is_right
-from transforms.dataset import layout
-from transforms.errors import OutputTaken, UsageError, VerificationFailed
+from transforms.errors import BadInput, OutputTaken, UsageError, VerificationFailed
 from transforms.records import DatasetFile
-from transforms.split import SPLITS
 from transforms.storage.checksums import sync
-from transforms.storage.disk import explained
-from transforms.storage.manifest import Manifest
-from transforms.storage.names import DATASET_DICT, MANIFEST
+from transforms.storage.disk import explained, lock_beside
+from transforms.storage.manifest import Manifest, read_manifest
+from transforms.storage.names import DATASET_DICT, MANIFEST, SET_FOLDERS, is_set_file
+from transforms.storage.own_files import check_working_folder, remove_files
 from transforms.storage.parallel import in_parallel
-from transforms.storage.reader import CompleteSet, S3Reader, complete_set
+from transforms.storage.reader import CompleteSet, LocalReader, S3Reader, complete_set
+from transforms.storage.replacing import holds_anything
 from transforms.storage.s3.uri import S3Options, S3Uri
 
 _PLAIN = S3Options()
+_UNFINISHED = re.compile(r"\.[0-9A-Fa-f]{8}$")
+"""The ending of a file that is not there whole: eight digits, as the transfer manager adds them."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Downloaded:
             "present": self.present,
             "bytes": self.bytes,
             "manifest": self.manifest.to_json(),
+            "manifest_sha256": self.manifest.sha256,
         }
 
 
@@ -77,40 +79,31 @@ def download(
     where the disk has no room or the network fails: what was fetched is kept for the next run.
     """
     place, folder = S3Uri.parse(uri), _folder(target)
-    source = _source(S3Reader(place, options))
+    at = S3Reader(place, options)
+    source = complete_set(at)
     temporary = folder.with_name(f".{folder.name}.download")
-    with explained(str(target)), _one_run(folder):
-        if _holds_anything(folder):
+    check_listed(source)
+    with explained(str(target)), _one_run(folder), _still_there(at, target):
+        if holds_anything(folder):
             _check_same(folder, source)
             return Downloaded(target, place.uri, 0, len(source.files), 0, source.manifest)
         _check_renames(folder)
-        missing = _prepare(temporary, source)
+        missing = _prepare(temporary, folder, source)
         size = sum(file.bytes for file in missing)
         check_space(temporary, size)
         temporary.mkdir(exist_ok=True)
         _write(temporary / MANIFEST, source.manifest.document)
         fetch(
-            S3Reader(place, options).bucket,
+            at.bucket,
             [Wanted(place.key(f.path), f.path, f.bytes, f.sha256) for f in missing],
             temporary,
             received,
         )
-        _check_states(temporary, source)
+        check_structure(LocalReader(str(temporary)), source)
         _write(temporary / DATASET_DICT, source.dataset_dict)
         _put_in_place(temporary, folder)
     present = len(source.files) - len(missing)
     return Downloaded(target, place.uri, len(missing), present, size, source.manifest)
-
-
-def _source(at: S3Reader) -> CompleteSet:
-    found = complete_set(at)
-    # It has no SHA-256 in the manifest, and names the folders that are read.
-    if found.dataset_dict != layout.dataset_dict():
-        raise VerificationFailed(
-            f"{DATASET_DICT} of {at.path} is not that of a set of this tool (found "
-            f"{found.dataset_dict[:100]!r}); publish the set again"
-        )
-    return found
 
 
 def _folder(target: Path) -> Path:
@@ -135,7 +128,7 @@ def _check_renames(folder: Path) -> None:
 @contextmanager
 def _one_run(folder: Path) -> Iterator[None]:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))  # also that of ``LocalStore``
+    lock = lock_beside(folder)  # also that of ``LocalStore``
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
@@ -148,8 +141,18 @@ def _one_run(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _holds_anything(folder: Path) -> bool:
-    return folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+@contextmanager
+def _still_there(at: S3Reader, target: Path) -> Iterator[None]:
+    """Says of an object that is missing if the whole set is being deleted."""
+    try:
+        yield
+    except (BadInput, VerificationFailed) as error:
+        if at.look(DATASET_DICT) is not None:
+            raise
+        raise VerificationFailed(
+            f"the set at {at.path} was deleted while it was downloaded, as prune does it; nothing "
+            f"is at {target}: choose another set, as list shows them, or prepare this one again"
+        ) from error
 
 
 def _check_same(folder: Path, source: CompleteSet) -> None:
@@ -168,15 +171,23 @@ def _check_same(folder: Path, source: CompleteSet) -> None:
             )
 
 
-def _prepare(temporary: Path, source: CompleteSet) -> Sequence[DatasetFile]:
-    """Leaves nothing in the folder but right files of this set; returns the missing ones."""
-    if temporary.is_symlink():
-        temporary.unlink()  # what it leads to is not ours
+def _prepare(temporary: Path, folder: Path, source: CompleteSet) -> Sequence[DatasetFile]:
+    """Leaves nothing in the folder but right files of this set; returns the missing ones.
+
+    The folder is ours where it has the manifest of a set, which is the first file that is written
+    there; only files that a download makes are removed from it.
+
+    Raises:
+        OutputTaken: it holds anything else.
+    """
+    began = _is_manifest(_content(temporary / MANIFEST), str(temporary))
+    ours = _is_of_a_download if began else _is_new_manifest
+    check_working_folder(temporary, ours, str(folder), SET_FOLDERS if began else ())
     if _content(temporary / MANIFEST) != source.manifest.document:
-        if temporary.exists():
-            shutil.rmtree(temporary)
+        remove_files(temporary, _is_of_a_download, last=MANIFEST)
         return source.files
-    _remove_others(temporary, {MANIFEST, *(file.path for file in source.files)})
+    own = {MANIFEST, *(file.path for file in source.files)}
+    remove_files(temporary, lambda name: name not in own and _is_of_a_download(name))
     missing = []
     for file, is_there in zip(source.files, _present(temporary, source.files), strict=True):
         if not is_there:
@@ -185,18 +196,20 @@ def _prepare(temporary: Path, source: CompleteSet) -> Sequence[DatasetFile]:
     return missing
 
 
-def _remove_others(folder: Path, names: set[str]) -> None:
-    """Removes what a killed transfer left behind, and links, which might lead out."""
-    parents = {name.rpartition("/")[0] for name in names}
-    for at, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            path = Path(at, name)
-            place = path.relative_to(folder).as_posix()
-            if path.is_symlink() or (name in files and place not in names):
-                path.unlink()
-            elif name in folders and place not in parents:
-                shutil.rmtree(path)
-        folders[:] = [name for name in folders if Path(at, name).exists()]
+def _is_manifest(data: bytes | None, where: str) -> bool:
+    try:
+        return data is not None and bool(read_manifest(data, where).plan_digest)
+    except VerificationFailed:
+        return False
+
+
+def _is_of_a_download(name: str) -> bool:
+    """A file of a set, or one that a transfer or ``_write`` had not finished."""
+    return is_set_file(_UNFINISHED.sub("", name))
+
+
+def _is_new_manifest(name: str) -> bool:
+    return name != MANIFEST and _UNFINISHED.sub("", name) == MANIFEST
 
 
 def _present(folder: Path, files: Sequence[DatasetFile]) -> list[bool]:
@@ -204,27 +217,6 @@ def _present(folder: Path, files: Sequence[DatasetFile]) -> list[bool]:
         return is_right(folder / file.path, file.bytes, file.sha256)
 
     return list(in_parallel(is_there, files, FILES_AT_ONCE))
-
-
-def _check_states(folder: Path, source: CompleteSet) -> None:
-    """``VerificationFailed`` where a split would read files that are no part of the set."""
-    names = {file.path for file in source.files}
-    for split in SPLITS:
-        where = f"{source.path}/{split}/state.json"
-        try:
-            state = json.loads((folder / split / "state.json").read_bytes())
-            listed = [f"{split}/{file['filename']}" for file in state["_data_files"]]
-        except (FileNotFoundError, ValueError, LookupError, TypeError) as error:
-            raise VerificationFailed(
-                f"{where} is missing or lists no files, so the set cannot be loaded; publish it "
-                "again"
-            ) from error
-        foreign = next((name for name in listed if name not in names), None)
-        if foreign:
-            raise VerificationFailed(
-                f"{where} lists {foreign}, which {MANIFEST} does not: the set would read files "
-                "that are not its own; publish it again"
-            )
 
 
 def _put_in_place(temporary: Path, folder: Path) -> None:
@@ -250,5 +242,7 @@ def _content(path: Path) -> bytes | None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
-    sync(path)
+    unfinished = path.with_name(f"{path.name}.00000000")
+    unfinished.write_bytes(data)
+    sync(unfinished)
+    unfinished.replace(path)

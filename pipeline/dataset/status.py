@@ -11,6 +11,8 @@ from transforms.errors import UsageError
 from transforms.storage.claim import SUBMITTED, WRITING
 from transforms.storage.local import LocalStore
 from transforms.storage.manifest_parts import RowCounts
+from transforms.storage.names import DATASET_DICT, MANIFEST
+from transforms.storage.reader import DatasetReader, LocalReader, S3Reader, complete_set
 from transforms.storage.s3.store import S3Store
 from transforms.storage.s3.uri import S3Options, S3Uri, is_s3
 from transforms.storage.store import DatasetStore
@@ -71,7 +73,9 @@ class Status:
 def look(address: str, options: S3Options) -> Status:
     """The status of the set at a folder or an S3 address.
 
-    Raises ``UsageError`` where nothing of ours is there.
+    Raises:
+        UsageError: nothing of ours is there.
+        VerificationFailed: a set is there whose manifest is damaged, or of a newer version.
     """
     folder: DatasetStore
     if is_s3(address):
@@ -90,6 +94,7 @@ def look(address: str, options: S3Options) -> Status:
         units = sum(file.path.startswith("train/data-") for file in manifest.files)
         return Status(address, COMPLETE, units, units, counts.read, counts=counts)
     if claim is None:
+        _check_readable(address, options)
         raise UsageError(
             f"{address} holds no data set, and none was begun there; give the output of prepare "
             "or submit"
@@ -103,3 +108,12 @@ def look(address: str, options: S3Options) -> Status:
         started=claim.started,
         job=claim.job,
     )
+
+
+def _check_readable(address: str, options: S3Options) -> None:
+    """``VerificationFailed`` where a set is there, but not one that can be read."""
+    at: DatasetReader = (
+        S3Reader(S3Uri.parse(address), options) if is_s3(address) else LocalReader(address)
+    )
+    if any(at.look(name) is not None for name in (MANIFEST, DATASET_DICT)):
+        complete_set(at)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from pipeline.dataset.structure import check_structure
 from transforms.errors import DataPrepError, OutputTaken, UsageError, VerificationFailed
 from transforms.records import DatasetFile
 from transforms.storage import names
@@ -53,18 +54,27 @@ class Uploaded:
             "files": list(self.keys),
             "sent": self.sent,
             "counts": self.manifest.to_json()["counts"],
+            "manifest_sha256": self.manifest.sha256,
             "warnings": list(self.warnings),
         }
 
 
 def local_manifest(local: Path) -> Manifest:
-    """The manifest of a complete local set; ``UsageError`` where there is none."""
+    """The manifest of a complete local set.
+
+    Raises:
+        UsageError: there is no set.
+        VerificationFailed: what makes the set load is not what this tool writes.
+    """
     if not (local / names.DATASET_DICT).is_file() or not (local / names.MANIFEST).is_file():
         raise UsageError(
             f"{local} holds no complete set ({names.DATASET_DICT} and {names.MANIFEST} are "
             "expected there); prepare it first"
         )
-    return complete_set(LocalReader(str(local))).manifest
+    at = LocalReader(str(local))
+    found = complete_set(at)
+    check_structure(at, found)
+    return found.manifest
 
 
 @contextmanager
@@ -109,7 +119,7 @@ def send(local: Path, store: S3Store, on_bytes: OnBytes, on_file: OnFile) -> Upl
     for files in steps:  # one step is whole before the next begins
         there = store.present(files)
         for_each(
-            lambda one: _send_one(local, store, *one, on_bytes, on_file),
+            lambda one: _send_one(local, store, *one, manifest, on_bytes, on_file),
             zip(files, there, strict=True),
             _FILES_AT_ONCE,
         )
@@ -144,12 +154,17 @@ def _send_one(
     store: S3Store,
     file: DatasetFile,
     is_there: bool,
+    manifest: Manifest,
     on_bytes: OnBytes,
     on_file: OnFile,
 ) -> None:
     if is_there:
         on_bytes(file.bytes)
         on_file(f"✓ Already there: {file.path}")
+    elif file.path == names.DATASET_DICT:
+        store.put_last(names.DATASET_DICT_CONTENT, manifest.sha256)
+        on_bytes(file.bytes)
+        on_file(f"✓ Uploaded: {file.path}")
     else:
         key = store.place.key(file.path)
         store.bucket.upload(_inside(local, file), key, file.bytes, file.sha256, on_bytes)
@@ -209,6 +224,7 @@ def write_metadata(cache: Path, uploaded: Uploaded, dataset: str) -> Path:
         "counts": manifest.to_json()["counts"],
         "bytes": sum(file.bytes for file in manifest.files),
         "sha256": {file.path: file.sha256 for file in manifest.files},
+        "manifest_sha256": manifest.sha256,
         "revision": manifest.revision,
         "plan_digest": manifest.plan_digest,
         "versions": (manifest.run or Run()).versions or {},

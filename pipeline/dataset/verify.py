@@ -7,24 +7,22 @@ it follows whatever file name ``state.json`` holds; so this is the only check th
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import asdict, dataclass
 from threading import Event, Lock
-from typing import Any
 
 import msgspec
 import pyarrow as pa
 
-from transforms.chat.output_columns import OutputColumns
+from pipeline.dataset.structure import columns_of, foreign_problems, structure_problems
+from pipeline.dataset.sums import wrong_sums
 from transforms.errors import VerificationFailed
 from transforms.records import DatasetFile
-from transforms.split import SPLITS
 from transforms.storage.chunked_file import ChunkedFile
 from transforms.storage.manifest import Manifest
 from transforms.storage.manifest_parts import RowCounts
-from transforms.storage.names import DATASET_DICT, MANIFEST, REJECTS_FOLDER
+from transforms.storage.names import MANIFEST
 from transforms.storage.parallel import in_parallel
 from transforms.storage.reader import DatasetReader, complete_set, open_dataset
 from transforms.storage.s3.uri import S3Options
@@ -39,6 +37,7 @@ class Verified:
     """A set that is what its manifest says.
 
     ``files`` and ``bytes`` are those of the manifest's files; with ``quick`` they were not read.
+    ``manifest_sha256`` is the digest of the manifest itself.
     """
 
     path: str
@@ -46,6 +45,7 @@ class Verified:
     files: int
     bytes: int
     quick: bool
+    manifest_sha256: str
 
     def to_json(self) -> dict[str, object]:
         """What ``--json`` prints."""
@@ -57,37 +57,35 @@ def verify(
     options: S3Options = _FROM_ENVIRONMENT,
     quick: bool = False,
     on_bytes: Callable[[int], None] | None = None,
+    manifest_sha256: str | None = None,
 ) -> Verified:
     """Checks the set at a local path or an ``s3://`` address.
 
-    ``quick`` reads no data: it compares sizes, and on S3 the SHA-256 that the store keeps.  Raises
-    ``VerificationFailed`` with what is wrong, once every file was checked.
+    ``quick`` reads no data: it compares sizes, and on S3 the SHA-256 that the store keeps.
+    ``manifest_sha256`` is the digest in hex that the manifest must have: with it the set is the
+    very one that was published, for the manifest names the digests of all others.
+
+    Raises:
+        VerificationFailed: what is wrong, once every file was checked.
     """
     at = open_dataset(place, options)
     manifest, problems = begin(at)
+    if manifest_sha256 is not None and manifest.sha256 != manifest_sha256.lower():
+        raise VerificationFailed(
+            f"{at.path} is not the set that is expected: its {MANIFEST} has the SHA-256 "
+            f"{manifest.sha256}, expected {manifest_sha256.lower()}; fetch the set again, or check "
+            "where the digest comes from"
+        )
     files = manifest.files
-    problems += _sums(manifest.counts, files)
-    for split in SPLITS:
-        problems += _folder_of(at, split, files)
-    problems += _Files(at, quick, on_bytes, _schema(manifest, at.path)).problems(files)
+    problems += wrong_sums(manifest)
+    problems += foreign_problems(at, files)
+    schema = columns_of(manifest, at.path).schema
+    problems += _Files(at, quick, on_bytes, schema).problems(files)
     if problems:
         # state.json is read twice: for the names in it, and as one of the files
         raise VerificationFailed(_message(at.path, list(dict.fromkeys(problems))))
     size = sum(file.bytes for file in files)
-    return Verified(at.path, manifest.counts, len(files), size, quick)
-
-
-def _schema(manifest: Manifest, path: str) -> pa.Schema:
-    """The schema of a set's shards; sets from before there were shapes have the default columns."""
-    found = manifest.shape
-    if found is None:
-        return OutputColumns().schema
-    try:
-        return OutputColumns(found.names, found.reasoning, found.tools).schema
-    except (KeyError, TypeError, AttributeError) as error:
-        raise VerificationFailed(
-            f"{path} has a {MANIFEST} whose shape cannot be read; fetch or make the set again"
-        ) from error
+    return Verified(at.path, manifest.counts, len(files), size, quick, manifest.sha256)
 
 
 def _message(path: str, problems: Sequence[str]) -> str:
@@ -104,82 +102,10 @@ def _message(path: str, problems: Sequence[str]) -> str:
     )
 
 
-# ---- the set as a whole
-
-
 def begin(at: DatasetReader) -> tuple[Manifest, list[str]]:
-    """The manifest, and what is wrong with the file that makes the set load."""
+    """The manifest, and what is wrong with the files that make the set load."""
     found = complete_set(at)
-    named = _json(found.dataset_dict)
-    right = isinstance(named, dict) and named.get("splits") == list(SPLITS)
-    problem = f"{DATASET_DICT} does not name the splits {' and '.join(SPLITS)}"
-    return found.manifest, [] if right else [problem]
-
-
-def _json(data: bytes) -> Any:
-    try:
-        return json.loads(data)
-    except ValueError:
-        return None
-
-
-def _sums(counts: RowCounts, files: Sequence[DatasetFile]) -> list[str]:
-    """What does not add up in the manifest itself."""
-    problems = []
-    rejected = counts.rejected.total
-    parts = {**counts.splits, "duplicates": counts.duplicates, "rejected": rejected}
-    if counts.read != sum(parts.values()):
-        found = " + ".join(f"{count:,} {name}" for name, count in parts.items())
-        problems.append(f"{MANIFEST} counts {counts.read:,} rows read, but {found}")
-    for folder, name in (*zip(SPLITS, SPLITS, strict=True), (REJECTS_FOLDER, "rejected")):
-        rows = sum(file.rows for file in files if file.path.startswith(f"{folder}/"))
-        if rows != parts[name]:
-            problems.append(
-                f"{MANIFEST} counts {parts[name]:,} rows {name}, but the files that it names in "
-                f"{folder}/ have {rows:,}"
-            )
-    return problems
-
-
-def _folder_of(at: DatasetReader, split: str, files: Sequence[DatasetFile]) -> list[str]:
-    """What is wrong with the names in a split's folder and in its ``state.json``."""
-    named = [file.path.removeprefix(f"{split}/") for file in files]
-    named = [name for name, file in zip(named, files, strict=True) if name != file.path]
-    # Sorted by number: from the 100,000th on their numbers are longer.
-    shards = sorted((n for n in named if n.endswith(".arrow")), key=lambda n: (len(n), n))
-    problems = [] if shards else [f"{split}/ has no shard in {MANIFEST}: the set cannot be loaded"]
-    problems += [
-        f"{MANIFEST} does not name {split}/{name}"
-        for name in ("state.json", "dataset_info.json")
-        if name not in named
-    ]
-    for extra in sorted(set(at.names(split)) - set(named)):
-        whose = "left by map() or filter() of datasets" if extra.startswith("cache-") else "extra"
-        problems.append(
-            f"{f'{split}/{extra}'[:200]!r} is not part of the set ({whose}), but load_dataset "
-            "would read it: remove it"
-        )
-    try:
-        state = at.read(f"{split}/state.json")
-    except VerificationFailed as error:
-        return [*problems, str(error)]
-    return problems + ([] if state is None else _state(f"{split}/state.json", state, shards))
-
-
-def _state(path: str, data: bytes, shards: list[str]) -> list[str]:
-    state = _json(data)
-    entries = state.get("_data_files") if isinstance(state, dict) else None
-    if not isinstance(entries, list):
-        return [f"{path} is damaged: it lists no shards"]
-    found = [entry.get("filename") if isinstance(entry, dict) else None for entry in entries]
-    if found == shards:
-        return []
-    pairs = enumerate(zip(found, shards, strict=False))
-    number = next((n for n, (name, shard) in pairs if name != shard), min(len(found), len(shards)))
-    found_name, expected = (
-        repr(names[number])[:200] if number < len(names) else "nothing" for names in (found, shards)
-    )
-    return [f"{path} names {found_name} as shard {number}, expected {expected}"]
+    return found.manifest, structure_problems(at, found.manifest, found.dataset_dict)
 
 
 # ---- its files

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from transforms.errors import OutputTaken
 from transforms.storage.local import LocalStore
+from transforms.storage.names import DATASET_DICT_CONTENT
+
+SHARD = "train/data-00000-of-00001.arrow"
 
 HOLD = """
 import sys
@@ -34,13 +38,16 @@ def make(folder: LocalStore, digest: str = "plan-one", text: bytes = b"one") -> 
 
 
 def fill(folder: LocalStore, digest: str, text: bytes) -> None:
-    folder.put("train/data", text)
-    folder.put("manifest.json", json.dumps({"plan_digest": digest}).encode())
-    folder.put("dataset_dict.json", b"{}")
+    counts = {"read": 0, "train": 0, "validation": 0, "duplicates": 0, "rejected": {"total": 0}}
+    file = {"path": SHARD, "bytes": len(text), "sha256": sha256(text).hexdigest(), "rows": 0}
+    found = {"format_version": 1, "plan_digest": digest, "counts": counts, "files": [file]}
+    folder.put(SHARD, text)
+    folder.put("manifest.json", json.dumps(found).encode())
+    folder.put("dataset_dict.json", DATASET_DICT_CONTENT)
 
 
 def data(folder: LocalStore) -> bytes:
-    return Path(folder.path, "train/data").read_bytes()
+    return Path(folder.path, SHARD).read_bytes()
 
 
 def test_a_run_in_another_process_excludes_this_one_until_it_ends(folder: LocalStore) -> None:
@@ -69,8 +76,8 @@ def test_a_killed_run_leaves_the_claim_free_and_its_staging_is_emptied(folder: L
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        (folder.staging / "left-over").touch()
+        (folder.staging / "report.html").touch()
         other.kill()
     assert folder.staging.exists()
     with folder.claimed():
-        assert not (folder.staging / "left-over").exists()
+        assert not (folder.staging / "report.html").exists()

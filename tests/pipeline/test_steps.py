@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
+import xxhash
 from apache_beam import coders
 from datasets import load_from_disk
 from hypothesis import given
@@ -466,6 +467,7 @@ class TestWriteRejects:
             sha256=hashlib.sha256(data).hexdigest(),
             codes={"empty-response": 1, "broken-json": 2},
             examples={"empty-response": "data.jsonl row 3", "broken-json": "data.jsonl row 4"},
+            xxh3=xxhash.xxh3_128_hexdigest(data),
         )
 
     def test_a_unit_without_rejects_writes_no_file_but_a_record(

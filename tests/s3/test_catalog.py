@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -12,9 +13,16 @@ from datasets import load_from_disk
 from made_sets import FILES, MadeSet, s3_set, use_server
 from s3_servers import S3Server
 
-from pipeline.dataset.catalog import ListedDataset, list_sets, plan_prune, prune, table
+from pipeline.dataset.catalog import ListedDataset, list_sets, table
+from pipeline.dataset.prune import plan_prune, prune
 from pipeline.dataset.verify import verify
-from transforms.errors import AccessDenied, StorageError, UsageError, VerificationFailed
+from transforms.errors import (
+    AccessDenied,
+    OutputTaken,
+    StorageError,
+    UsageError,
+    VerificationFailed,
+)
 from transforms.storage.s3 import lease as s3_claim
 from transforms.storage.s3.bucket import Bucket
 
@@ -31,17 +39,21 @@ def listed(name: str, hours: float = 0, complete: bool = True, **more: Any) -> L
 Make = Callable[..., MadeSet]
 
 
+def stored_at(made: MadeSet, name: str, hours: float) -> None:
+    """Sets the time at which the server says that it got an object."""
+    time = (NOON + timedelta(hours=hours)).timestamp()
+    os.utime(made.root / name, (time, time))
+
+
 @pytest.fixture
 def make(s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """``make("name", 3)``: a set below datasets/, finished three hours after noon."""
+    """``make("name", 3)``: a set below datasets/, in the store since three hours after noon."""
     use_server(monkeypatch, s3_server)
 
     def make_one(name: str, hours: float | None = None, below: str = "datasets/") -> MadeSet:
         made = s3_set(s3_server, bucket, f"{below}{name}")
         if hours is not None:
-            manifest = made.manifest()
-            manifest["run"]["finished"] = (NOON + timedelta(hours=hours)).isoformat()
-            made.put_manifest(manifest)
+            stored_at(made, "manifest.json", hours)
         return made
 
     return make_one
@@ -136,14 +148,14 @@ class TestIncomplete:
         """As a run leaves it that did not end well."""
         made.remove("dataset_dict.json")
         made.remove("manifest.json")
-        self.claim(made, state=state, started="2024-01-31T10:00:00+00:00")
+        self.claim(made, state=state, started="2099-01-31T10:00:00+00:00")
 
     def test_a_set_that_is_being_written(self, made: MadeSet, address: str) -> None:
         self.begun(made, "writing")
         found = one(address)
         assert (found.complete, found.note) == (False, "being written")
         assert (found.dataset, found.rows, found.bytes) == (None, None, None)
-        assert found.when == NOON - timedelta(hours=2)
+        assert datetime.now(timezone.utc) - found.when < timedelta(minutes=5)  # not that of 2099
 
     def test_a_run_that_said_it_broke_off(self, made: MadeSet, address: str) -> None:
         self.begun(made, "released")
@@ -205,17 +217,16 @@ class TestIncomplete:
         assert found.note == "broken off"
         assert datetime.now(timezone.utc) - found.when < timedelta(minutes=5)  # last change
 
-    @pytest.mark.parametrize("finished", [None, 7, "soon", "0001-01-01T00:00:00+14:00"])
-    def test_a_manifest_without_a_time(self, made: MadeSet, address: str, finished: Any) -> None:
+    @pytest.mark.parametrize("finished", [None, 7, "soon", "2099-01-01T00:00:00+00:00"])
+    def test_the_manifest_s_own_time_is_not_believed(
+        self, made: MadeSet, address: str, finished: Any
+    ) -> None:
         manifest = made.manifest()
         manifest["run"]["finished"] = finished
         made.put_manifest(manifest)
-        self.claim(made, started="2024-01-31T14:00:00")
-        assert one(address).when == NOON + timedelta(hours=2)  # when it was begun
-        made.put_manifest({**manifest, "run": None})
-        assert one(address).when == NOON + timedelta(hours=2)
-        made.remove("_RUN.json")
-        assert datetime.now(timezone.utc) - one(address).when < timedelta(minutes=5)
+        stored_at(made, "manifest.json", 5)
+        assert one(address).when == NOON + timedelta(hours=5)
+        assert one(address).complete
 
 
 class TestPlanPrune:
@@ -258,6 +269,78 @@ class TestPrune:
         for old in plan_prune(list_sets(address), 2):
             prune(old.uri)
         assert [one.name for one in list_sets(address)] == ["c", "b", "begun"]
+
+    def test_a_set_of_2099_does_not_outlive_the_newest(self, make: Make, bucket: str) -> None:
+        for name, hours in (("a", 1), ("b", 2), ("c", 3)):
+            made = make(name)
+            if name == "a":
+                manifest = made.manifest()
+                manifest["run"]["finished"] = "2099-01-01T00:00:00+00:00"
+                made.put_manifest(manifest)
+            stored_at(made, "manifest.json", hours)
+        old = plan_prune(list_sets(f"s3://{bucket}/datasets/"), 1)
+        assert [one.name for one in old] == ["b", "a"]
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "my_notes.txt",
+            "checkpoints/model.bin",
+            "train/x.py",
+            "_run/notes.md",
+            ".hidden",
+            "train/data-00002-of-00003.arrow",
+        ],
+    )
+    def test_a_set_with_anything_else_is_kept_whole(
+        self, make: Make, s3_server: S3Server, bucket: str, name: str
+    ) -> None:
+        made = make("name")
+        Bucket(bucket).put(f"datasets/name/{name}", b"mine")
+        before = s3_server.keys(bucket)
+        with pytest.raises(OutputTaken) as caught:
+            prune(made.place)
+        assert f"holds 1 object that is not of the set ({name}), so nothing" in str(caught.value)
+        assert caught.value.exit_code == 6
+        assert s3_server.keys(bucket) == before
+
+    @pytest.mark.parametrize("same_size", [False, True])
+    def test_a_set_with_a_changed_object_is_kept_whole(
+        self, make: Make, s3_server: S3Server, bucket: str, same_size: bool
+    ) -> None:
+        made = make("name")
+        data = made.read("README.md")
+        made.put("README.md", data.swapcase() if same_size else data + b"!")
+        before = s3_server.keys(bucket)
+        with pytest.raises(OutputTaken, match=r"1 object that is changed .*\(README\.md\)"):
+            prune(made.place)
+        assert s3_server.keys(bucket) == before
+
+    @pytest.mark.parametrize("is_right", [False, True])
+    def test_what_has_no_checksum_at_the_store_is_read(
+        self, make: Make, s3_server: S3Server, bucket: str, is_right: bool
+    ) -> None:
+        made = make("name")
+        client = s3_server.client(request_checksum_calculation="when_required")
+        data = made.read("README.md")
+        body = data if is_right else data.swapcase()
+        client.put_object(Bucket=bucket, Key="datasets/name/README.md", Body=body)
+        if is_right:
+            prune(made.place)
+            assert s3_server.keys(bucket) == []
+        else:
+            with pytest.raises(OutputTaken, match="1 object that is changed"):
+                prune(made.place)
+
+    def test_a_set_whose_manifest_cannot_be_read_is_kept_whole(
+        self, make: Make, s3_server: S3Server, bucket: str
+    ) -> None:
+        made = make("name")
+        made.put("manifest.json", b"{}")
+        before = s3_server.keys(bucket)
+        with pytest.raises(OutputTaken, match="what belongs to the set .* is not known"):
+            prune(made.place)
+        assert s3_server.keys(bucket) == before
 
     def test_the_file_that_makes_it_load_goes_first_and_what_marks_it_last(
         self, make: Make

@@ -26,6 +26,7 @@ from s3_taps import LAST, Requests, contents, flip, here, reply, tap  # noqa: F4
 
 from pipeline.dataset import transfers
 from pipeline.dataset.download import Downloaded, download
+from pipeline.dataset.prune import prune
 from transforms.errors import (
     AccessDenied,
     OutputTaken,
@@ -142,6 +143,7 @@ class TestDownload:
             "present": 0,
             "bytes": size(a_set),
             "manifest": a_set.manifest(),
+            "manifest_sha256": hashlib.sha256(a_set.read("manifest.json")).hexdigest(),
         }
 
     def test_the_bytes_are_told_one_at_a_time(self, a_set: MadeSet, target: Path) -> None:
@@ -193,8 +195,8 @@ class TestDownload:
         real, names = Path.write_bytes, []
 
         def spy(path: Path, data: bytes) -> int:
-            names.append(path.name)
-            if path.name == "dataset_dict.json":
+            names.append(path.stem)  # without the ending of what is not there whole
+            if path.stem == "dataset_dict.json":
                 there = set(contents(temporary(target)))
                 assert there == set(paths(a_set)) - {"dataset_dict.json"}
             return real(path, data)
@@ -480,18 +482,28 @@ class TestResume:
         flip(folder / OTHER)
         os.truncate(folder / "README.md", 5)
         (folder / "dataset_dict.json").write_bytes(b"{")
-        (folder / "strange" / "deep").mkdir(parents=True)
-        (folder / "strange" / "deep" / "file").write_bytes(b"strange")
-        (folder / "validation").write_bytes(b"a file where a folder should be")
-        (folder / "rejects" / "data-00000-of-00002.jsonl").mkdir(parents=True)
+        (folder / "manifest.json.00000000").write_bytes(b"{")
         done = download(a_set.place, target)
         assert done.present == 1
         assert is_at(a_set, target)
-        assert sorted(p.name for p in target.iterdir() if p.is_dir()) == [
-            "rejects",
-            "train",
-            "validation",
-        ]
+
+    @pytest.mark.parametrize("began", [False, True])
+    @pytest.mark.parametrize(
+        "name", ["strange/deep/file", "notes.txt", "train/notes.txt", "validation", "x.1a2b3c4d"]
+    )
+    def test_what_no_download_made_stays(
+        self, a_set: MadeSet, target: Path, name: str, began: bool
+    ) -> None:
+        folder = begun(a_set, target, SHARD, "README.md")
+        if not began:
+            (folder / "manifest.json").unlink()
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"mine")
+        before = contents(folder)
+        with pytest.raises(OutputTaken, match="not of a run") as caught:
+            download(a_set.place, target)
+        assert name.partition("/")[0] in str(caught.value)
+        assert contents(folder) == before
 
     def test_files_of_another_set_are_not_kept(
         self, a_set: MadeSet, target: Path, s3_server: S3Server, bucket: str
@@ -502,10 +514,22 @@ class TestResume:
         assert done.present == 0
         assert is_at(a_set, target)
 
-    def test_a_manifest_that_was_cut_starts_over(self, a_set: MadeSet, target: Path) -> None:
+    def test_a_folder_whose_manifest_is_none_of_a_set_stays(
+        self, a_set: MadeSet, target: Path
+    ) -> None:
         folder = begun(a_set, target, "README.md")
         os.truncate(folder / "manifest.json", 100)
-        assert download(a_set.place, target).present == 0
+        before = contents(folder)
+        with pytest.raises(OutputTaken, match=r"not of a run \(README\.md, manifest\.json\)"):
+            download(a_set.place, target)
+        assert contents(folder) == before
+
+    def test_a_manifest_that_was_not_written_to_its_end_is_no_obstacle(
+        self, a_set: MadeSet, target: Path
+    ) -> None:
+        folder = begun(a_set, target)
+        (folder / "manifest.json").rename(folder / "manifest.json.00000000")
+        download(a_set.place, target)
         assert is_at(a_set, target)
 
 
@@ -594,7 +618,7 @@ class TestDamage:
     def test_a_set_that_would_not_load(self, a_set: MadeSet, target: Path, name: str) -> None:
         files = [file for file in a_set.manifest()["files"] if file["path"] != name]
         a_set.put_manifest({**a_set.manifest(), "files": files})
-        self.refused(a_set, target, f"{name} is missing")
+        self.refused(a_set, target, f"manifest.json does not name {name}")
 
 
 class TestHostile:
@@ -607,7 +631,20 @@ class TestHostile:
     @pytest.mark.parametrize(
         "name",
         [
-            *("../x", "../../x", "train/../../x", "train/..", "..", ".", "", "/x", "train//x"),
+            *(
+                "evil.py",
+                "train/x.py",
+                "_run/x",
+                "../x",
+                "../../x",
+                "train/../../x",
+                "train/..",
+                "..",
+                ".",
+                "",
+                "/x",
+                "train//x",
+            ),
             *("{target}/../x", "{target}", "a/b/c", ".hidden", "train/.x", "a\\b", "C:x", "C:/x"),
             *("a\0b", "a b", "manifest.json", "dataset_dict.json", "~/x", "train/x\n", "ä"),
         ],
@@ -626,19 +663,9 @@ class TestHostile:
             download(a_set.place, target)
         assert around() == []
 
-    def test_a_name_that_is_a_file_and_a_folder(
-        self, a_set: MadeSet, target: Path, around: Callable[[], list[str]]
-    ) -> None:
-        evil = {"path": "train", "bytes": 0, "sha256": "0" * 64, "rows": 0}
-        files = [*a_set.manifest()["files"], evil]
-        a_set.put_manifest({**a_set.manifest(), "files": files})
-        with pytest.raises(VerificationFailed, match="lists train as a file and as a folder"):
-            download(a_set.place, target)
-        assert around() == []
-
     def test_a_dataset_dict_that_names_other_folders(self, a_set: MadeSet, target: Path) -> None:
         a_set.put("dataset_dict.json", b'{"splits": ["../../home"]}')
-        with pytest.raises(VerificationFailed, match="is not that of a set of this tool"):
+        with pytest.raises(VerificationFailed, match="does not name the splits train and val"):
             download(a_set.place, target)
         assert not target.exists()
 
@@ -649,7 +676,9 @@ class TestHostile:
         state = json.loads(a_set.read("train/state.json"))
         state["_data_files"].append({"filename": filename})
         a_set.forge("train/state.json", json.dumps(state).encode())
-        with pytest.raises(VerificationFailed, match="would read files that are not its own"):
+        with pytest.raises(
+            VerificationFailed, match=r"state\.json names .* as shard 2, expected nothing"
+        ):
             download(a_set.place, target)
         assert not target.exists()
 
@@ -669,10 +698,9 @@ class TestHostile:
             link = folder / ("train" if planted == "folder" else "README.md")
             link.symlink_to(outside if planted == "folder" else outside / "README.md")
         before = contents(outside)
-        download(a_set.place, target)
+        with pytest.raises(OutputTaken, match="in the way of a run|not of a run"):
+            download(a_set.place, target)
         assert contents(outside) == before
-        assert is_at(a_set, target)
-        assert not any(path.is_symlink() for path in target.rglob("*"))
 
     def test_a_link_that_is_planted_on_the_way_is_refused(
         self, a_set: MadeSet, target: Path, tmp_path: Path
@@ -689,6 +717,25 @@ class TestHostile:
             download(a_set.place, target, received=received)
         assert contents(outside) == {}
         assert not target.exists()
+
+
+class TestDeletedMeanwhile:
+    def test_it_is_told_as_such(self, a_set: MadeSet, target: Path) -> None:
+        deleted = []
+
+        def received(_: int) -> None:
+            if not deleted:
+                deleted.append(prune(a_set.place))
+
+        with pytest.raises(VerificationFailed, match="was deleted while it was downloaded"):
+            download(a_set.place, target, received=received)
+        assert deleted
+        assert not target.exists()
+
+    def test_one_object_that_is_missing_is_no_deletion(self, a_set: MadeSet, target: Path) -> None:
+        a_set.remove("README.md")
+        with pytest.raises(VerificationFailed, match=r"README\.md should have"):
+            download(a_set.place, target)
 
 
 class TestNetwork:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
@@ -88,6 +89,7 @@ class TestGoodSets:
             "files": FILES,
             "bytes": size,
             "quick": quick,
+            "manifest_sha256": hashlib.sha256(made.read("manifest.json")).hexdigest(),
         }
         assert found.counts.train == 5000
         assert len(manifest["files"]) == FILES
@@ -122,12 +124,11 @@ class TestGoodSets:
         verify(made.place)
         assert sorted(name for name in seen if name.startswith("train/data-")) == [TRAIN, OTHER]
 
-    def test_other_files_at_the_root_are_no_matter(self, made: MadeSet) -> None:
-        if not made.on_s3:
+    def test_what_a_run_leaves_on_s3_is_no_matter(self, made: MadeSet) -> None:
+        if not made.on_s3:  # a copy that another tool fetched
             (made.root / "_run").mkdir()
         made.put("_run/00000-splits.json", b"[]")
         made.put("_RUN.json", b"{}")
-        made.put("notes.txt", b"mine")
         verify(made.place)
 
     def test_the_folder_mark_of_an_s3_console_is_no_file(self, on_s3: MadeSet) -> None:
@@ -141,9 +142,134 @@ class TestGoodSets:
     def test_a_linked_folder_is_the_set_that_it_points_to(self, tmp_path: Path) -> None:
         made = local_set(tmp_path)
         (tmp_path / "link").symlink_to(made.root)
-        (made.root / "train").rename(tmp_path / "elsewhere")
-        (made.root / "train").symlink_to(tmp_path / "elsewhere")
         assert verify(str(tmp_path / "link")).files == FILES
+
+
+class TestForeign:
+    """Whatever is no file of the set is named: what reads the folder may read it, too."""
+
+    @pytest.mark.parametrize("quick", [False, True])
+    @pytest.mark.parametrize(
+        ("name", "told"),
+        [
+            (".huggingface.yaml", "extra): remove it"),
+            ("evil/x.arrow", "): "),
+            ("test/data-00000-of-00001.arrow", "): "),
+            ("t.py", "extra): remove it"),
+            ("notes.txt", "extra): remove it"),
+            (".DS_Store", "left by a file manager): remove it"),
+            ("train/._data-00000-of-00002.arrow", "left by a file manager): remove it"),
+            ("rejects/notes.txt", "extra): remove it"),
+            ("_run/notes.md", "extra): remove it"),
+            ("_run/evil/x.json", "): "),
+            ("train/more/x.arrow", "): "),
+        ],
+    )
+    def test_anywhere(self, made: MadeSet, name: str, told: str, quick: bool) -> None:
+        if not made.on_s3:
+            (made.root / name).parent.mkdir(parents=True, exist_ok=True)
+        made.put(name, b"x")
+        (problem,) = problems(made, quick)
+        first, _, rest = problem.partition("' is not part of the set (")
+        assert name.startswith(first[1:])
+        assert told in rest
+
+    @pytest.mark.parametrize("name", ["train", TRAIN, "README.md", "manifest.json"])
+    def test_a_link_in_place_of_what_it_leads_to(self, tmp_path: Path, name: str) -> None:
+        made = local_set(tmp_path)
+        (made.root / name).rename(tmp_path / "elsewhere")
+        (made.root / name).symlink_to(tmp_path / "elsewhere")
+        assert problems(made) == [
+            f"{name!r} is not part of the set (a link): move it away, for what reads the folder "
+            "may read it too"
+        ]
+
+    def test_an_empty_folder_is_named_too(self, tmp_path: Path) -> None:
+        made = local_set(tmp_path)
+        (made.root / "test").mkdir()
+        (problem,) = problems(made)
+        assert problem.startswith("'test/' is not part of the set (a folder): move it away")
+
+
+class TestStructure:
+    """With digests that fit: what a stranger can write who also writes the manifest."""
+
+    @pytest.mark.parametrize("name", ["README.md", "report.html", "validation/state.json"])
+    def test_a_file_that_every_set_has(self, made: MadeSet, name: str) -> None:
+        manifest = made.manifest()
+        manifest["files"] = [file for file in manifest["files"] if file["path"] != name]
+        made.put_manifest(manifest)
+        assert f"manifest.json does not name {name}" in problems(made)
+
+    def test_a_set_from_before_there_were_reports_has_none(self, made: MadeSet) -> None:
+        manifest = made.manifest()
+        manifest["files"] = [f for f in manifest["files"] if f["path"] != "report.html"]
+        del manifest["quality"]
+        made.put_manifest(manifest)
+        made.remove("report.html")
+        verify(made.place)
+
+    @pytest.mark.parametrize(
+        ("name", "change", "told"),
+        [
+            ("train/state.json", {"_format_type": "torch"}, "says 'torch' as _format_type, exp"),
+            ("train/state.json", {"_indices_files": []}, "has the key '_indices_files', which no"),
+            ("train/state.json", {"_split": "test"}, "says 'test' as _split, expected 'train'"),
+            ("train/state.json", {"_fingerprint": "../x"}, "expected 16 hexadecimal digits"),
+            ("train/state.json", {"_output_all_columns": 0}, "says 0 as _output_all_columns"),
+            ("validation/dataset_info.json", {"features": {}}, "says {} as features, expected"),
+            ("validation/dataset_info.json", {"builder_name": "x"}, "has the key 'builder_name'"),
+            ("validation/dataset_info.json", {"size_in_bytes": 1}, "says 1 as size_in_bytes"),
+        ],
+    )
+    def test_what_no_set_says(
+        self, made: MadeSet, name: str, change: dict[str, Any], told: str
+    ) -> None:
+        made.forge(name, json.dumps({**json.loads(made.read(name)), **change}).encode())
+        (problem,) = problems(made)
+        assert problem.startswith(f"{name} ")
+        assert told in problem
+
+    @pytest.mark.parametrize("name", ["train/state.json", "validation/dataset_info.json"])
+    def test_a_key_that_is_missing(self, made: MadeSet, name: str) -> None:
+        values = json.loads(made.read(name))
+        key = sorted(values)[-1]
+        made.forge(name, json.dumps({k: v for k, v in values.items() if k != key}).encode())
+        assert problems(made) == [f"{name} lacks the key {key!r}"]
+
+    def test_an_entry_of_a_state_that_says_more(self, made: MadeSet) -> None:
+        state = json.loads(made.read("train/state.json"))
+        state["_data_files"][1]["skip"] = 7
+        made.forge("train/state.json", json.dumps(state).encode())
+        (problem,) = problems(made)
+        assert "'skip': 7} as shard 1, expected 'data-00001-of-00002.arrow'" in problem
+
+    @pytest.mark.parametrize(
+        "data",
+        [b'{"splits": ["train", "validation"], "x": 1}', b'{"splits":["train","validation"]}'],
+    )
+    def test_a_commit_file_that_says_more(self, made: MadeSet, data: bytes) -> None:
+        made.put("dataset_dict.json", data)
+        (problem,) = problems(made)
+        assert problem.endswith("does not name the splits train and validation and nothing else")
+
+
+class TestManifestDigest:
+    def test_the_very_set(self, made: MadeSet) -> None:
+        digest = hashlib.sha256(made.read("manifest.json")).hexdigest()
+        assert verify(made.place, manifest_sha256=digest).manifest_sha256 == digest
+        assert verify(made.place, manifest_sha256=digest.upper()).manifest_sha256 == digest
+
+    def test_another_manifest_that_is_whole(self, made: MadeSet) -> None:
+        digest = hashlib.sha256(made.read("manifest.json")).hexdigest()
+        made.put_manifest({**made.manifest(), "dataset": "another/set"})
+        verify(made.place)
+        with pytest.raises(VerificationFailed, match=f"expected {digest}; fetch the set again"):
+            verify(made.place, quick=True, manifest_sha256=digest)
+
+    def test_s3_keeps_the_digest_of_the_manifest_that_was_published(self, on_s3: MadeSet) -> None:
+        on_s3.put("manifest.json", json.dumps(on_s3.manifest()).encode())
+        assert "but the set was published with one of" in refusal(on_s3.place)
 
 
 class TestDamage:
@@ -165,8 +291,7 @@ class TestDamage:
             data[1] ^= 1
             made.damage(name, bytes(data))
         found = problems(made)
-        assert len(found) == 3
-        assert all("holds other bytes than" in problem for problem in found)
+        assert len([problem for problem in found if "holds other bytes than" in problem]) == 3
 
     @pytest.mark.parametrize("quick", [False, True])
     @pytest.mark.parametrize("name", [TRAIN, "README.md", "train/state.json"])
@@ -237,13 +362,17 @@ class TestDamage:
         made = local_set(tmp_path)
         made.remove(TRAIN)
         (made.root / TRAIN).mkdir()
-        assert problems(made) == [f"{TRAIN} is missing"]
+        extra, missing = problems(made)
+        assert extra.startswith(f"'{TRAIN}/' is not part of the set (a folder)")
+        assert missing == f"{TRAIN} is missing"
 
     def test_a_pipe_in_place_of_a_shard_keeps_nobody_waiting(self, tmp_path: Path) -> None:
         made = local_set(tmp_path)
         made.remove(TRAIN)
         os.mkfifo(made.root / TRAIN)
-        assert problems(made) == [f"{TRAIN} is missing"]
+        extra, missing = problems(made)
+        assert extra.startswith(f"'{TRAIN}' is not part of the set (a device, pipe or socket)")
+        assert missing == f"{TRAIN} is missing"
 
     def test_a_file_that_the_disk_cannot_read(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -251,7 +380,7 @@ class TestDamage:
         made = local_set(tmp_path)
 
         def chunks(self: object, name: str) -> Iterator[bytes]:
-            with reader._readable(name):
+            with reader.readable(name):
                 yield b"x"
                 raise OSError(5, "Input/output error")
 
@@ -355,7 +484,9 @@ class TestNames:
     @pytest.mark.parametrize("data", [b"", b"[]", b'{"splits": ["train", "../x"]}'])
     def test_a_commit_file_that_names_other_splits(self, made: MadeSet, data: bytes) -> None:
         made.put("dataset_dict.json", data)
-        assert problems(made) == ["dataset_dict.json does not name the splits train and validation"]
+        assert problems(made) == [
+            "dataset_dict.json does not name the splits train and validation and nothing else"
+        ]
 
 
 class TestManifest:
@@ -397,11 +528,38 @@ class TestManifest:
         manifest["counts"]["read"] += 1
         if group == "rejected":
             manifest["counts"]["rejected"]["total"] += 1
+            manifest["counts"]["rejected"]["by_reason"]["broken-json"] += 1
         else:
             manifest["counts"][group] += 1
         made.put_manifest(manifest)
         (problem,) = problems(made)
         assert f"rows {group}, but the files that it names in" in problem
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            (("counts", "rejected", "by_reason", 3), "counts 2 rows rejected, but 3 by reason"),
+            (("counts", "events", 9_999), "counts 9,999 rows with the note 'x' of 7,402 read"),
+            (("quality", "duplicates", "exact", 5), "counts 0 duplicates, but 5 in its quality"),
+            (("quality", "duplicates", "by_file", {"a": 1}), "0 duplicates in its quality, but 1"),
+            (("quality", "truncated", 9_999), "counts 9,999 rows cut short of 7,400 kept"),
+            (("quality", "leakage", "checked", 2_401), "among 2,401 rows checked of 2,400 valid"),
+            (("quality", "leakage", "rows", 1), "counts 1 leaks, 0 of them exact, among 0 rows"),
+        ],
+    )
+    def test_parts_that_do_not_add_up(
+        self, made: MadeSet, change: tuple[Any, ...], told: str
+    ) -> None:
+        manifest = made.manifest()
+        *where, value = change
+        part = manifest
+        for key in where[:-1]:
+            part = part[key]
+        if where[-1] in ("by_reason", "events"):
+            value = {"broken-json" if where[-1] == "by_reason" else "x": value}
+        part[where[-1]] = value
+        made.put_manifest(manifest)
+        assert any(told in problem for problem in problems(made))
 
     @pytest.mark.parametrize("name", [OTHER, "train/state.json", "train/dataset_info.json"])
     def test_a_file_that_the_manifest_does_not_name(self, made: MadeSet, name: str) -> None:
@@ -424,9 +582,9 @@ class TestManifest:
             made.remove(shard["path"])
         state = json.loads(made.read("validation/state.json"))
         made.forge("validation/state.json", json.dumps({**state, "_data_files": []}).encode())
-        assert problems(made) == [
+        assert problems(made)[0] == (
             "validation/ has no shard in manifest.json: the set cannot be loaded"
-        ]
+        )
 
 
 class TestReport:
@@ -526,7 +684,7 @@ class TestOtherFailures:
     def test_a_permission_error_is_no_damage(self, tmp_path: Path) -> None:
         with (
             pytest.raises(AccessDenied, match="no permission to read /x: run as"),
-            reader._readable("x"),
+            reader.readable("x"),
         ):
             raise PermissionError(13, "Permission denied", "/x")
 

@@ -123,7 +123,10 @@ class MadeSet:
         return json.loads(self.read("manifest.json"))
 
     def put_manifest(self, manifest: object) -> None:
+        """Writes another manifest, as one who can also write what the store keeps of it."""
         self.put("manifest.json", json.dumps(manifest).encode())
+        if self.on_s3 and (self.root / "dataset_dict.json").exists():
+            self.put("dataset_dict.json", self.read("dataset_dict.json"))
 
     def forge(self, name: str, data: bytes, **changes: Any) -> None:
         """Writes a file and what the manifest says of it: it is damaged but consistent."""
@@ -133,6 +136,16 @@ class MadeSet:
         digest = hashlib.sha256(data).hexdigest()
         entry.update({"bytes": len(data), "sha256": digest, **changes})
         self.put_manifest(manifest)
+        if name.endswith(".arrow"):
+            self._forge_info(name.partition("/")[0], manifest["files"])
+
+    def _forge_info(self, split: str, files: list[dict[str, Any]]) -> None:
+        shards = [file for file in files if file["path"].startswith(f"{split}/data-")]
+        info = json.loads(self.read(f"{split}/dataset_info.json"))
+        size = info["size_in_bytes"] = sum(file["bytes"] for file in shards)
+        rows = sum(file["rows"] for file in shards)
+        info["splits"][split].update({"num_bytes": size, "num_examples": rows})
+        self.forge(f"{split}/dataset_info.json", json.dumps(info).encode())
 
 
 def local_set(tmp_path: Path) -> MadeSet:

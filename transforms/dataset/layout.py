@@ -16,12 +16,10 @@ memory map).  Nothing but shards and the two JSON files may lie in a split's fol
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from transforms.chat.output_columns import OutputColumns
 from transforms.records import DatasetFile, Shard
-from transforms.split import SPLITS
 from transforms.storage.manifest import json_text
 
 DEFAULT_COLUMNS = OutputColumns()
@@ -67,8 +65,3 @@ def split_files(
         },
     }
     return {f"{split}/state.json": to_json(state), f"{split}/dataset_info.json": to_json(info)}
-
-
-def dataset_dict() -> bytes:
-    """The file that makes the folder load."""
-    return json.dumps({"splits": list(SPLITS)}).encode()

@@ -29,7 +29,7 @@ from transforms.options import QualityRules
 from transforms.quality.gates import Gates, check, judge, lack_of_training_rows
 from transforms.quality.row_stats import Measured
 from transforms.quality.summary import quality_summary
-from transforms.records import DatasetFile, Shard
+from transforms.records import DatasetFile, Shard, Written
 from transforms.report.elements import plain
 from transforms.report.headline import short
 from transforms.report.page import page
@@ -150,9 +150,9 @@ def commit(
     report = page(facts, files, store.chunks, store.path)
     files.append(put_file(store, names.REPORT, report))
     files.sort(key=lambda file: file.path)
-    _publish_text(store, names.MANIFEST, manifest_json(facts, plan, files))
+    written = _publish_text(store, names.MANIFEST, manifest_json(facts, plan, files))
     check_source()
-    store.put(names.DATASET_DICT, layout.dataset_dict())
+    store.put_last(names.DATASET_DICT_CONTENT, written.sha256)
     store.finish(contents.plan_digest)
     return counts
 
@@ -181,7 +181,7 @@ def put_file(store: DatasetStore, path: str, data: bytes) -> DatasetFile:
     return DatasetFile(path, len(data), hashlib.sha256(data).hexdigest(), 0)
 
 
-def _publish_text(store: DatasetStore, path: str, pieces: Iterator[str]) -> None:
+def _publish_text(store: DatasetStore, path: str, pieces: Iterator[str]) -> Written:
     """Writes a large file of the set piece by piece, through a temporary file."""
     temporary = store.scratch_file()
     file = HashingFile(temporary)
@@ -191,7 +191,9 @@ def _publish_text(store: DatasetStore, path: str, pieces: Iterator[str]) -> None
     except BaseException:
         file.abandon(temporary)
         raise
-    store.publish(temporary, path, file.written(0))
+    written = file.written(0)
+    store.publish(temporary, path, written)
+    return written
 
 
 def _card(contents: Contents, facts: ManifestFacts) -> bytes:

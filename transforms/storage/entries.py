@@ -30,10 +30,10 @@ class Entry:
     kind: str = FILE
 
 
-def local_entries(root: Path) -> Iterator[Entry]:
+def local_entries(root: Path, entered: Sequence[str] = SET_FOLDERS) -> Iterator[Entry]:
     """What lies in a folder, without following a link; none where there is no folder.
 
-    Only the folders of a set are entered: any other is one entry, however much it holds.
+    Only the folders ``entered`` are looked into: any other is one entry, however much it holds.
     """
     try:
         with os.scandir(root) as found:
@@ -43,7 +43,7 @@ def local_entries(root: Path) -> Iterator[Entry]:
     for one in entries:
         kind = _kind(one)
         yield Entry(f"{one.name}/" if kind == FOLDER else one.name, kind)
-        if kind == FOLDER and one.name in SET_FOLDERS:
+        if kind == FOLDER and one.name in entered:
             with os.scandir(one.path) as inside:
                 for each in sorted(inside, key=lambda each: each.name):
                     kind = _kind(each)

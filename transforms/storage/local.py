@@ -46,7 +46,7 @@ from transforms.storage.claim import (
 from transforms.storage.disk import explained, lock_beside
 from transforms.storage.local_lease import LocalLease
 from transforms.storage.manifest import Manifest
-from transforms.storage.names import SET_FOLDERS, is_set_file, is_work_file
+from transforms.storage.names import DATASET_DICT, SET_FOLDERS, is_set_file, is_work_file
 from transforms.storage.own_files import check_working_folder, remove_empty, remove_files
 from transforms.storage.parallel import in_parallel
 from transforms.storage.reader import LocalReader, finished_manifest
@@ -248,6 +248,10 @@ class LocalStore:
             temporary = self.scratch_file()
             temporary.write_bytes(data)
             self._publish(temporary, name)
+
+    def put_last(self, data: bytes, manifest_sha256: str) -> None:
+        """Writes the file that makes the set load; a disk keeps no more of it than its bytes."""
+        self.put(DATASET_DICT, data)
 
     def put_work(self, name: str, data: bytes) -> None:
         """Writes a file that is needed while the set is made, and is no part of it."""

@@ -15,9 +15,9 @@ from typing import Protocol
 from transforms.errors import AccessDenied, UsageError, VerificationFailed
 from transforms.records import DatasetFile
 from transforms.storage.claim import CLAIM
-from transforms.storage.entries import Entry, local_entries
+from transforms.storage.entries import FILE, FOLDER, Entry, local_entries
 from transforms.storage.manifest import MOST_BYTES, Manifest, read_manifest
-from transforms.storage.names import DATASET_DICT, MANIFEST, WORK, is_work_file
+from transforms.storage.names import DATASET_DICT, MANIFEST, SET_FOLDERS, WORK, is_work_file
 from transforms.storage.s3.bucket import Bucket, TooLarge
 from transforms.storage.s3.uri import S3Options, S3Uri, is_s3
 
@@ -26,10 +26,14 @@ _CHUNK_BYTES = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A file as it is found without reading it; ``sha256`` is None where nothing keeps it."""
+    """A file as it is found without reading it; the digests are None where nothing keeps them.
+
+    ``manifest_sha256`` is kept with a set's last file.
+    """
 
     size: int
     sha256: str | None = None
+    manifest_sha256: str | None = None
 
 
 class DatasetReader(Protocol):
@@ -81,7 +85,8 @@ def complete_set(at: DatasetReader) -> CompleteSet:
     """The set at a place.
 
     Raises:
-        VerificationFailed: the last file or the manifest is missing or damaged.
+        VerificationFailed: the last file or the manifest is missing or damaged, or the manifest is
+            not the one that the store says the set was published with.
     """
     last = _small(at, DATASET_DICT)
     if last is None:
@@ -95,7 +100,15 @@ def complete_set(at: DatasetReader) -> CompleteSet:
             f"{at.path} holds no complete set of this tool: {MANIFEST}, which names its files, is "
             "missing; prepare or fetch the set again"
         )
-    return CompleteSet(at.path, read_manifest(data, at.path), last)
+    manifest = read_manifest(data, at.path)
+    seen = at.look(DATASET_DICT)
+    published = seen.manifest_sha256 if seen else None
+    if published not in (None, manifest.sha256):
+        raise VerificationFailed(
+            f"{MANIFEST} of {at.path} has the SHA-256 {manifest.sha256}, but the set was published "
+            f"with one of {published}: it was changed since; prepare or fetch the set again"
+        )
+    return CompleteSet(at.path, manifest, last)
 
 
 def finished_manifest(at: DatasetReader) -> Manifest | None:
@@ -151,9 +164,15 @@ class LocalReader:
                 yield chunk
 
     def entries(self) -> Iterator[Entry]:
-        """Everything that lies in the folder, also hidden files, links and folders."""
+        """Everything that lies in the folder, also hidden files, links and folders.
+
+        What a run leaves on S3 comes along with a copy that another tool fetched.
+        """
         with readable(self.path):
-            yield from local_entries(Path(self.path))
+            for one in local_entries(Path(self.path), (*SET_FOLDERS, WORK)):
+                is_work = one.kind == FILE and is_left_by_a_run(one.name, size=1)
+                if not is_work and one != Entry(f"{WORK}/", FOLDER):
+                    yield one
 
 
 @contextmanager
@@ -199,7 +218,7 @@ class S3Reader:
     def look(self, name: str) -> Seen | None:
         """The size and the SHA-256 that the store keeps; None where it is missing."""
         found = self.bucket.head(self.place.key(name))
-        return Seen(found.size, found.sha256) if found else None
+        return Seen(found.size, found.sha256, found.manifest_sha256) if found else None
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """The bytes of a file that is there."""

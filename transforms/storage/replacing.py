@@ -14,15 +14,16 @@ from pathlib import Path
 from transforms.errors import OutputTaken
 from transforms.storage.checksums import sync
 from transforms.storage.entries import foreign, local_entries, named
-from transforms.storage.names import DATASET_DICT, MANIFEST
+from transforms.storage.names import DATASET_DICT, MANIFEST, is_set_file
 from transforms.storage.own_files import (
     OldSet,
     check_nothing_else,
     old_set,
     own_manifest,
     remove_empty,
+    remove_files,
 )
-from transforms.storage.reader import LocalReader, finished_manifest
+from transforms.storage.reader import LocalReader, complete_set, finished_manifest
 
 _GO_ON = "then run again with the same flags and --resume"
 
@@ -100,9 +101,14 @@ def put_in_place(staging: Path, target: Path, replaced: Path, may_replace: str) 
 
 
 def _check_staged(staging: Path) -> None:
-    """``OutputTaken`` where a user's file would become part of the set."""
-    manifest = own_manifest(staging, str(staging))
-    others = foreign(local_entries(staging), [file.path for file in manifest.files])
+    """``OutputTaken`` where a user's file would become part of the set.
+
+    A file of a run that the manifest does not list is one of an earlier attempt; it is removed.
+    """
+    listed = {file.path for file in complete_set(LocalReader(str(staging))).files}
+    own = {MANIFEST, DATASET_DICT, *listed}
+    remove_files(staging, lambda name: is_set_file(name) and name not in own)
+    others = foreign(local_entries(staging), listed)
     if others:
         raise OutputTaken(
             f"{staging}, where the set is made, holds other files as well "

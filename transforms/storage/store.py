@@ -87,6 +87,12 @@ class DatasetStore(Protocol):
     def put(self, name: str, data: bytes) -> None:
         """Writes a small file of the set whole."""
 
+    def put_last(self, data: bytes, manifest_sha256: str) -> None:
+        """Writes ``dataset_dict.json``, by which the set loads.
+
+        A store that can keep more of a file than its bytes keeps the manifest's digest with it.
+        """
+
     def put_work(self, name: str, data: bytes) -> None:
         """Writes a file that is needed while the set is made, and is no part of it."""
 

@@ -30,6 +30,8 @@ PART_BYTES = 16 * 2**20
 
 _WHOLE_BYTES = 32 * 2**20  # up to here one request, whose SHA-256 the server checks and keeps
 _SHA256 = "sha256"  # the metadata key; S3 keeps no SHA-256 of an object that came in parts
+MANIFEST_SHA256 = "manifest-sha256"
+"""Metadata key of a set's last object: the digest of the manifest that it was published with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Stored:
     modified: datetime
     now: datetime
     """The store's own clock when it answered."""
+    manifest_sha256: str | None = None
+    """What ``MANIFEST_SHA256`` says, of the object that has it."""
 
 
 class Conflict(Exception):
@@ -128,8 +132,10 @@ class Bucket:
                     )
                 onward = {"Range": f"bytes={at}-", "IfMatch": answer["ETag"]}
 
-    def put(self, key: str, data: bytes, match: str | None = None) -> str:
-        """Writes a small object; returns its ETag.
+    def put(
+        self, key: str, data: bytes, match: str | None = None, manifest_sha256: str | None = None
+    ) -> str:
+        """Writes a small object; returns its ETag.  ``manifest_sha256`` is kept beside it.
 
         With ``match`` only over the object of that ETag, with ``match=""`` only where there is
         none, else ``Conflict``.  A lost reply may also end as ``Conflict`` or ``StorageError``
@@ -137,6 +143,7 @@ class Bucket:
         """
         digest = sha256(data)
         condition = {} if match is None else {"IfMatch": match} if match else {"IfNoneMatch": "*"}
+        kept = {MANIFEST_SHA256: manifest_sha256} if manifest_sha256 else {}
         from botocore.exceptions import ClientError
 
         with self._explained(key):
@@ -145,7 +152,7 @@ class Bucket:
                     Bucket=self.name,
                     Key=key,
                     Body=data,
-                    Metadata={_SHA256: digest.hexdigest()},
+                    Metadata={_SHA256: digest.hexdigest(), **kept},
                     **self._whole_checksum(digest.digest()),
                     **self._writing,
                     **condition,
@@ -256,8 +263,11 @@ class Bucket:
                 for found in page.get("CommonPrefixes", ()):
                     yield found["Prefix"][len(prefix) :].rstrip("/")
 
-    def abort_uploads(self, prefix: str) -> int:
-        """Ends uploads that were begun below ``prefix`` and never completed; how many."""
+    def abort_uploads(self, prefix: str, is_ours: Callable[[str], bool]) -> int:
+        """Ends uploads that were begun below ``prefix`` and never completed; how many.
+
+        ``is_ours`` says by a key's name below ``prefix`` whether its upload may be ended.
+        """
         count = 0
         with self._explained(prefix):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(
@@ -265,6 +275,8 @@ class Bucket:
             )
             for page in pages:
                 for found in page.get("Uploads", ()):
+                    if not is_ours(found["Key"].removeprefix(prefix)):
+                        continue
                     where = {"Key": found["Key"], "UploadId": found["UploadId"]}
                     self._client.abort_multipart_upload(Bucket=self.name, **where, **self._owner)
                     count += 1
@@ -329,6 +341,7 @@ def _stored(answer: Mapping[str, Any]) -> Stored:
         etag=answer["ETag"],
         modified=answer["LastModified"],
         now=parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]),
+        manifest_sha256=answer["Metadata"].get(MANIFEST_SHA256),
     )
 
 

@@ -23,10 +23,11 @@ import msgspec
 from transforms.errors import AccessDenied, DataPrepError, OutputTaken, VerificationFailed
 from transforms.records import DatasetFile, Shard, Written
 from transforms.storage.claim import CLAIM, SUBMITTED, Claim
+from transforms.storage.entries import named
 from transforms.storage.manifest import Manifest
-from transforms.storage.names import DATASET_DICT, WORK
+from transforms.storage.names import DATASET_DICT, WORK, is_set_file
 from transforms.storage.parallel import in_parallel
-from transforms.storage.reader import S3Reader, finished_manifest
+from transforms.storage.reader import S3Reader, finished_manifest, is_left_by_a_run
 from transforms.storage.s3 import lease as s3_claim
 from transforms.storage.s3.bucket import Bucket
 from transforms.storage.s3.lease import S3Lease
@@ -82,16 +83,24 @@ class S3Store:
     ) -> Iterator[S3Lease]:
         """Holds the prefix for this run; ``OutputTaken`` where others do, or it has other files."""
         claim_key = self.place.key(CLAIM)
-        keys = (key for key, _, _ in self.bucket.keys(self.place.key("")))
-        other = next((key for key in keys if key != claim_key), None)
+        others = [(name, size) for name, size in self._names() if name != CLAIM]
+        strange = [name for name, size in others if not _is_ours(name, size)]
         # Asked after the listing: a run that begins meanwhile writes its claim before all else.
-        if other and self.bucket.head(claim_key) is None:
+        if strange or (others and self.bucket.head(claim_key) is None):
+            found = named(strange or [name for name, _ in others])
             raise OutputTaken(
-                f"{self.path} holds other files, such as {other}; give another output"
+                f"{self.path} holds other files ({found}), so nothing was written: move them "
+                "away, or give another output"
             )
         claim = S3Lease(self.bucket, claim_key, self.path, plan_digest, self.fresh, units)
-        with claim.held(take_over=resume or (other is not None and self._job_is_done())):
+        with claim.held(take_over=resume or (bool(others) and self._job_is_done())):
             yield claim
+
+    def _names(self) -> Iterator[tuple[str, int]]:
+        """(name, bytes) of every object below the address."""
+        start = self.place.key("")
+        for key, size, _ in self.bucket.keys(start):
+            yield key.removeprefix(start), size
 
     def _job_is_done(self) -> bool:
         found = s3_claim.read(self.bucket, self.place.key(CLAIM), self.path)
@@ -117,9 +126,9 @@ class S3Store:
         return self._seen.scanned
 
     def sweep(self) -> list[str]:
-        """Ends uploads that were begun below the prefix and never completed: they cost money."""
+        """Ends uploads of ours below the prefix that were never completed: they cost money."""
         try:
-            self.bucket.abort_uploads(self.place.key(""))
+            self.bucket.abort_uploads(self.place.key(""), lambda name: _is_ours(name, size=1))
         except AccessDenied as error:
             return [
                 f"uploads that broke off may be left at {self.path}, as this login may not look "
@@ -146,6 +155,11 @@ class S3Store:
     def put(self, name: str, data: bytes) -> None:
         """Writes a small file of the set whole."""
         self.bucket.put(self.place.key(name), data)
+
+    def put_last(self, data: bytes, manifest_sha256: str) -> None:
+        """Writes the file that makes the set load, and keeps the manifest's digest beside it."""
+        key = self.place.key(DATASET_DICT)
+        self.bucket.put(key, data, manifest_sha256=manifest_sha256)
 
     def put_work(self, name: str, data: bytes) -> None:
         """Writes a file that is needed while the set is made."""
@@ -189,6 +203,10 @@ class S3Store:
 
     def finish(self, plan_digest: str) -> None:
         """Nothing: the set is in place with its last file."""
+
+
+def _is_ours(name: str, size: int) -> bool:
+    return is_set_file(name) or is_left_by_a_run(name, size)
 
 
 def remove_scratch() -> None:

@@ -14,7 +14,7 @@ from transforms.dataset import layout
 from transforms.dataset.card import card
 from transforms.dataset.shard_writer import ShardWriter
 from transforms.records import DatasetFile
-from transforms.storage.names import CARD, DATASET_DICT, shard_path
+from transforms.storage.names import CARD, DATASET_DICT, DATASET_DICT_CONTENT, shard_path
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_the_schema_carries_the_features_for_datasets() -> None:
 
 
 def test_dataset_dict_names_both_splits() -> None:
-    assert json.loads(layout.dataset_dict()) == {"splits": ["train", "validation"]}
+    assert json.loads(DATASET_DICT_CONTENT) == {"splits": ["train", "validation"]}
 
 
 def test_equal_values_give_equal_json() -> None:
@@ -117,7 +117,7 @@ def test_a_folder_of_these_files_loads_even_with_an_empty_split(tmp_path: Path, 
 
     with pytest.raises(FileNotFoundError):
         datasets.load_from_disk(str(folder))
-    (folder / DATASET_DICT).write_bytes(layout.dataset_dict())
+    (folder / DATASET_DICT).write_bytes(DATASET_DICT_CONTENT)
     loaded = datasets.load_from_disk(str(folder))
     assert {name: split.num_rows for name, split in loaded.items()} == {
         "train": 3,

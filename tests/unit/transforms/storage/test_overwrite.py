@@ -330,6 +330,12 @@ class TestWorkingFolders:
         assert note.read_text() == "mine"
         assert tree(Path(folder.path))["README.md"] == b"cardone"
 
+    def test_a_shard_of_an_earlier_attempt_is_not_published(self, tmp_path: Path) -> None:
+        folder = made(tmp_path)
+        earlier = "rejects/data-00003-of-00009.jsonl"
+        overwrite(folder, lambda: folder.put(earlier, b"{}"))
+        assert not Path(folder.path, "rejects").exists()
+
     def test_notes_in_the_work_folder_stay(self, tmp_path: Path) -> None:
         folder = made(tmp_path)
         note = folder.work / "my_notes.txt"
