@@ -284,3 +284,29 @@ class TestOtherFiles:
         s3_server.client().put_object(Bucket=bucket, Key="sets/one/notes.txt", Body=b"mine")
         assert main(words("--output", uri)) == 0
         assert without_run(stored(s3_server, uri)) == without_run(first | {"notes.txt": b"mine"})
+
+    def test_inside_a_set_that_is_not_finished_are_an_obstacle(
+        self, s3_server: S3Server, bucket: str, words: Words, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        uri = f"s3://{bucket}/sets/one"
+        assert main(words("--output", uri)) == 0
+        client = s3_server.client()
+        client.delete_object(Bucket=bucket, Key="sets/one/dataset_dict.json")
+        client.put_object(Bucket=bucket, Key="sets/one/train/notes.txt", Body=b"mine")
+        before = objects(s3_server, bucket)
+        assert main(words("--resume", uri)) == 6
+        assert "holds other files (train/notes.txt), so nothing was written" in (
+            capsys.readouterr().err
+        )
+        assert objects(s3_server, bucket) == before
+
+    def test_an_upload_of_somebody_else_is_not_ended(
+        self, s3_server: S3Server, bucket: str, words: Words
+    ) -> None:
+        client = s3_server.client()
+        uri = f"s3://{bucket}/sets/one"
+        for name in ("my_notes.bin", "checkpoints/model", "train/data-00007-of-00009.arrow"):
+            client.create_multipart_upload(Bucket=bucket, Key=f"sets/one/{name}")
+        assert main(words("--output", uri)) == 0
+        left = ["sets/one/checkpoints/model", "sets/one/my_notes.bin"]
+        assert sorted(s3_server.pending_uploads(bucket)) == left

@@ -86,7 +86,8 @@ class S3Store:
         others = [(name, size) for name, size in self._names() if name != CLAIM]
         strange = [name for name, size in others if not _is_ours(name, size)]
         # Asked after the listing: a run that begins meanwhile writes its claim before all else.
-        if strange or (others and self.bucket.head(claim_key) is None):
+        is_claimed = self.bucket.head(claim_key) is not None if others else True
+        if not is_claimed or (strange and self.manifest() is None):  # nobody writes a finished set
             found = named(strange or [name for name, _ in others])
             raise OutputTaken(
                 f"{self.path} holds other files ({found}), so nothing was written: move them "
