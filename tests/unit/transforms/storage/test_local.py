@@ -9,8 +9,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import xxhash
 
-from transforms.errors import AccessDenied, OutputTaken, StorageError
+from transforms.errors import AccessDenied, OutputTaken, StorageError, VerificationFailed
 from transforms.records import Shard, Written
 from transforms.storage.local import LocalStore
 from transforms.storage.manifest import read_manifest
@@ -323,6 +324,44 @@ class TestManifest:
         make(folder)
         Path(folder.path, "manifest.json").write_bytes(damage)
         assert folder.manifest() is None
+
+
+class TestConfirm:
+    """A shard that changed between its write and the rename is never published."""
+
+    DATA = b"the rows of a shard"
+
+    def staged(self, folder: LocalStore, fast: bool) -> Shard:
+        folder.put(SHARD, self.DATA)
+        digest = xxhash.xxh3_128_hexdigest(self.DATA) if fast else ""
+        return Shard(
+            0, "train", SHARD, 3, 3, len(self.DATA), sha256(self.DATA).hexdigest(), xxh3=digest
+        )
+
+    @pytest.mark.parametrize("fast", [True, False], ids=["xxh3", "record without it"])
+    def test_what_is_as_it_was_written(self, folder: LocalStore, fast: bool) -> None:
+        with folder.claimed():
+            folder.confirm([self.staged(folder, fast), Shard(0, "rejects", "", 0, 3, 0, "")])
+
+    @pytest.mark.parametrize("fast", [True, False], ids=["xxh3", "record without it"])
+    @pytest.mark.parametrize("change", ["bit", "shorter", "gone", "link", "folder"])
+    def test_what_is_not(self, folder: LocalStore, fast: bool, change: str) -> None:
+        with folder.claimed():
+            shard, path = self.staged(folder, fast), folder.staging / SHARD
+            path.unlink()
+            if change == "bit":
+                path.write_bytes(bytes([self.DATA[0] ^ 1]) + self.DATA[1:])
+            elif change == "shorter":
+                path.write_bytes(self.DATA[:-1])
+            elif change == "folder":
+                path.mkdir()
+            elif change == "link":
+                (folder.work / "plan.json").write_bytes(self.DATA)
+                path.symlink_to(folder.work / "plan.json")
+            with pytest.raises(VerificationFailed, match="nothing was published, run again"):
+                folder.confirm([shard])
+            if change == "folder":
+                path.rmdir()
 
 
 class TestReports:
