@@ -153,7 +153,7 @@ def commit(
     written = _publish_text(store, names.MANIFEST, manifest_json(facts, plan, files))
     check_source()
     store.put_last(names.DATASET_DICT_CONTENT, written.sha256)
-    store.finish(contents.plan_digest)
+    store.finish(contents.plan_digest, (file.path for file in files))
     return counts
 
 

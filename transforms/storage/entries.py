@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,12 +67,12 @@ def foreign(entries: Iterable[Entry], files: Iterable[str]) -> list[Entry]:
         entries: what lies at the place of the set.
         files: the names that the manifest lists; the two that it cannot list are added.
     """
-    own = {MANIFEST, DATASET_DICT, *files}
+    own = files if isinstance(files, AbstractSet) else set(files)  # there may be 300,000
     folders = {f"{name.partition('/')[0]}/" for name in own if "/" in name}
     return [
         one
         for one in entries
-        if not (one.kind == FILE and one.name in own)
+        if not (one.kind == FILE and (one.name in own or one.name in (MANIFEST, DATASET_DICT)))
         and not (one.kind == FOLDER and one.name in folders)
     ]
 

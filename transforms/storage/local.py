@@ -52,6 +52,7 @@ from transforms.storage.parallel import in_parallel
 from transforms.storage.reader import LocalReader, finished_manifest
 from transforms.storage.replacing import (
     check_replaceable,
+    check_staged,
     holds_anything,
     left_over,
     put_in_place,
@@ -205,7 +206,7 @@ class LocalStore:
         check_working_folder(self.work, _is_of_a_run if is_claimed else _is_scratch, self.path)
 
     def _clear(self) -> None:
-        if self._begun() is not None:
+        if (self.work / CLAIM).is_file():
             remove_files(self.staging, is_set_file)
         remove_files(self.work, _is_of_a_run, last=CLAIM)
         remove_empty(self.staging)
@@ -317,7 +318,7 @@ class LocalStore:
             for file in files
         ]
 
-    def finish(self, plan_digest: str) -> None:
+    def finish(self, plan_digest: str, names: Iterable[str] | None = None) -> None:
         """Puts the whole set in place; doing it again for the same plan changes nothing."""
         with explained(self.path):
             if not self.staging.exists():
@@ -326,6 +327,7 @@ class LocalStore:
                     raise StorageError(f"the staging folder {self.staging} is gone; run again")
                 return
             asked = (self.get_work(_REPLACES) or b"").decode()
+            check_staged(self.staging, names)
             put_in_place(self.staging, Path(self.path), self._beside("replaced"), asked)
             remove_files(self.work, _is_of_a_run, last=CLAIM)
 

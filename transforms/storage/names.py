@@ -54,7 +54,7 @@ _LISTED = re.compile(
 )
 _WORK = re.compile(
     r"plan\.json|tokenizer\.json|launcher\.txt|replaces\.txt|validation-prompts\.(ipc|arrow)"
-    r"|(units|worker)-\d{2,}\.json|\d{5,}(-[0-9a-f]{8})?-[a-z]+\.json|benchmark-[0-9a-f]{64}"
+    r"|(units|worker)-\d{2,}\.json|\d{5,}(-[0-9a-f]*)*-[a-z]+\.json|benchmark-[0-9a-f]{64}"
 )
 
 

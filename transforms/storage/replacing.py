@@ -9,12 +9,13 @@ a user put into the folder meanwhile is never deleted, and the run refuses and l
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from transforms.errors import OutputTaken
 from transforms.storage.checksums import sync
 from transforms.storage.entries import foreign, local_entries, named
-from transforms.storage.names import DATASET_DICT, MANIFEST, is_set_file
+from transforms.storage.names import DATASET_DICT, MANIFEST, may_be_listed
 from transforms.storage.own_files import (
     OldSet,
     check_nothing_else,
@@ -73,9 +74,8 @@ def put_in_place(staging: Path, target: Path, replaced: Path, may_replace: str) 
         may_replace: SHA-256 of the manifest of the only set that may be replaced; "" for none.
 
     Raises:
-        OutputTaken: staging or target hold something else; both are left as they are.
+        OutputTaken: the target holds something else; both are left as they are.
     """
-    _check_staged(staging)
     if not holds_anything(target):
         staging.rename(target)
         sync(target.parent)
@@ -100,14 +100,19 @@ def put_in_place(staging: Path, target: Path, replaced: Path, may_replace: str) 
     old.remove(replaced)
 
 
-def _check_staged(staging: Path) -> None:
+def check_staged(staging: Path, names: Iterable[str] | None) -> None:
     """``OutputTaken`` where a user's file would become part of the set.
 
     A file of a run that the manifest does not list is one of an earlier attempt; it is removed.
+
+    Args:
+        staging: the set that is to be put in place.
+        names: the names that its manifest lists, which is read for them if they are None.
     """
-    listed = {file.path for file in complete_set(LocalReader(str(staging))).files}
-    own = {MANIFEST, DATASET_DICT, *listed}
-    remove_files(staging, lambda name: is_set_file(name) and name not in own)
+    if names is None:
+        names = (file.path for file in complete_set(LocalReader(str(staging))).files)
+    listed = set(names)
+    remove_files(staging, lambda name: may_be_listed(name) and name not in listed)
     others = foreign(local_entries(staging), listed)
     if others:
         raise OutputTaken(

@@ -114,8 +114,11 @@ class DatasetStore(Protocol):
     def present(self, files: Iterable[Shard | DatasetFile]) -> list[bool]:
         """Which of these files are here, as their records say."""
 
-    def finish(self, plan_digest: str) -> None:
-        """Puts the set in place, once all its files are written."""
+    def finish(self, plan_digest: str, names: Iterable[str] | None = None) -> None:
+        """Puts the set in place, once all its files are written.
+
+        ``names`` are those that its manifest lists, which is read for them if they are None.
+        """
 
 
 SPLITS_RECORD, REJECTS_RECORD = "splits", "rejects"

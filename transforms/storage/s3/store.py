@@ -202,7 +202,7 @@ class S3Store:
         found = self.bucket.head(self.place.key(file.path))
         return found is not None and (found.size, found.sha256) == (file.bytes, file.sha256)
 
-    def finish(self, plan_digest: str) -> None:
+    def finish(self, plan_digest: str, names: Iterable[str] | None = None) -> None:
         """Nothing: the set is in place with its last file."""
 
 
