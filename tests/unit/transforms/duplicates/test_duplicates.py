@@ -29,7 +29,7 @@ from transforms.duplicates.near_links import (
     lent_by_unit,
     links_by_unit,
 )
-from transforms.duplicates.positions import Drop, place, rows_of_range
+from transforms.duplicates.positions import Drop, among, place, rows_of_range
 from transforms.records import TURNS
 from transforms.text.ngrams import Hashed, distinct, ngrams, word_array
 
@@ -305,3 +305,21 @@ class TestNear:
             text = sentence(order, 60)
             rows += [" ".join(text), " ".join(edited(text, order, 1))]
         assert near(rows, of) == near(rows, 1)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3])
+def test_each_value_counts_alike_in_a_sketch(bits: int) -> None:
+    values = np.random.default_rng(1).integers(2**32, size=(1, VALUES), dtype=np.uint32)
+    others = np.repeat(values, VALUES, axis=0)
+    others[np.arange(VALUES), np.arange(VALUES)] ^= np.uint32(bits)
+    expected = ((VALUES - 1) / VALUES - 0.25) / 0.75
+    assert similarity(sketch(others), sketch(values)[0]).tolist() == [expected] * VALUES
+    assert similarity(sketch(values), sketch(values)[0]).tolist() == [1.0]
+
+
+@given(st.sets(st.integers(1, 9)), st.sets(st.integers(1, 9)))
+def test_among_finds_the_numbers_that_are_rows_and_no_others(
+    rows: set[int], numbers: set[int]
+) -> None:
+    found = among(np.array(sorted(rows), np.int64), np.array(sorted(numbers), np.int64))
+    assert [sorted(rows)[index] for index in found.tolist()] == sorted(rows & numbers)
