@@ -89,7 +89,7 @@ class FileState:
         modified: when its bytes changed, in ns; whoever may write the file can set it.
         changed: when its bytes, name, permissions or ``modified`` changed, in ns; nobody can set
             it, and a copy of the file has another one.
-        host: the machine on which this was seen.
+        host: a hash of the name of the machine on which this was seen.
     """
 
     size: int

@@ -15,6 +15,8 @@ from __future__ import annotations
 import os
 from stat import S_ISREG
 
+from xxhash import xxh3_64_hexdigest
+
 from transforms.errors import BadInput
 from transforms.records import FileState
 
@@ -27,7 +29,10 @@ def state_of(path: str | os.PathLike[str]) -> FileState:
 
 
 def _state(found: os.stat_result) -> FileState:
-    return FileState(found.st_size, found.st_mtime_ns, found.st_ctime_ns, os.uname().nodename)
+    host = xxh3_64_hexdigest(
+        os.uname().nodename.encode()
+    )  # work files on S3 need not name machines
+    return FileState(found.st_size, found.st_mtime_ns, found.st_ctime_ns, host)
 
 
 def require_unchanged(path: str, planned: FileState | None) -> None:
