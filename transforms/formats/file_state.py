@@ -29,9 +29,8 @@ def state_of(path: str | os.PathLike[str]) -> FileState:
 
 
 def _state(found: os.stat_result) -> FileState:
-    host = xxh3_64_hexdigest(
-        os.uname().nodename.encode()
-    )  # work files on S3 need not name machines
+    # Hashed, since work files that lie on S3 need not name machines.
+    host = xxh3_64_hexdigest(os.uname().nodename.encode())
     return FileState(found.st_size, found.st_mtime_ns, found.st_ctime_ns, host)
 
 
