@@ -412,7 +412,7 @@ class Request:
     @property
     def text_flags(self) -> TextFlags:
         """What the flags say about the text files of the source."""
-        return TextFlags(self.delimiter, self.encoding, self.quotes)
+        return TextFlags(self.delimiter, self.encoding, self.quotes, self.split)
 
     @property
     def uploads(self) -> bool:

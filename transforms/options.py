@@ -90,11 +90,18 @@ class TextFlags:
         delimiter: what separates the cells of a CSV file, one ASCII character.
         encoding: of a CSV file, as Python names it.
         quotes: ``doubled``, ``backslash`` or ``none``, see ``formats/dialects``.
+        split: the key of a JSON object with several arrays of rows.
     """
 
     delimiter: str | None = None
     encoding: str | None = None
     quotes: str | None = None
+    split: str | None = None
+
+    @property
+    def of_csv(self) -> bool:
+        """Does a user say anything about CSV files?"""
+        return (self.delimiter, self.encoding, self.quotes) != (None, None, None)
 
 
 NO_FLAGS = TextFlags()

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.planning.source_files import SourceFiles
-from pipeline.planning.source_schema import sample_source
+from pipeline.planning.source_schema import sample_source, settled
 from pipeline.planning.sources import resolve
 from pipeline.request import Request
 from transforms.conversations.column_roles import NAMES, Role, fold_name
@@ -92,10 +92,10 @@ def _read(given: str, request: Request) -> tuple[Benchmark, bytes]:
         skip_upload=True,
     )
     source = _resolved(named)
-    found = sample_source(source, name)
+    found = sample_source(source, name, named.text_flags)
     if not found.sample:
         raise BadInput(f"{name} contains no rows")
-    source = replace(source, file_format=found.file_format)
+    source = settled(source, found, named.split, name)
     mapping = _prompts(found, request, name)
     parts, prompts, short = [merge_pieces([])], 0, 0
     for texts in _texts(source, found, mapping):

@@ -15,7 +15,7 @@ from functools import cached_property
 from pipeline.planning.chat_template import chat_format
 from pipeline.planning.decontamination import read_benchmarks
 from pipeline.planning.source_files import SourceFiles
-from pipeline.planning.source_schema import sample_source
+from pipeline.planning.source_schema import sample_source, settled
 from pipeline.planning.sources import resolve
 from pipeline.planning.tokenizer import tokenizer_file
 from pipeline.request import Request
@@ -132,8 +132,8 @@ def make_plan(request: Request) -> Plan:
     """
     source = resolve(request)
     found = sample_source(source, request.dataset, request.text_flags)
-    source = replace(source, file_format=found.file_format)  # a .json file may hold an array
-    late_keys = found.file_format.name in ("json_lines", "json_array")
+    source = settled(source, found, request.split, request.dataset)
+    late_keys = found.file_format.name.startswith("json_")
     columns = _with_named(found.columns, request.fields) if late_keys else found.columns
     try:
         choice = _choose_fields(request, columns, found.sample, late_keys)

@@ -46,6 +46,8 @@ _SEPARATORS = {"\t": "tab"}
 
 def _dialect(file_format: FileFormat) -> str:
     """How text files are read, where their name does not say it: ``; separator ';'``."""
+    if file_format.key is not None:
+        return f" under the key {file_format.key!r}"
     if file_format.name != "delimited":
         return ""
     parts = []

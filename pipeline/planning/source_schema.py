@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from pipeline.planning.source_files import SourceFiles
+from pipeline.planning.source_files import SourceFiles, choose_split
 from transforms.conversations.column_roles import known_role
 from transforms.errors import BadInput
 from transforms.formats.source_reader import FileFormat, FileSample, read_columns, read_sample
@@ -80,7 +80,23 @@ def sample_source(source: SourceFiles, dataset: str, flags: TextFlags = NO_FLAGS
             columns |= {c.name: c for c in sampled.columns if c.name in new}
             rows += sampled.sample if new else ()
             filled |= new
-    return SourceSample(found.file_format, tuple(columns.values()), rows, added)
+    return SourceSample(
+        found.file_format, tuple(columns.values()), rows, keys=found.keys, added=added
+    )
+
+
+def settled(source: SourceFiles, found: FileSample, split: str | None, dataset: str) -> SourceFiles:
+    """The source with what its first rows say: the format, and the split if that is a key.
+
+    Raises:
+        UsageError: the source has no such split.
+    """
+    if len(found.keys) < 2:
+        choose_split([source.split], split, dataset)
+        return replace(source, file_format=found.file_format)
+    key = str(found.file_format.key)
+    others = tuple(name for name in found.keys if name != key)
+    return replace(source, file_format=found.file_format, split=key, left_out=others)
 
 
 def _first_with_rows(
@@ -117,8 +133,8 @@ def _sample(source: SourceFiles, file_format: FileFormat, name: str) -> FileSamp
     found = read_sample(path, file_format)
     if found.file_format.name != file_format.name:
         raise BadInput(
-            f"{path} and the first file are of different kinds, one of them JSON Lines and one a "
-            "JSON array; prepare the files separately"
+            f"{path} and the first file are of different kinds of JSON, such as JSON Lines, a "
+            "JSON array, or one object around the rows; prepare the files separately"
         )
     return replace(found, sample=found.sample[:_SAMPLED_ROWS])
 

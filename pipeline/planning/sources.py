@@ -89,7 +89,6 @@ def _keep_apart(source: Path, output: str) -> None:
 def _files(paths: Sequence[Path], request: Request) -> SourceFiles:
     if request.config:
         raise UsageError(f"--config is for hub data sets and folders; {request.dataset} has none")
-    choose_split(["train"], request.split, request.dataset)
     for path in paths:
         _keep_apart(path, request.output)
     file_format = one_format([str(p) for p in paths], [format_of_name(p.name) for p in paths])

@@ -1,5 +1,8 @@
 """JSON arrays of objects: the standard library parses them in steps, never the whole file.
 
+The array is the file, or lies under a key of the one object that is (``FileFormat.key``).  The
+reader of ``json_values``, objects that are not one a line, is here, too.
+
 An array cannot be cut without parsing it, so one unit reads a whole file.  A broken element is an
 error for the file: unlike with lines, the start of the next element is unknown.  Text after the
 closing bracket is an error, since it would be lost silently.
@@ -12,6 +15,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import BinaryIO
 
 from transforms.errors import BadInput
@@ -24,6 +28,7 @@ from transforms.formats.json_parsing import (
     columns_of,
     to_rows,
 )
+from transforms.formats.json_shapes import is_row_key
 from transforms.formats.opening import open_binary
 from transforms.formats.source_rows import (
     MAX_ROW_BYTES,
@@ -42,9 +47,13 @@ _MAY_GO_ON = re.compile(r"\.?|[eE][+-]?")
 
 def read_sample(path: str, file_format: FileFormat) -> FileSample:
     """Columns and types from the first elements."""
-    sample = [
-        v for _, v, _ in islice(_objects(path, file_format), SAMPLE_ROWS) if isinstance(v, dict)
-    ]
+    first = list(islice(_objects(path, file_format), SAMPLE_ROWS))
+    sample = [value for _, value, _ in first if isinstance(value, dict)]
+    if first and not sample:
+        raise BadInput(
+            f"none of the first {len(first):,} elements of {path} is a JSON object; expected an "
+            'array of objects, such as [{"prompt": TEXT, "completion": TEXT}]'
+        )
     return FileSample(file_format, columns_of(sample), sample)
 
 
@@ -76,7 +85,7 @@ def _sized(
     path: str, file_format: FileFormat
 ) -> Iterator[tuple[int, dict[str, object] | Fault, str, int]]:
     with open_binary(path, file_format.compression) as file:
-        for number, (value, source) in enumerate(_elements(file, path), start=1):
+        for number, (value, source) in enumerate(_found(file, path, file_format), start=1):
             try:
                 if len(source) > MAX_ROW_BYTES:
                     raise Fault(TOO_LARGE)
@@ -86,66 +95,173 @@ def _sized(
             yield number, parsed, source[:EXCERPT_CHARS], len(source)
 
 
-def _elements(file: BinaryIO, path: str) -> Iterator[tuple[object, str]]:
+def row_keys(path: str, file_format: FileFormat) -> tuple[str, ...]:
+    """The keys of arrays of rows in a file that is one object; the whole file is read."""
+    with open_binary(path, file_format.compression) as file:
+        return tuple(_JsonText(file, path, "JSON object").row_keys())
+
+
+def _found(file: BinaryIO, path: str, file_format: FileFormat) -> Iterator[tuple[object, str]]:
+    if file_format.name == "json_values":
+        return _values(file, path)
+    return _elements(file, path, file_format.key)
+
+
+def _elements(file: BinaryIO, path: str, key: str | None = None) -> Iterator[tuple[object, str]]:
     """Each element of the array with its JSON source."""
-    # Invalid UTF-8 becomes lone surrogates, which reject the row.
-    decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
-    parse = DECODER.raw_decode
-    text, at, ended = "", 0, False
+    text = _JsonText(file, path, "JSON array" if key is None else f"JSON object with {key!r}")
+    if key is None:
+        yield from text.elements()
+    else:
+        yield from text.elements_under(key)
+    text.end()
 
-    def more() -> bool:
-        nonlocal text, at, ended
-        data = b"" if ended else file.read(max(_STEP, len(text) - at))  # doubling: linear in all
-        ended = not data
-        text, at = text[at:] + decoder.decode(data, final=ended), 0
-        return not ended
 
-    def next_char() -> str:
-        nonlocal at
+def _values(file: BinaryIO, path: str) -> Iterator[tuple[object, str]]:
+    """Each value of a file that is one after the other, with its JSON source."""
+    text = _JsonText(file, path, "row of JSON objects")
+    while mark := text.next_char():
+        if mark != "{":
+            raise text.broken(f"{mark!r}")
+        yield text.value()
+        text.count += 1
+
+
+class _JsonText:
+    """The text of a file, some bytes at a time.
+
+    Attributes:
+        count: the elements or values that were read.
+    """
+
+    def __init__(self, file: BinaryIO, path: str, kind: str) -> None:
+        self._file, self._path, self._kind = file, path, kind
+        # Invalid UTF-8 becomes lone surrogates, which reject the row.
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
+        self._text, self._at, self._ended = "", 0, False
+        self.count = 0
+
+    def _more(self) -> bool:
+        rest = len(self._text) - self._at
+        data = b"" if self._ended else self._file.read(max(_STEP, rest))  # doubling: linear in all
+        self._ended = not data
+        self._text = self._text[self._at :] + self._decoder.decode(data, final=self._ended)
+        self._at = 0
+        return not self._ended
+
+    def next_char(self) -> str:
+        """The next character that is no white space; "" at the end."""
         while True:
-            while at < len(text) and text[at] in _SPACE:
-                at += 1
-            if at < len(text) or not more():
-                return text[at : at + 1]
+            while self._at < len(self._text) and self._text[self._at] in _SPACE:
+                self._at += 1
+            if self._at < len(self._text) or not self._more():
+                return self._text[self._at : self._at + 1]
 
-    def broken(found: str) -> BadInput:
+    def take(self, mark: str, missing: str) -> None:
+        """Goes past a character that must be next."""
+        found = self.next_char()
+        if found != mark:
+            raise self.broken(missing or (f"{found!r}" if found else "the end of the file"))
+        self._at += 1
+
+    def broken(self, found: str) -> BadInput:
+        """The error of a file that is damaged here."""
         return BadInput(
-            f"{path} is not a complete JSON array: {found} after {count:,} elements; the file is "
-            "truncated or damaged: replace it, or convert it to JSON Lines"
+            f"{self._path} is not a complete {self._kind}: {found} after {self.count:,} elements; "
+            "the file is truncated or damaged: replace it, or convert it to JSON Lines"
         )
 
-    def end_of_file() -> None:
-        if next_char():
-            raise broken("more text after the closing bracket")
+    def end(self) -> None:
+        """``BadInput`` where more text follows."""
+        if self.next_char():
+            raise self.broken("more text after the closing bracket")
 
-    count = 0
-    if next_char() != "[":
-        raise broken("no opening bracket")
-    at += 1
-    if next_char() == "]":
-        at += 1
-        return end_of_file()
-    while True:
-        next_char()
+    def value(self) -> tuple[object, str]:
+        """The value that begins here, behind white space, with its source."""
         while True:
             try:
-                value, end = parse(text, at)
-                if not _MAY_GO_ON.fullmatch(text, end) or not more():
+                value, end = DECODER.raw_decode(self._text, self._at)
+                if not _MAY_GO_ON.fullmatch(self._text, end) or not self._more():
                     break
             except (ValueError, RecursionError) as error:
-                if len(text) - at > MAX_ROW_BYTES:
-                    raise broken(f"an element of more than {MAX_ROW_BYTES:,} bytes") from error
-                if _is_final(error, len(text)) or not more():
-                    raise broken(str(error).split(":")[0]) from error
-        yield value, text[at:end]
-        count += 1
-        at = end
-        mark = next_char()
-        at += 1
+                if len(self._text) - self._at > MAX_ROW_BYTES:
+                    raise self.broken(f"an element of more than {MAX_ROW_BYTES:,} bytes") from error
+                if _is_final(error, len(self._text)) or not self._more():
+                    raise self.broken(str(error).split(":")[0]) from error
+        source = self._text[self._at : end]
+        self._at = end
+        return value, source
+
+    def elements(self) -> Iterator[tuple[object, str]]:
+        """The elements of an array, to its closing bracket."""
+        self.take("[", "no opening bracket")
+        mark = self.next_char()
         if mark == "]":
-            return end_of_file()
-        if mark != ",":
-            raise broken(f"{mark!r}" if mark else "the end of the file")
+            self._at += 1
+            return
+        while mark != "]":
+            yield self.value()
+            self.count += 1
+            mark = self.next_char()
+            self._at += 1
+            if mark == ",":
+                if self.next_char() != "]":
+                    continue
+                raise BadInput(
+                    f"{self._path} has a comma before the closing bracket, behind "
+                    f"{self.count:,} elements, which JSON does not allow; remove it: "
+                    f"sed -zE 's/,([[:space:]]*\\][[:space:]]*)$/\\1/' {Path(self._path).name} > "
+                    "fixed.json"
+                )
+            if mark != "]":
+                raise self.broken(f"{mark!r}" if mark else "the end of the file")
+
+    def elements_under(self, key: str) -> Iterator[tuple[object, str]]:
+        """The elements of the array under a key of an object, to the object's closing brace."""
+        found = False
+        for name in self._members():
+            if name != key:
+                self._skip()
+                continue
+            if found:
+                raise self.broken(f"the key {key!r} twice")
+            found = True
+            yield from self.elements()
+        if not found:
+            raise BadInput(
+                f"{self._path} has no key {key!r}, which the first file has; prepare the files "
+                "separately"
+            )
+
+    def row_keys(self) -> Iterator[str]:
+        """The keys of an object whose arrays hold rows."""
+        for name in self._members():
+            first = self._skip()
+            if is_row_key(name, first):
+                yield name
+
+    def _members(self) -> Iterator[str]:
+        """The keys of an object; whoever takes one goes past its value."""
+        self.take("{", "no opening brace")
+        mark = ","
+        while mark == ",":
+            self.next_char()
+            name, _ = self.value()
+            self.take(":", "")
+            yield str(name)
+            mark = self.next_char()
+            self._at += 1
+        if mark != "}":
+            raise self.broken(f"{mark!r}" if mark else "the end of the file")
+
+    def _skip(self) -> object:
+        """Goes past a value; an array may be longer than what is held: its first is returned."""
+        if self.next_char() != "[":
+            return self.value()[0]
+        count = self.count
+        first = [value for number, (value, _) in enumerate(self.elements()) if not number]
+        self.count = count
+        return first
 
 
 def _is_final(error: ValueError | RecursionError, end: int) -> bool:

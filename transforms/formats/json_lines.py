@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -29,6 +31,7 @@ from transforms.formats.json_parsing import (
     parse_line,
     to_rows,
 )
+from transforms.formats.json_shapes import chosen_key, find_shape
 from transforms.formats.opening import is_remote, open_binary
 from transforms.formats.source_rows import (
     MAX_ROW_BYTES,
@@ -39,6 +42,7 @@ from transforms.formats.source_rows import (
     numbered,
     whole_file,
 )
+from transforms.options import NO_FLAGS, TextFlags
 from transforms.records import EXCERPT_CHARS, Column, FileRange
 from transforms.work_units import Cut, byte_cuts
 
@@ -47,26 +51,49 @@ _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _STEP = 2**20
 
 
-def read_sample(path: str, file_format: FileFormat) -> FileSample:
-    """Columns and types from the first lines; a file that starts with ``[`` is a JSON array."""
+def read_sample(path: str, file_format: FileFormat, flags: TextFlags = NO_FLAGS) -> FileSample:
+    """Columns and types from the first lines, or of the other shape that the file has.
+
+    Raises:
+        BadInput: the shape is not read, or no line is an object.
+        UsageError: the file has several arrays of rows, and nothing says which.
+    """
     with open_binary(path, file_format.compression) as file:
-        start = file.read(_STEP)
+        start = b""
+        while len(start) < _STEP and (data := file.read(_STEP - len(start))):
+            start += data
     if start.startswith(_WIDE_BOMS):
         raise BadInput(f"{path} is UTF-16 text, expected UTF-8; convert it first (iconv -t UTF-8)")
-    if _is_array(start.removeprefix(_BOM)):
-        return json_array.read_sample(path, FileFormat("json_array", file_format.compression))
+    start = start.removeprefix(_BOM)
+    if _is_array(start):
+        return json_array.read_sample(path, replace(file_format, name="json_array"))
+    shape = find_shape(start.decode("utf-8", "replace"), len(start) < _STEP, path)
+    if shape.values:
+        return json_array.read_sample(path, replace(file_format, name="json_values"))
+    if shape.keys:
+        keys = json_array.row_keys(path, file_format) if shape.cut else shape.keys
+        key = chosen_key(keys, flags.split, path)
+        found = json_array.read_sample(path, replace(file_format, name="json_array", key=key))
+        return replace(found, keys=keys)
     sample: list[dict[str, object]] = []
-    seen = 0
+    faults: list[str] = []
     for _, value, _ in _objects(path, file_format):
-        seen += 1
-        if not isinstance(value, Fault):
+        if isinstance(value, Fault):
+            faults.append(value.code)
+        else:
             sample.append(dict(value))
-        if seen >= SAMPLE_ROWS:
+        if len(sample) + len(faults) >= SAMPLE_ROWS:
             break
-    if seen and not sample:
+    if faults and not sample:
+        if set(faults) == {TOO_LARGE}:
+            raise BadInput(
+                f"the first {len(faults):,} lines of {path} have more than {MAX_ROW_BYTES:,} bytes "
+                "each, the limit of a row; if the file is one object around all rows, write the "
+                f"rows first: jq -c '.KEY[]' {Path(path).name} > rows.jsonl"
+            )
         raise BadInput(
-            f"{path} is not JSON Lines: none of its first {seen} lines is a JSON object; expected "
-            "one object per line, or one array of objects"
+            f"{path} is not JSON Lines: none of its first {len(faults)} lines is a JSON object; "
+            "expected one object per line, or one array of objects"
         )
     return FileSample(file_format, columns_of(sample), sample)
 
@@ -122,11 +149,24 @@ def read(
                     f"{path} contains a JSON array, but the first file has one object per line; "
                     "prepare the files separately"
                 )
+            if number == 1 and file_range.start == 0:
+                _check_shape(block, columns, path)
             ends = _line_ends(block)
             yield _parse_fast(block, number, schema, ends) or to_rows(
                 _parse_lines(block, number, parser, schema), columns
             )
             number += len(ends)
+
+
+def _check_shape(block: bytes, columns: Sequence[Column], path: str) -> None:
+    """``BadInput`` where a file has another shape than the first one, which has lines."""
+    text = block[:_STEP].removeprefix(_BOM).decode("utf-8", "replace")
+    shape = find_shape(text, len(block) < _STEP, path)
+    if shape.values or set(shape.keys) - {column.name for column in columns}:
+        raise BadInput(
+            f"{path} is {'one JSON object around its rows' if shape.keys else 'no JSON Lines'}, "
+            "but the first file has one object per line; prepare the files separately"
+        )
 
 
 def _line_ends(block: bytes) -> np.ndarray:

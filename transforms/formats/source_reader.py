@@ -1,7 +1,7 @@
 """The entry to source files: one module per format, all with the same functions.
 
     read_sample(path, file_format) -> FileSample
-        the columns with their types, and the first rows; delimited takes ``TextFlags``, too
+        the columns with their types, and the first rows; text formats take ``TextFlags``, too
     read(path, file_format, file_range, columns, batch_bytes) -> Iterator[SourceRows]
         the rows of a file range, in order
 
@@ -136,13 +136,13 @@ def read_sample(path: str, file_format: FileFormat, flags: TextFlags = NO_FLAGS)
         BadInput: the file cannot be read.
     """
     is_delimited = file_format.name == "delimited"
-    if flags != NO_FLAGS and not is_delimited:
+    if flags.of_csv and not is_delimited:
         raise UsageError(
             f"--delimiter, --encoding and --quotes are for CSV and TSV files; {path} is read as "
             f"{file_format.name.replace('_', ' ')}"
         )
     with reading(path):
-        args = (flags,) if is_delimited else ()
+        args = (flags,) if file_format.name in ("delimited", "json_lines") else ()
         found: FileSample = _module(file_format).read_sample(path, file_format, *args)
         return found
 

@@ -50,11 +50,15 @@ class FileFormat:
 
 @dataclass(frozen=True, slots=True)
 class FileSample:
-    """The columns of a file in order, and the cells of its first rows that can become text."""
+    """The columns of a file in order, and the cells of its first rows that can become text.
+
+    ``keys`` are those of a JSON object whose arrays hold rows; ``file_format`` has the one read.
+    """
 
     file_format: FileFormat
     columns: tuple[Column, ...]
     sample: Sequence[Mapping[str, object]]
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
