@@ -15,7 +15,7 @@ from pathlib import Path
 from transforms.errors import OutputTaken
 from transforms.storage.checksums import sync
 from transforms.storage.entries import foreign, local_entries, named
-from transforms.storage.names import DATASET_DICT, MANIFEST, may_be_listed
+from transforms.storage.names import may_be_listed
 from transforms.storage.own_files import (
     OldSet,
     check_nothing_else,
@@ -145,7 +145,7 @@ def _remove_left_over(replaced: Path) -> None:
 
 def left_over(replaced: Path) -> list[str]:
     """A warning where the old set's folder could not be removed, for it holds something else."""
-    kept = [one.name for one in local_entries(replaced) if one.name not in (MANIFEST, DATASET_DICT)]
+    kept = [one.name for one in local_entries(replaced)]
     if not replaced.exists():
         return []
     return [

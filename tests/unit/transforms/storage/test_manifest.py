@@ -92,7 +92,7 @@ class TestVersions:
         said = refusal(b'{"plan_digest": "a", "format_version": 99, "run": ' + run + b"}")
         assert said.endswith("install a newer reasonforge-data-prep")
 
-    @pytest.mark.parametrize("version", [None, 0, -1, "1", 1.5, [1]])
+    @pytest.mark.parametrize("version", [None, 0, -1, "1", 1.5, [1], True, 1.0])
     def test_any_other_one_is_damaged(self, version: object) -> None:
         assert f"has format version {version!r}, expected 1" in refusal(
             changed(("format_version",), version)

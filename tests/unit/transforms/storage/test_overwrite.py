@@ -21,6 +21,7 @@ from means import examples
 from transforms.errors import OutputTaken
 from transforms.storage.local import LocalStore
 from transforms.storage.names import DATASET_DICT_CONTENT
+from transforms.storage.own_files import old_set
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -320,7 +321,57 @@ class TestWhatIsNamed:
         assert (tmp_path / "mine").read_text() == "mine"
 
 
+class TestRemoval:
+    """The last step: the old set lies in its own folder, and goes file by file."""
+
+    @pytest.mark.parametrize("name", ["README.md", "manifest.json", "dataset_dict.json"])
+    @pytest.mark.parametrize("kind", ["edited", "new file", "link", "folder"])
+    def test_what_is_not_as_it_was_stays(self, tmp_path: Path, name: str, kind: str) -> None:
+        root = Path(made(tmp_path).path)
+        old = old_set(root)
+        if kind != "edited":
+            (root / name).unlink()
+        if kind in ("edited", "new file"):
+            (root / name).write_bytes(b"mine")
+        elif kind == "link":
+            (root / name).symlink_to("elsewhere")
+        else:
+            (root / name).mkdir()
+        before = tree(root)[name]
+        old.remove(root)
+        assert tree(root) == {name: before}
+
+    def test_what_came_stays_and_a_warning_tells_of_it(self, tmp_path: Path) -> None:
+        folder = made(tmp_path)
+        replaced = Path(folder.path).with_name(".out.replaced")
+        Path(folder.path).rename(replaced)
+        old = old_set(replaced)
+        plant(replaced, ("train", "my_notes.txt", "file"))
+        old.remove(replaced)
+        assert tree(replaced) == {"train": "folder", "train/my_notes.txt": b"mine"}
+        (warning,) = folder.sweep()
+        assert f"is kept at {replaced}" in warning
+        assert "train/my_notes.txt" in warning
+
+    def test_there_is_no_warning_where_nothing_is_left(self, tmp_path: Path) -> None:
+        assert made(tmp_path).sweep() == []
+
+
 class TestWorkingFolders:
+    @pytest.mark.parametrize("own", [".out.partial", ".out.work", ".out.replaced"])
+    def test_a_set_of_another_tool_that_has_the_name_of_one_stays(
+        self, tmp_path: Path, own: str
+    ) -> None:
+        folder, root = made(tmp_path), tmp_path / own
+        for name in ("train/state.json", "train/data-00000-of-00001.arrow", "dataset_dict.json"):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(b"mine")
+        before = tree(tmp_path)
+        with pytest.raises(OutputTaken) as caught:
+            overwrite(folder)
+        assert str(root) in str(caught.value)
+        assert tree(tmp_path) == before
+
     def test_notes_in_the_staging_folder_are_not_published(self, tmp_path: Path) -> None:
         folder = made(tmp_path)
         note = folder.staging / "train" / "my_notes.txt"
