@@ -22,6 +22,7 @@ from oracles import published
 from transforms.chat import control_tokens, render_turns
 from transforms.chat import render_rows as render_module
 from transforms.chat.builtin_templates import NAMES, built_in
+from transforms.chat.jinja_renderer import JinjaRenderer
 from transforms.chat.output_columns import OutputColumns
 from transforms.chat.render_rows import render, sandbox_of
 from transforms.chat.sandbox import Sandbox
@@ -171,26 +172,104 @@ def conversations(draw: st.DrawFn) -> list[Turn]:
     return turns
 
 
-PLAIN = [name for name in NAMES if template(name).arrow_renderer is not None]
+CALLS = st.none() | st.sampled_from(
+    [
+        [("f", {"a": 1, "b": 'é "x" \n'})],
+        [("f", '{"a": 1.50, "b": [] }')],
+        [("f", {}), ("g_2", {"x": None})],
+    ]
+)
+
+
+@st.composite
+def conversations_with_tools(draw: st.DrawFn) -> list[Turn]:
+    """The same, in which the assistant may call tools and a user may repeat what one answered."""
+    turns = [Turn(SYSTEM, draw(CALM))] if draw(st.booleans()) else []
+    for _ in range(draw(st.integers(1, 3))):
+        asked = draw(SPOKEN)
+        turns.append(Turn(USER, asked))
+        calls = draw(CALLS)
+        if calls is not None:
+            made = [{"type": "function", "function": {"name": n, "arguments": a}} for n, a in calls]
+            said, apart = draw(CALM), draw(st.none() | CALM)
+            turns.append(Turn(ASSISTANT, said, apart, json.dumps(made, ensure_ascii=False)))
+            turns += [Turn(TOOL, draw(SPOKEN)) for _ in range(draw(st.integers(1, 2)))]
+        turns.append(Turn(ASSISTANT, draw(BLOCKS) + draw(SPOKEN), draw(st.none() | CALM)))
+    return turns
+
+
+TOOLS = [
+    {"type": "function", "function": {"name": "f", "description": "é", "parameters": {}}},
+    {"type": "function", "function": {"name": 'g"2', "description": "2", "parameters": {}}},
+]
 THINK = ("auto", "keep", "strip", "empty")
 
 
+def with_jinja_alone(chat: ChatFormat) -> ChatFormat:
+    return replace(chat, template=replace(chat.template, arrow_renderer=None))
+
+
 @pytest.mark.parametrize("think", THINK)
-@pytest.mark.parametrize("name", PLAIN)
-@given(rows=st.lists(conversations(), min_size=1, max_size=4), keep_bos=st.booleans())
+@pytest.mark.parametrize("name", NAMES)
+@given(
+    rows=st.lists(conversations() | conversations_with_tools(), min_size=1, max_size=4),
+    offered=st.lists(st.sampled_from([None, TOOLS[:1], TOOLS]), min_size=4, max_size=4),
+    policy=st.sampled_from(["reject", "keep"]),
+    keep_bos=st.booleans(),
+)
 @examples(25)
 def test_arrow_and_the_sandbox_write_the_same(
+    name: str,
+    think: str,
+    rows: list[list[Turn]],
+    offered: list[list[dict[str, Any]] | None],
+    policy: str,
+    keep_bos: bool,
+) -> None:
+    chat = ChatFormat(
+        template(name), think=think, keep_bos=keep_bos, control_tokens=policy, tools=True
+    )
+    turns = Turns.of_rows(rows)
+    listed = [None if t is None else json.dumps(t) for t in offered[: len(rows)]]
+    tools = pa.array(listed, pa.string())
+
+    def rendered(chat: ChatFormat) -> render_turns.Rendered:
+        return render_turns.render_turns(turns, tools, chat, lambda: sandbox(name), True)
+
+    found, due = rendered(chat), rendered(with_jinja_alone(chat))
+    assert found.bad == due.bad
+    good = [row for row in range(len(rows)) if row not in due.bad]
+    if name == "deepseek-r1" and think == "empty":
+        return  # its Jinja would write a second block beside that in the content: see the next test
+    assert [found.texts[row].as_py() for row in good] == [due.texts[row].as_py() for row in good]
+    # Where the template does not say where reasoning begins, it is learnt: see the next test.
+    if think == "strip" or chat.template.thinks == "own":
+        assert found.prompts is not None and due.prompts is not None
+        assert found.prompts[good].tolist() == due.prompts[good].tolist()
+    assert found.note_counts == due.note_counts
+
+
+@pytest.mark.parametrize("think", THINK)
+@pytest.mark.parametrize("name", NAMES)
+@given(rows=st.lists(conversations(), min_size=1, max_size=4), keep_bos=st.booleans())
+@examples(25)
+def test_conversations_without_tools_need_no_sandbox(
     name: str, think: str, rows: list[list[Turn]], keep_bos: bool
 ) -> None:
+    def no_sandbox() -> Sandbox:
+        raise AssertionError("Arrow renders these rows")
+
     chat = ChatFormat(template(name), think=think, keep_bos=keep_bos)
     turns = Turns.of_rows(rows)
-    by_arrow = render_turns.render_turns(turns, None, chat, lambda: sandbox(name), True)
+    by_arrow = render_turns.render_turns(turns, None, chat, no_sandbox, True)
     assert not by_arrow.bad
+    if chat.template.thinks == "own":
+        return
     # Where reasoning is put into the content beforehand, Jinja gets it in that place, too.
     placed, _ = render_turns.place_reasoning(
         *render_turns.split_reasoning(turns, chat.template), chat
     )
-    jinja = render_turns.JinjaRenderer(placed, None, replace(chat, think="strip"), sandbox(name))
+    jinja = JinjaRenderer(placed, None, replace(chat, think="strip"), sandbox(name))
     bad: dict[int, Reject] = {}
     texts = jinja.texts(bad, np.zeros(len(rows), bool), np.zeros(len(rows), bool))
     assert by_arrow.texts.to_pylist() == texts.to_pylist()
@@ -199,7 +278,7 @@ def test_arrow_and_the_sandbox_write_the_same(
     assert not bad
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", NAMES)
 @given(rows=st.lists(st.tuples(SPOKEN, SPOKEN), min_size=1, max_size=4), prompt=st.none() | SPOKEN)
 @examples(25)
 def test_pairs_and_turns_write_the_same(

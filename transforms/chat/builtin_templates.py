@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache, partial
 from pathlib import Path
 
-from transforms.chat.arrow_renderer import ArrowRenderer
+from transforms.chat.arrow_renderer import ArrowRenderer, ReasoningForm
 from transforms.chat.sandbox import DEFAULT_DATE
 from transforms.chat.template import DEFAULT_SYSTEM_PROMPT, ChatFormat, ChatTemplate
 
@@ -29,13 +29,16 @@ _DEEPSEEK_TOOLS = tuple(
 _MISTRAL_TOOLS = ("[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]")
 
 
-def _chatml(default_system: str | None = None) -> ArrowRenderer:
+def _chatml(
+    default_system: str | None = None, reasoning: ReasoningForm | None = None
+) -> ArrowRenderer:
     roles = ("system", "user", "assistant")
     return ArrowRenderer(
         prefixes={role: f"<|im_start|>{role}\n" for role in roles},
         suffixes=dict.fromkeys(roles, "<|im_end|>"),
         separator="\n",
         default_system=default_system,
+        reasoning=reasoning,
     )
 
 
@@ -62,6 +65,11 @@ def _template(name: str, date: str) -> ChatTemplate:
                 thinks="own",
                 text_arguments=True,
                 control_tokens=(*_CHATML_TOKENS, *_TOOL_TAGS, *_THINK_TAGS),
+                arrow_renderer=_chatml(
+                    reasoning=ReasoningForm(
+                        *("<think>\n", "\n</think>\n\n"), strips=True, empty_in_prompt=True
+                    )
+                ),
             )
         case "qwen3-2507":
             # Its tokenizer has <think> and its template does not: the model never thinks.
@@ -176,6 +184,23 @@ def _template(name: str, date: str) -> ChatTemplate:
                 ),
                 system="first",
                 thinks="own",
+                arrow_renderer=ArrowRenderer(
+                    prefixes={
+                        "system": "<|start|>developer<|message|># Instructions\n\n",
+                        "user": "<|start|>user<|message|>",
+                        "assistant": "<|start|>assistant",
+                    },
+                    suffixes={"system": "\n\n<|end|>", "user": "<|end|>", "assistant": "<|end|>"},
+                    final_suffixes={"assistant": "<|return|>"},
+                    start=_gpt_oss_system(date),
+                    drops_empty_system=True,
+                    reasoning=ReasoningForm(
+                        prefix="<|channel|>analysis<|message|>",
+                        suffix="<|end|><|start|>assistant",
+                        answer="<|channel|>final<|message|>",
+                        auto="last-turn",
+                    ),
+                ),
             )
     raise KeyError(name)
 
@@ -191,6 +216,16 @@ def _mistral_system(date: str) -> str:
         "question, you do not try to answer it right away and you rather ask the user to clarify "
         'their request (e.g. "What are some good restaurants around me?" => "Where are you?" or '
         '"When is the next flight to Tokyo" => "Where do you travel from?")'
+    )
+
+
+def _gpt_oss_system(date: str) -> str:
+    """The system turn of every text of gpt-oss, without tools."""
+    return (
+        "<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\n"
+        f"Knowledge cutoff: 2024-06\nCurrent date: {date}\n\nReasoning: medium\n\n"
+        "# Valid channels: analysis, commentary, final. Channel must be included for every "
+        "message.<|end|>"
     )
 
 

@@ -70,7 +70,7 @@ class JinjaRenderer:
             if self._chat.think in ("auto", "keep") and self._reasoning_lost(row, text):
                 lost[row] = True
             names = (tool["function"]["name"] for tool in self._tools[row] or ())
-            offered[row] = any(name not in text for name in names)
+            offered[row] |= any(name not in text for name in names)
         if self._chat.template.foreign and self._chat.control_tokens != "keep":
             self._count_tokens(texts, bad)
         return pa.array(texts, pa.string())

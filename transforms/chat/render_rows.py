@@ -18,7 +18,7 @@ from transforms.chat.sandbox import Sandbox, TemplateSource
 from transforms.chat.template import ChatFormat
 from transforms.chat.token_limit import Limit
 from transforms.conversations import reasoning
-from transforms.conversations.turns import ASSISTANT, USER, Turn, Turns
+from transforms.conversations.turns import ASSISTANT, USER, Turns
 from transforms.formats.source_rows import MAX_ROW_BYTES
 from transforms.records import (
     HIDDEN,
@@ -147,10 +147,14 @@ def _pairs(table: pa.Table, chat: ChatFormat, output_columns: OutputColumns) -> 
 
 
 def _as_turns(pairs: pa.Table) -> pa.Table:
-    questions, answers = pairs["instruction"].to_pylist(), pairs["response"].to_pylist()
-    rows = [[Turn(USER, q), Turn(ASSISTANT, a)] for q, a in zip(questions, answers, strict=True)]
+    count = pairs.num_rows
+    chunks = [*pairs["instruction"].chunks, *pairs["response"].chunks]
+    content = pa.chunked_array(chunks, pa.string()).combine_chunks()
+    places = np.arange(2 * count).reshape(2, count).T.ravel()
+    roles = np.tile(np.array([USER, ASSISTANT], np.int8), count)
+    turns = Turns(np.arange(0, 2 * count + 1, 2), roles, content.take(pa.array(places)))
     kept = [name for name in pairs.column_names if name == ROW or _is_side_column(name)]
-    return pairs.select(kept).append_column(TURNS, Turns.of_rows(rows).column())
+    return pairs.select(kept).append_column(TURNS, turns.column())
 
 
 def _turns(

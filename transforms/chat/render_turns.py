@@ -30,8 +30,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.chat import control_tokens
-from transforms.chat.jinja_renderer import JinjaRenderer, RowRenderer, quoted
+from transforms.chat.jinja_renderer import RowRenderer, quoted
 from transforms.chat.template import ChatFormat, ChatTemplate
+from transforms.chat.text_renderer import Findings, TextRenderer
 from transforms.conversations import reasoning
 from transforms.conversations.roles import ROLES
 from transforms.conversations.turns import ASSISTANT, SYSTEM, TOOL, USER, Turns
@@ -95,14 +96,8 @@ def render_turns(
     if chat.control_tokens == "reject":
         bad = {**held, **bad}
     placed, lost = place_reasoning(separated, gaps, chat)
-    prompts = None
-    if _is_plain(placed, tools, template):
-        texts, prompts = chat.render_turns(placed)
-    else:
-        jinja = JinjaRenderer(placed, tools, chat, sandbox())
-        texts = jinja.texts(bad, lost, offered)
-        if with_prompts:
-            prompts = jinja.prompts(texts, bad)
+    found = Findings(bad, lost, offered)
+    texts, prompts = TextRenderer(chat, sandbox, with_prompts).render(placed, tools, found)
     good = np.ones(len(turns), bool)
     good[list(bad)] = False
     note_counts = {
@@ -280,29 +275,29 @@ def place_reasoning(
                 texts = content.filter(pa.array(closed)).to_pylist()
                 content = _replaced(content, closed, [t.split(reasoning.CLOSE)[-1] for t in texts])
         return replace(turns, content=content, reasoning=None), lost
-    touched = apart
-    if mode == "strip":
-        touched = apart | (is_assistant & _contains(turns.content, reasoning.CLOSE))
-    elif mode == "empty":
-        touched = is_assistant
-    if not touched.any():
-        return replace(turns, reasoning=None), lost
-    indices = pa.array(np.flatnonzero(touched))
-    thinking: list[str | None] = [None] * len(indices)
-    if turns.reasoning is not None:
-        thinking = turns.reasoning.take(indices).to_pylist()
-    texts = turns.content.take(indices).to_pylist()
-    placed = [_placed(*pair, mode) for pair in zip(texts, thinking, strict=True)]
-    return replace(turns, content=_replaced(turns.content, touched, placed), reasoning=None), lost
-
-
-def _placed(content: str, apart: str | None, mode: str) -> str:
+    content = turns.content
     if mode == "keep":
-        return reasoning.block(apart) + content.lstrip("\n") if apart else content
+        if apart.any():
+            filled = pc.greater(pc.binary_length(turns.reasoning), 0)
+            shown = pc.and_(pc.fill_null(filled, False), pa.array(apart))
+            bare = pc.ascii_ltrim(content, characters="\n")
+            opened, closed = f"{reasoning.OPEN}\n", f"\n{reasoning.CLOSE}\n\n"
+            joined = pc.binary_join_element_wise(opened, turns.reasoning, closed, bare, "")
+            content = pc.if_else(shown, joined, content)
+        return replace(turns, content=content, reasoning=None), lost
     # The empty block, or none, replaces inline reasoning.
-    inline = reasoning.split(content)
-    answer = (inline.answer if inline.closed else content).lstrip("\n")
-    return reasoning.EMPTY_BLOCK + answer if mode == "empty" else answer
+    inline = is_assistant & _contains(content, reasoning.CLOSE)
+    if inline.any():
+        parts = map(reasoning.split, content.filter(pa.array(inline)).to_pylist())
+        content = _replaced(content, inline, [part.answer for part in parts])
+    touched = pa.array(is_assistant if mode == "empty" else apart | inline)
+    if not pc.any(touched).as_py():
+        return replace(turns, reasoning=None), lost
+    bare = pc.ascii_ltrim(content, characters="\n")
+    if mode == "empty":
+        bare = pc.binary_join_element_wise(reasoning.EMPTY_BLOCK, bare, "")
+    content = pc.if_else(touched, bare, content)
+    return replace(turns, content=content, reasoning=None), lost
 
 
 def _contains(texts: pa.StringArray, part: str) -> np.ndarray:
@@ -313,12 +308,3 @@ def _replaced(
     array: pa.StringArray, which: np.ndarray, values: Sequence[str | None]
 ) -> pa.StringArray:
     return pc.replace_with_mask(array, pa.array(which), pa.array(values, pa.string()))
-
-
-def _is_plain(turns: Turns, tools: pa.StringArray | None, template: ChatTemplate) -> bool:
-    """Can Arrow render all of the turns?"""
-    if template.arrow_renderer is None or (tools is not None and tools.null_count < len(tools)):
-        return False
-    # If the template cannot render them, the rows are rejected already.
-    uses_tools = turns.tool_calls is not None or bool((turns.roles == TOOL).any())
-    return not (template.tools and uses_tools)

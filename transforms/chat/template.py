@@ -45,7 +45,7 @@ class ChatTemplate:
             (also inline reasoning), or "inline" (keeps only inline reasoning).
         adds_system: whether it adds a system prompt to rows without one.
         text_arguments: whether it also takes a call's arguments as JSON text.
-        arrow_renderer: renders it with Arrow, if the template only concatenates.
+        arrow_renderer: renders it with Arrow; None for a template whose form is not known.
         foreign: whether it is not built in, and therefore not trusted.
     """
 
@@ -101,7 +101,8 @@ class ChatFormat:
     @property
     def renders_pairs(self) -> bool:
         """Can rows with one question and one answer be rendered without turns?"""
-        return self.template.arrow_renderer is not None and self.think != "empty"
+        renderer = self.template.arrow_renderer
+        return renderer is not None and renderer.reasoning is None and self.think != "empty"
 
     def pair_delimiters(self) -> tuple[str, str, str]:
         """The strings before the instruction, between it and the response, and at the end."""
@@ -115,7 +116,11 @@ class ChatFormat:
 
     def render_turns(self, turns: Turns) -> tuple[pa.StringArray, np.ndarray]:
         """The text of each row of turns, and how many of its bytes are the prompt (int32)."""
-        return self._arrow_renderer.render(turns, self.start)
+        return self._arrow_renderer.render(turns, self.start, self.think)
+
+    def hidden_reasoning(self, turns: Turns) -> np.ndarray:
+        """For each turn whether it has reasoning that the text does not show; bool."""
+        return self._arrow_renderer.hidden_reasoning(turns, self.think)
 
     def render(self, instruction: str, response: str) -> str:
         """The text of one pair."""

@@ -105,6 +105,10 @@ class Turns:
         ends = self.offsets.tolist()
         return [turns[a:b] for a, b in zip(ends, ends[1:], strict=False)]
 
+    def of(self, which: np.ndarray) -> Turns:
+        """The turns of the rows that are marked (bool)."""
+        return Turns.of_column(self.column().filter(pa.array(which)))
+
     def first(self, role: int) -> np.ndarray:
         """The index of each row's first turn with that role, -1 for none; int64."""
         return self._pick(np.flatnonzero(self.roles == role)[::-1])
