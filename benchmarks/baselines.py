@@ -1,7 +1,8 @@
 """The other ways to the same folder: ``python benchmarks/baselines.py NAME IN OUT``.
 
-``bench.py`` runs and measures them from outside.  Each prints one JSON line: the rows it wrote and
-the seconds of its own work, without the interpreter's start and the imports.
+``bench.py`` and ``chats.py`` run and measure them from outside; ``script`` also takes a TEMPLATE.
+Each prints one JSON line: the rows it wrote and the seconds of its own work, without the
+interpreter's start and the imports.
 """
 
 from __future__ import annotations
@@ -42,6 +43,26 @@ def _rows(rows: dict[str, list[str]]) -> dict[str, list[str]]:
     questions, answers = rows["question"], rows["reasoning"]
     texts = [f"{BEFORE}{q}{BETWEEN}{a}{END}" for q, a in zip(questions, answers, strict=True)]
     return {"text": texts, "instruction": questions, "response": answers}
+
+
+def script(source: str, target: str, template: str) -> int:
+    """What a user writes for conversations: the guide's way with the model's Jinja template."""
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    made.globals["strftime_now"] = lambda _: "2025-01-01"
+    path = Path(__file__).parents[1] / "transforms" / "chat" / "templates" / f"{template}.jinja"
+    jinja = made.from_string(path.read_text(encoding="utf-8"))
+    constants = {"bos_token": "", "eos_token": "</s>", "think": "auto"}
+
+    def row(row: dict[str, Any]) -> dict[str, str]:
+        turns = row.get("messages")
+        if turns is None:
+            answer = {"content": row["answer"], "reasoning_content": row["reasoning"]}
+            turns = [{"role": "user", "content": row["question"]}, {"role": "assistant", **answer}]
+        return {"text": jinja.render(messages=turns, **constants)}
+
+    return _with_datasets(source, target, row, batched=False)
 
 
 def _with_datasets(source: str, target: str, form: Callable[..., Any], batched: bool) -> int:
@@ -135,26 +156,27 @@ def _loop_worker(source: str, target: str, worker: int, groups: range, flush: bo
     return count
 
 
-CONTESTANTS = {
+CONTESTANTS: dict[str, Callable[..., int]] = {
     "guide": guide,
     "datasets": guide,  # with an s3:// address, as datasets itself writes there
     "batched": batched,
     "copied": copied,
     "loop": loop,
     "flushed": flushed,
+    "script": script,
 }
 
 
 def main() -> None:
     """Runs one contestant."""
-    name, source, target = sys.argv[1:]
+    name, source, target, *more = sys.argv[1:]
     if name in ("loop", "flushed"):
         import pyarrow.parquet  # noqa: F401 (before the clock starts, as for the others)
         import xxhash  # noqa: F401
     else:
         import datasets  # noqa: F401
     start = time.perf_counter()
-    count = CONTESTANTS[name](source, target)
+    count = CONTESTANTS[name](source, target, *more)
     print(json.dumps({"rows": count, "seconds": round(time.perf_counter() - start, 3)}))
 
 

@@ -106,6 +106,41 @@ def _as_messages(table: pa.Table) -> pa.Table:
     return pa.table({"id": table["id"], "messages": pa.ListArray.from_arrays(offsets, turns)})
 
 
+def answers_with_reasoning(count: int, path: Path) -> None:
+    """The same rows as a question, its reasoning, and an answer of some sentences."""
+    names = ("id", "question", "reasoning", "answer")
+    schema = pa.schema([(name, pa.string()) for name in names])
+    plain, _ = _SPOKEN
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, count, GROUP_ROWS):
+            table = rows(start, min(GROUP_ROWS, count - start))
+            random = np.random.default_rng((_SEED, start, 1))
+            answers = _joined(random, plain, 2, 6, pa.array([" "] * table.num_rows))
+            writer.write_table(table.append_column("answer", answers).cast(schema))
+
+
+def five_turns(count: int, path: Path) -> None:
+    """Rows of five turns: a system prompt, and two questions with short answers."""
+    turn = pa.struct([("role", pa.string()), ("content", pa.string())])
+    schema = pa.schema([("messages", pa.list_(turn))])
+    names = ("system", "user", "assistant", "user", "assistant")
+    plain, _ = _SPOKEN
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, count, GROUP_ROWS):
+            table = rows(start, min(GROUP_ROWS, count - start))
+            random = np.random.default_rng((_SEED, start, 2))
+            blanks = pa.array([" "] * table.num_rows)
+            spoken = [_joined(random, plain, 2, 4, blanks) for _ in range(4)]
+            spoken.insert(1, table["question"].combine_chunks())
+            places = np.arange(5 * table.num_rows).reshape(5, -1).T.ravel()
+            content = pa.concat_arrays(spoken).take(pa.array(places))
+            roles = pa.array(names * table.num_rows)
+            turns = pa.StructArray.from_arrays([roles, content], names=["role", "content"])
+            offsets = pa.array(np.arange(0, 5 * table.num_rows + 1, 5), pa.int32())
+            lists = pa.ListArray.from_arrays(offsets, turns)
+            writer.write_table(pa.table({"messages": lists}, schema=schema))
+
+
 def _originals(places: np.ndarray) -> np.ndarray:
     """The row that stands at each place: of each ten one repeats a row up to a million before."""
     back = 10 * (1 + places * 7919 % 100_000) + 3
@@ -206,6 +241,8 @@ def _endless() -> Iterator[pa.Table]:
 KINDS = {
     "parquet-rows": parquet_of_rows,
     "messages-rows": messages_of_rows,
+    "reasoning-rows": answers_with_reasoning,
+    "five-turns": five_turns,
     "copied-rows": copied_rows,
     "framed-rows": framed_rows,
     "numbered-rows": numbered_rows,
