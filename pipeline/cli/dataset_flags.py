@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from pipeline.cli.flags import Parser, Printing
-from transforms.declaration import REQUIRED, Option, option, options_of
+from transforms.declaration import REQUIRED, Option, check_options, option, options_of
 from transforms.storage.s3.uri import S3Options
 
 _SET = "a local set, or s3://BUCKET/PREFIX"
@@ -15,7 +15,7 @@ _SETS = "s3://BUCKET/datasets/"
 
 def _digest(value: str) -> str:
     right = re.fullmatch("[0-9a-fA-F]{64}", value)
-    return "" if right else f"must be 64 hexadecimal digits, found {value!r:.80}"
+    return "" if right else "must be 64 hexadecimal digits"
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,10 @@ class Verify:
         metavar="HEX",
         check=_digest,
     )
+
+    def __post_init__(self) -> None:
+        """Raises ``UsageError`` where the digest is none."""
+        check_options(self)
 
 
 @dataclass(frozen=True)

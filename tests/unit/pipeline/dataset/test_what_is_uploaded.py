@@ -1,4 +1,4 @@
-"""A local set that is not what this tool writes is refused before anything is sent."""
+"""A local set that is not what this tool writes is refused before anything is sent; its digest."""
 
 from __future__ import annotations
 
@@ -56,3 +56,20 @@ def test_the_record_of_an_upload_has_the_manifest_s_digest(made: MadeSet, tmp_pa
     path = write_metadata(tmp_path, Uploaded("s3://b/x", manifest, (), 0), "some/set")
     assert json.loads(path.read_text())["manifest_sha256"] == manifest.sha256
     assert Uploaded("s3://b/x", manifest, (), 0).to_json()["manifest_sha256"] == manifest.sha256
+
+
+@pytest.mark.parametrize("digest", ["zz", "0" * 63, "0" * 65, "g" * 64, ""])
+def test_verify_takes_only_a_digest(
+    made: MadeSet, digest: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", made.place, "--manifest-sha256", digest]) == 2
+    assert "64 hexadecimal digits" in capsys.readouterr().err
+
+
+def test_verify_tells_the_digest_and_compares_it(
+    made: MadeSet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digest = local_manifest(made.root).sha256
+    assert main(["verify", made.place, "--manifest-sha256", digest]) == 0
+    assert f"Manifest SHA-256: {digest} (as expected)" in capsys.readouterr().out
+    assert main(["verify", made.place, "--manifest-sha256", "0" * 64]) == 7
