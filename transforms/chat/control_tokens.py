@@ -19,6 +19,9 @@ _GAP = "\u200b"
 
 _AROUND = 40
 
+_MOST_PLACES = 20_000
+"""Of so many first bytes each is looked at by itself; a pattern is faster for more."""
+
 
 @cache
 def _pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
@@ -27,10 +30,12 @@ def _pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
 
 
 @cache
-def _in_bytes(tokens: tuple[str, ...]) -> tuple[frozenset[int], re.Pattern[bytes]]:
-    """The first bytes of the tokens, and a pattern that finds any of them in UTF-8."""
+def _in_bytes(tokens: tuple[str, ...]) -> tuple[dict[int, tuple[bytes, ...]], re.Pattern[bytes]]:
+    """The tokens in UTF-8 by their first bytes, and a pattern that finds any of them."""
     raw = [token.encode() for token in tokens]
-    return frozenset(token[0] for token in raw), re.compile(b"|".join(map(re.escape, raw)))
+    firsts = dict.fromkeys(token[0] for token in raw)
+    by_first = {first: tuple(t for t in raw if t[0] == first) for first in firsts}
+    return by_first, re.compile(b"|".join(map(re.escape, raw)))
 
 
 def find_texts(texts: pa.StringArray, tokens: tuple[str, ...]) -> np.ndarray | None:
@@ -55,10 +60,18 @@ def may_contain(texts: pa.StringArray, tokens: tuple[str, ...]) -> bool:
         return False
     raw = data.slice(start, stop - start)
     firsts, pattern = _in_bytes(tokens)
-    # One byte is found many times faster than a token, and most texts have none of these bytes;
+    # One byte is found many times faster than a token, and most texts have few of these bytes;
     # this comparison runs outside the interpreter's lock.
     found = np.frombuffer(raw, np.uint8)
-    return any((found == first).any() for first in firsts) and pattern.search(raw) is not None
+    for first, starting in firsts.items():
+        places = np.flatnonzero(found == first)
+        if len(places) > _MOST_PLACES:
+            return pattern.search(raw) is not None
+        longest = max(map(len, starting))
+        view = memoryview(raw)
+        if any(bytes(view[n : n + longest]).startswith(starting) for n in places.tolist()):
+            return True
+    return False
 
 
 def escape(text: str, tokens: tuple[str, ...]) -> str:

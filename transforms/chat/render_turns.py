@@ -301,6 +301,8 @@ def place_reasoning(
 
 
 def _contains(texts: pa.StringArray, part: str) -> np.ndarray:
+    if not control_tokens.may_contain(texts, (part,)):
+        return np.zeros(len(texts), bool)
     return np.asarray(pc.match_substring(texts, part).to_numpy(zero_copy_only=False), bool)
 
 
