@@ -30,7 +30,8 @@ class QuoteCheck:
         self._is_end[[*self._ends, _QUOTE]] = True
         self._stray, self._path = stray, path
         self._state, self._before = _OUTSIDE, _NEWLINE
-        self._line, self._opened_line = 1, 1
+        self._line, self._opened_line = 1, 1  # for messages
+        self._spans = False  # is there a line end in the cell that is open?
 
     def checked(self, data: bytes) -> bytes:
         """The next bytes, with ``stray`` inserted where text follows a closing quote.
@@ -48,8 +49,6 @@ class QuoteCheck:
             elif data[0] not in self._ends:
                 self._check_lines(self._line)
                 start = self._stray
-        if self._before == _RETURN and data.startswith(b"\n"):
-            self._line -= 1  # the line end began in the last block
         bytes_ = np.frombuffer(data, np.uint8)
         quotes = np.flatnonzero(bytes_ == _QUOTE)
         if self._is_plain(bytes_, quotes):
@@ -60,17 +59,23 @@ class QuoteCheck:
 
     def _follow(self, data: bytes, quotes: np.ndarray) -> None:
         """The state after bytes whose quotes are plain."""
+        begun = self._state == _INSIDE
+        opening = quotes[self._state :: 2]
         if len(quotes):
-            # Not those that a quote precedes: they are the second one of a pair in a cell.
-            opening = quotes[self._state :: 2]
-            opening = opening[
-                (opening == 0) | (np.frombuffer(data, np.uint8)[opening - 1] != _QUOTE)
-            ]
             self._state = (self._state + len(quotes)) % 2
             if self._state == _OUTSIDE and quotes[-1] == len(data) - 1:
                 self._state = _MAY_CLOSE
-            if self._state != _OUTSIDE and len(opening):
-                self._opened_line = self._line + _lines(data[: int(opening[-1])])
+        if self._state != _OUTSIDE:
+            # Not a quote behind another: it is the second one of a pair in a cell.
+            last = len(opening) - 1
+            while last >= 0 and opening[last] and data[opening[last] - 1] == _QUOTE:
+                last -= 1
+            if last >= 0:
+                at = int(opening[last])
+                self._opened_line = self._line + _lines(data[:at])
+                self._spans = _has_end(data[at:])
+            elif begun:
+                self._spans = self._spans or _has_end(data)
         self._line += _lines(data)
         self._before = data[-1] if data else self._before
 
@@ -89,14 +94,14 @@ class QuoteCheck:
     def _marked(self, data: bytes, quotes: list[int]) -> bytes:
         parts, done, state, ends = [], 0, self._state, self._ends
         line, counted = self._line, 0  # lines up to ``counted``
-        skipped = -1
+        skipped, opened = -1, 0  # where the cell begins, or the block
         for at in quotes:
             if at == skipped:
                 continue
             line, counted = line + _lines(data[counted:at]), at
             if state == _OUTSIDE:
                 if (data[at - 1] if at else self._before) in ends:
-                    state, self._opened_line = _INSIDE, line
+                    state, self._opened_line, self._spans, opened = _INSIDE, line, False, at
             elif at + 1 == len(data):
                 state = _MAY_CLOSE
             elif data[at + 1] == _QUOTE:
@@ -104,15 +109,18 @@ class QuoteCheck:
             else:
                 state = _OUTSIDE
                 if data[at + 1] not in ends:
+                    self._spans = self._spans or _has_end(data[opened:at])
                     self._check_lines(line)
                     parts += [data[done : at + 1], self._stray]
                     done = at + 1
+        if state != _OUTSIDE:
+            self._spans = self._spans or _has_end(data[opened:])
         self._state, self._before = state, data[-1]
         self._line = line + _lines(data[counted:])
         return b"".join([*parts, data[done:]])
 
     def _check_lines(self, line: int) -> None:
-        if line != self._opened_line:
+        if self._spans:
             raise BadInput(
                 f"{self._path} has text after a closing quote in line {line:,}, and the quote "
                 f"before it in line {self._opened_line:,}: the lines between may be rows; write "
@@ -122,6 +130,9 @@ class QuoteCheck:
 
 
 def _lines(data: bytes) -> int:
-    """The number of line ends, which are ``\\n``, ``\\r\\n`` or ``\\r``."""
-    returns = data.count(b"\r")
-    return data.count(b"\n") + (returns - data.count(b"\r\n") if returns else 0)
+    """The number of line ends of one kind."""
+    return data.count(b"\n") or data.count(b"\r")
+
+
+def _has_end(data: bytes) -> bool:
+    return b"\n" in data or b"\r" in data

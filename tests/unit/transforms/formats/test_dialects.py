@@ -309,39 +309,33 @@ def test_text_after_a_closing_quote_of_an_earlier_line_ends_the_run(tmp_path: Pa
 def test_quotes_are_followed_wherever_blocks_end(parts: list[str], size: int) -> None:
     data = "".join(parts).encode()
 
-    def marked(step: int) -> object:
+    def marked(step: int) -> bytes | None:
         check = csv_text.QuoteCheck(",", b"<stray>", "a.csv")
         blocks = [data[at : at + step] for at in range(0, len(data), step)]
         try:
             return b"".join(check.checked(block) for block in blocks)
-        except BadInput as error:
-            return str(error)
+        except BadInput:
+            return None
 
     assert marked(size) == marked(len(data) + 1) == _marked_slowly(data)
 
 
-def _marked_slowly(data: bytes) -> object:
-    """The rule, a byte at a time."""
-    out, inside, at, line, opened = b"", False, 0, 1, 1
+def _marked_slowly(data: bytes) -> bytes | None:
+    """The rule, a byte at a time; None where a cell of several lines has a stray quote."""
+    out, inside, at, opened = b"", False, 0, 0
     while at < len(data):
         byte, before = data[at : at + 1], data[at - 1 : at] or b"\n"
         after = data[at + 1 : at + 2] or b"\n"
         out += byte
-        line += byte == b"\n" or (byte == b"\r" and data[at + 1 : at + 2] != b"\n")
         if byte == b'"' and not inside:
-            inside, opened = before in b",\r\n", line if before in b",\r\n" else opened
+            inside, opened = before in b",\r\n", at
         elif byte == b'"' and after == b'"':
             out, at = out + after, at + 1
         elif byte == b'"':
             inside = False
             if after not in b",\r\n":
-                if line != opened:
-                    return (
-                        f"a.csv has text after a closing quote in line {line:,}, and the quote "
-                        f"before it in line {opened:,}: the lines between may be rows; write "
-                        'quotes inside of quoted cells twice (""), or say --quotes none if quotes '
-                        "are plain characters"
-                    )
+                if set(data[opened:at]) & set(b"\r\n"):
+                    return None
                 out += b"<stray>"
         at += 1
     return out

@@ -1,4 +1,4 @@
-"""Messages about JSON files that name a shell's line: the line writes the rows."""
+"""Text files of other writers, end to end, and the shell's lines that messages about them name."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_runs import has, put
+from command_runs import Prepare, has, put
 from conversions import Convert
+from datasets import load_from_disk
 
 ROWS = [
     {"instruction": f"What is number {n}, please?", "output": f"It is {n}, “of course”."}
@@ -58,3 +59,35 @@ def test_the_line_of_a_message_writes_the_rows(
         run(refused.err.strip().rpartition(": ")[2], tmp_path)
         rows = convert("--dataset", tmp_path / written).rows()
         assert [{"instruction": r["instruction"], "output": r["response"]} for r in rows] == ROWS
+
+
+def test_a_set_of_escaped_quotes_has_the_quotes_in_its_text(
+    prepare: Prepare, tmp_path: Path
+) -> None:
+    rows = [(f"How is number {n} called?", f'They call it "the {n}", I think.') for n in range(60)]
+    text = "".join('"{}","{}"\n'.format(q, a.replace('"', '\\"')) for q, a in rows)
+    done = prepare("--dataset", put(tmp_path / "rows.csv", "instruction,output\n" + text))
+    assert done.code == 0, done.err
+    assert has(done.out, 'CSV; quotes \\"')
+    assert _rows_of(done.output) == sorted(rows)
+
+
+def test_a_set_of_tabs_has_every_row_with_its_quotes(prepare: Prepare, tmp_path: Path) -> None:
+    rows = [
+        (f'"Hello, said the owner of {n}?' if n in (10, 30) else f"What is {n}?", f"It is {n}.")
+        for n in range(60)
+    ]
+    text = "".join(f"{q}\t{a}\n" for q, a in rows)
+    done = prepare("--dataset", put(tmp_path / "odd.tsv", "question\tanswer\n" + text))
+    assert done.code == 0, done.err
+    assert has(done.out, "separator tab, quotes are text")
+    assert _rows_of(done.output) == sorted(rows)
+    assert done.counts["read"] == 60
+
+
+def _rows_of(folder: Path) -> list[tuple[str, str]]:
+    return sorted(
+        (row["instruction"], row["response"])
+        for rows in load_from_disk(str(folder)).values()
+        for row in rows
+    )
