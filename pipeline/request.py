@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -46,8 +47,9 @@ CLUSTER = Group(
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")  # Python takes other forms, too
 
 
-def _named(value: str) -> str:
-    return "" if value.strip() else "must name a hub data set or a local file"
+def _named(value: str | tuple[str, ...]) -> str:
+    names = [value] if isinstance(value, str) else value
+    return "" if all(name.strip() for name in names) else "must name a hub data set or a local file"
 
 
 def _delimiter(value: str) -> str:
@@ -98,10 +100,11 @@ class Request:
         UsageError: a value can never work.
     """
 
-    dataset: str = SOURCE.option(
+    dataset: str | tuple[str, ...] = SOURCE.option(
         DEFAULT_DATASET,
         "hub name, or local file, folder or glob: Parquet, JSON Lines, JSON, CSV, TSV (text "
-        "formats also as .gz or .zst), Arrow, or a save_to_disk folder",
+        "formats also as .gz, .zst or .bz2), Arrow, or a save_to_disk folder; several local ones "
+        "are one source",
         metavar="NAME|PATH",
         check=_named,
     )
@@ -394,6 +397,11 @@ class Request:
                 "--overwrite does not apply to S3: a set there may be in use and is never "
                 "replaced; give another --output (with a closing slash a new name is made)"
             )
+
+    @property
+    def dataset_name(self) -> str:
+        """The data set as a command line names it."""
+        return self.dataset if isinstance(self.dataset, str) else shlex.join(self.dataset)
 
     @property
     def gates(self) -> Gates:

@@ -9,7 +9,7 @@ options, such as ``Request.s3``, brings these along.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from types import NoneType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -39,6 +39,8 @@ class Option:
     Attributes:
         name: name of the field.
         kind: ``str``, ``int``, ``float``, ``bool``, or ``tuple`` for a flag that can be repeated.
+        several: a text, or a tuple of at least two; the flag takes one or more, and can be
+            repeated.
         optional: None is a value, too.
         default: default of the field; ``MISSING`` if it is required.
     """
@@ -58,6 +60,7 @@ class Option:
     commands: tuple[str, ...]
     name: str = ""
     kind: type = str
+    several: bool = False
     optional: bool = False
     default: object = None
 
@@ -110,12 +113,16 @@ class Option:
                 raise UsageError(
                     f"{self.key} must be a number that a float can hold, found a larger one"
                 ) from error
-        elif isinstance(value, list) and self.kind is tuple:
-            value = tuple(value)
+        elif isinstance(value, list) and (self.kind is tuple or self.several):
+            value = self.from_list(value)
         if problem := self._type_problem(value):
             shown = list(value) if isinstance(value, tuple) else value
             raise UsageError(f"{self.key} {problem}, found {shown!r}")
         return value
+
+    def from_list(self, values: Sequence[str]) -> object:
+        """Values of a list, as the field holds them."""
+        return values[0] if self.several and len(values) == 1 else tuple(values)
 
     def to_file(self, value: object) -> object:
         """A value of the field as a configuration file holds it."""
@@ -137,9 +144,9 @@ class Option:
         return problem
 
     def _type_problem(self, value: object) -> str:
-        if self.kind is tuple:
+        if self.kind is tuple or (self.several and isinstance(value, tuple)):
             texts = [*value] if isinstance(value, tuple | list) else [None]
-            right = all(isinstance(text, str) for text in texts)
+            right = all(isinstance(text, str) for text in texts) and bool(texts or not self.several)
         else:
             texts = [value]
             right = isinstance(value, (int, float) if self.kind is float else self.kind)
@@ -224,7 +231,7 @@ def own_options(declared: type) -> tuple[Option, ...]:
         if (given := one.metadata.get(_METADATA)) is not None:
             flag = given.flag or f"--{one.name.replace('_', '-')}"
             empty = given.parse or (lambda text, word=given.empty: "" if text == word else text)
-            kind, optional = _kind(types[one.name])
+            kind, several, optional = _kind(types[one.name])
             found.append(
                 replace(
                     given,
@@ -233,6 +240,7 @@ def own_options(declared: type) -> tuple[Option, ...]:
                     metavar=given.metavar or "|".join(given.choices) or flag.lstrip("-").upper(),
                     parse=empty if given.empty else given.parse,
                     kind=kind,
+                    several=several,
                     optional=optional,
                     default=one.default,
                 )
@@ -318,11 +326,17 @@ def _inner(declared: type) -> list[tuple[str, type]]:
     ]
 
 
-def _kind(annotation: Any) -> tuple[type, bool]:
-    """(type, can it be None) of an annotation such as ``int | None`` or ``tuple[str, ...]``."""
+def _kind(annotation: Any) -> tuple[type, bool, bool]:
+    """(type, can there be several, can it be None) of an annotation.
+
+    Such as ``int | None``, ``tuple[str, ...]`` or ``str | tuple[str, ...]``.
+    """
     if get_origin(annotation) is tuple:
-        return tuple, False
-    (kind,) = (one for one in get_args(annotation) or (annotation,) if one is not NoneType)
+        return tuple, False, False
+    kinds = [one for one in get_args(annotation) or (annotation,) if one is not NoneType]
+    kind, *more = kinds
+    if more:
+        return kind, get_origin(more[0]) is tuple, False
     if kind not in _KINDS:
         raise TypeError(f"{annotation} is no type of an option; expected one of {list(_KINDS)}")
-    return kind, kind is not annotation
+    return kind, False, kind is not annotation

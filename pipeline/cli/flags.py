@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pipeline.request import (
     CLUSTER,
@@ -110,19 +110,25 @@ class Parser(argparse.ArgumentParser):
         """Raises the error of a command line that cannot be parsed."""
         raise UsageError(f"{message} (see --help)")
 
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._lists: dict[str, Option] = {}
+
     def add_options(self, options: Sequence[Option]) -> None:
         """Adds options, each below the heading of its group."""
         for group in sorted({one.group for one in options}, key=(UNGROUPED, *GROUPS).index):
             place = self.add_argument_group(group.title, group.text) if group.title else self
             for one in options:
                 if one.group == group:
-                    _add(place, one)
+                    self._lists[_add(place, one)] = one
 
     def values(self, argv: Sequence[str]) -> tuple[dict[str, object], list[str]]:
         """The values that a command line gives, by key, and the arguments that are no options."""
         namespace, rest = self.parse_known_args(argv)
         return {
-            name.replace("_", "-"): tuple(value) if isinstance(value, list) else value
+            name.replace("_", "-"): self._lists[name].from_list(value)
+            if isinstance(value, list)
+            else value
             for name, value in vars(namespace).items()
         }, rest
 
@@ -132,26 +138,28 @@ class Parser(argparse.ArgumentParser):
         return [flag for action in self._actions for flag in action.option_strings]
 
 
-def _add(group: argparse._ActionsContainer, one: Option) -> None:
+def _add(group: argparse._ActionsContainer, one: Option) -> str:
+    """Adds an option; the name of its value."""
     # Without argparse's defaults, only what is given is a value; ``build`` applies the defaults.
     text = one.help
     if one.is_switch:
         group.add_argument(
             one.flag, action="store_true", default=argparse.SUPPRESS, help=text.replace("%", "%%")
         )
-        return
+        return one.name
     if not one.required:
         text += f" (default: {one.shown_default})"
     action = group.add_argument(
         one.flag,
-        action="append" if one.kind is tuple else "store",
-        nargs="?" if one.is_positional and not one.required else None,
+        action="extend" if one.several else "append" if one.kind is tuple else "store",
+        nargs="+" if one.several else "?" if one.is_positional and not one.required else None,
         type=one.parse or (one.kind if one.kind in (int, float) else str),
         default=argparse.SUPPRESS,
         metavar=one.metavar,
         help=text.replace("%", "%%"),
     )
     action.required = one.required
+    return action.dest
 
 
 def prepare_parser(command: str) -> Parser:

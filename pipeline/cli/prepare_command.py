@@ -86,7 +86,7 @@ def _begin(request: Request, console: Console) -> tuple[Plan, list[S3Store]]:
     say = console.say
     say(_RULE, "DATA PREPARATION PIPELINE", _RULE)
     say("✓ Initialized DatasetProcessor")
-    say(f"  Dataset: {request.dataset}")
+    say(f"  Dataset: {request.dataset_name}")
     on_s3 = is_s3(request.output)
     bucket = S3Uri.parse(request.output).bucket if on_s3 else request.s3_bucket
     say(f"  S3 Bucket: {bucket if on_s3 or request.uploads else '(upload skipped)'}")
@@ -173,7 +173,7 @@ def _print_result(plan: Plan, request: Request, outcome: Prepared, console: Cons
     size = sum(file.bytes for file in files)
     if is_s3(request.output):
         say("", f"☁️  Saving dataset to {output}...")
-        _, noted = note(_cache(request), _written_by_workers(outcome), request.dataset)
+        _, noted = note(_cache(request), _written_by_workers(outcome), request.dataset_name)
         say(f"✓ Dataset saved successfully: {len(files)} files, {size / 1e6:,.1f} MB")
         say(f"  {noted}")
     else:
@@ -224,7 +224,7 @@ def _upload(
         say(f"  Bucket: {store.path}")
         with console.transfer(size) as on_bytes:
             uploaded = send(local, store, on_bytes, lambda line: say(f"  {line}"))
-    _, noted = note(_cache(request), uploaded, request.dataset)
+    _, noted = note(_cache(request), uploaded, request.dataset_name)
     for warning in uploaded.warnings:
         say(f"  Warning: {warning}")
     say("", f"✓ Upload complete! Total files: {len(uploaded.keys)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -94,7 +95,8 @@ def contents_of(plan: Plan, request: Request, runner: str) -> Contents:
 
 def _without_folder(dataset: str) -> str:
     """A data set's name for the card, which others read: no folder of this machine."""
-    return Path(dataset).name if dataset.startswith(("/", "~")) else dataset
+    names = shlex.split(dataset) if " /" in dataset else [dataset]
+    return " ".join(Path(name).name if name.startswith(("/", "~")) else name for name in names)
 
 
 def source_contents(plan: Plan) -> tuple[str, ...]:

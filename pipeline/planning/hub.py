@@ -19,7 +19,8 @@ import yaml  # type: ignore[import-untyped]
 from pipeline.planning.source_files import SourceFiles, choose_split
 from pipeline.request import Request
 from transforms.errors import AccessDenied, DataPrepError, StorageError, UsageError
-from transforms.formats.source_reader import FileFormat, format_of_name
+from transforms.formats.file_names import format_of_name
+from transforms.formats.source_rows import FileFormat
 from transforms.text.addresses import shown_address
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def resolve(request: Request) -> SourceFiles:
     """The files of one split of a hub data set, at the commit that its revision names now."""
     from huggingface_hub import HfApi
 
-    name = request.dataset
+    name = request.dataset_name
     with _request_errors(name, request.revision):
         # The listing of a gated data set is public, so only this request checks the permission.
         _with_retries(lambda: HfApi().auth_check(name, repo_type="dataset"))

@@ -131,8 +131,8 @@ def make_plan(request: Request) -> Plan:
         DataPrepError: the request cannot be met.
     """
     source = resolve(request)
-    found = sample_source(source, request.dataset, request.text_flags)
-    source = settled(source, found, request.split, request.dataset)
+    found = sample_source(source, request.dataset_name, request.text_flags)
+    source = settled(source, found, request.split, request.dataset_name)
     late_keys = found.file_format.name.startswith("json_")
     columns = _with_named(found.columns, request.fields) if late_keys else found.columns
     try:
@@ -154,10 +154,10 @@ def make_plan(request: Request) -> Plan:
     cuts = _cuts(source, names, unit_bytes, request.max_samples)
     units = tuple(with_states(pack(cuts, unit_bytes), source.states))
     if not units:
-        raise BadInput(f"{request.dataset} contains no rows")
+        raise BadInput(f"{request.dataset_name} contains no rows")
     rows = _estimated_rows(found.sample, names, len(units), unit_bytes)
     return Plan(
-        dataset=request.dataset,
+        dataset=request.dataset_name,
         source=source,
         columns=columns,
         fields=choice,
@@ -196,7 +196,7 @@ def _choose_fields(
     request: Request, columns: Sequence[Column], sample: Sample, late_keys: bool
 ) -> FieldChoice:
     if not sample:
-        raise BadInput(f"{request.dataset} contains no rows")
+        raise BadInput(f"{request.dataset_name} contains no rows")
     if request.fields is None:
         choice = detect(columns, sample, role_table(request.roles), request.list_answers)
     else:

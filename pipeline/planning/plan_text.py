@@ -30,6 +30,7 @@ def source_lines(plan: Plan) -> list[str]:
     ]
     if plan.max_samples is not None:
         lines.append(f"  Only the first {plan.max_samples:,} rows are read (--max-samples)")
+    lines += [f"  Note: {note}" for note in source.notes[:_SHOWN_FILES]]
     if source.left_out:
         lines.append(f"  Left out: split {', '.join(source.left_out)} (choose with --split)")
     return lines

@@ -16,6 +16,7 @@ class SourceFiles:
 
     ``root`` + a file's name is its local path or hub address; ``files`` are (name, bytes).
     ``left_out`` names the splits that are not read.  ``states`` are those of local files, by name.
+    ``notes`` are sentences about the files, for the user.
     """
 
     kind: str
@@ -27,6 +28,7 @@ class SourceFiles:
     file_format: FileFormat
     files: tuple[tuple[str, int], ...]
     states: Mapping[str, FileState] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def choose_split(splits: Sequence[str], requested: str | None, dataset: str) -> str:

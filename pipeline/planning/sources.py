@@ -13,20 +13,26 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from pipeline.planning.local_files import (
+    check_files,
+    check_regular,
+    each_once,
+    link_root,
+    matching,
+    snapshot_of,
+)
 from pipeline.planning.source_files import SourceFiles, choose_split, one_format
 from pipeline.request import Request
 from transforms.errors import AccessDenied, BadInput, DataPrepError, UsageError
+from transforms.formats.file_names import COMPRESSIONS, EXTENSIONS, format_of_name
 from transforms.formats.file_state import state_of
-from transforms.formats.source_reader import (
-    EXTENSIONS,
-    FileFormat,
-    format_of_name,
-)
+from transforms.formats.source_rows import FileFormat
 from transforms.text.addresses import shown_address
 
-_ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".lz4")
+_ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar", ".xz", ".lz4")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -37,25 +43,27 @@ def resolve(request: Request) -> SourceFiles:
         UsageError: the name, or a flag beside it, is wrong.
         BadInput: the data set has no files that can be read.
     """
+    if not isinstance(request.dataset, str):
+        return _several(request.dataset, request)
     name = request.dataset
     if "://" in name:
         raise UsageError(
             f"--dataset {shown_address(name)} is an address; expected a hub name such as "
             "user/name, or a local file, folder or glob"
         )
-    path = Path(os.path.expanduser(name))  # noqa: PTH111 (the other raises for an unknown user)
+    path = _path(name)
     if _exists(path):
         if request.revision:
             raise UsageError(f"--revision is for hub data sets, but {name} is a local path")
         _keep_apart(path, request.output)
-        return _folder(path, request) if path.is_dir() else _files([path], request)
+        return _folder(snapshot_of(path), request) if path.is_dir() else _files([path], request)
     if glob.has_magic(name):
-        found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if os.path.isfile(p))
+        found = matching(str(path))
         if not found:
             raise UsageError(f"--dataset {shown_address(name)} matches no file")
         return _files(found, request)
     looks_local = name.startswith((".", "/", "~")) or name.lower().endswith(
-        (*EXTENSIONS, ".gz", ".zst")
+        (*EXTENSIONS, *COMPRESSIONS)
     )
     if looks_local or not HUB_NAME.fullmatch(name):
         raise UsageError(
@@ -65,6 +73,26 @@ def resolve(request: Request) -> SourceFiles:
     from pipeline.planning import hub
 
     return hub.resolve(request)
+
+
+def _several(names: Sequence[str], request: Request) -> SourceFiles:
+    """The files of several local names, as one source, in the order of the names."""
+    for name in names:
+        if not (_exists(_path(name)) or glob.has_magic(name)):
+            raise UsageError(
+                f"--dataset names {len(names):,} sources, of which {shown_address(name)} is no "
+                "local file, folder or glob; a data set of the hub is prepared by itself"
+            )
+    parts = [resolve(replace(request, dataset=name)) for name in names]
+    file_format = one_format(list(names), [part.file_format for part in parts])
+    paths = [Path(part.root + name) for part in parts for name, _ in part.files]
+    left_out = tuple(dict.fromkeys(split for part in parts for split in part.left_out))
+    source = _local(paths, file_format, None, parts[0].split, left_out)
+    return replace(source, notes=(*(n for part in parts for n in part.notes), *source.notes))
+
+
+def _path(name: str) -> Path:
+    return Path(os.path.expanduser(name))  # noqa: PTH111 (the other raises for an unknown user)
 
 
 def _exists(path: Path) -> bool:
@@ -88,9 +116,12 @@ def _keep_apart(source: Path, output: str) -> None:
 
 def _files(paths: Sequence[Path], request: Request) -> SourceFiles:
     if request.config:
-        raise UsageError(f"--config is for hub data sets and folders; {request.dataset} has none")
+        raise UsageError(
+            f"--config is for hub data sets and folders; {request.dataset_name} has none"
+        )
     for path in paths:
         _keep_apart(path, request.output)
+        check_regular(path)
     file_format = one_format([str(p) for p in paths], [format_of_name(p.name) for p in paths])
     return _local(paths, file_format, None, "train", ())
 
@@ -116,11 +147,11 @@ def _folder(path: Path, request: Request) -> SourceFiles:
             f"{path} cannot be listed ({type(error).__name__}: {error}); name its data files with "
             "a glob, such as --dataset 'FOLDER/*.jsonl'"
         ) from error
-    split = choose_split(list(splits), request.split, request.dataset)
+    split = choose_split(list(splits), request.split, request.dataset_name)
     paths = [Path(file) for file in splits[split]]
     if not paths:
         raise UsageError(f"split {split} of {path} has no files; name them with a glob")
-    _stay_inside(path, paths)
+    _stay_inside(link_root(path), paths)
     packed = [file.name for file in paths if file.name.lower().endswith(_ARCHIVES)]
     if packed:
         raise UsageError(f"{path} contains {packed[0]}, an archive, which is not read; unpack it")
@@ -144,7 +175,7 @@ def _saved(path: Path, request: Request) -> SourceFiles:
         )
         if not splits or splits != named:
             raise BadInput(f"{listing} names no splits, or bad ones: {named}")
-    split = choose_split(splits, request.split, request.dataset)
+    split = choose_split(splits, request.split, request.dataset_name)
     if listing.is_file():
         folder = path / split
     entries = _json(folder / "state.json").get("_data_files") or []
@@ -198,6 +229,8 @@ def _local(
     left_out: tuple[str, ...],
 ) -> SourceFiles:
     """Local files; their revision is a hash of names, sizes and times of change."""
+    paths, notes = each_once(paths)
+    check_files(paths, file_format)
     absolute = [path.absolute() for path in paths]
     root = os.path.commonpath([path.parent for path in absolute]).rstrip("/") + "/"
     names = [str(path)[len(root) :] for path in absolute]
@@ -209,5 +242,7 @@ def _local(
     digest = hashlib.blake2b(json.dumps(seen).encode(), digest_size=20).hexdigest()
     files = tuple((name, size) for name, size, _ in seen)
     return SourceFiles(
-        "local", root, digest, config, split, left_out, file_format, files, dict(states)
+        *("local", root, digest, config, split, left_out, file_format, files),
+        states=dict(states),
+        notes=tuple(notes),
     )

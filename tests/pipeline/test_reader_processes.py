@@ -16,6 +16,7 @@ ROWS = [{"n": i, "q": f'Zeile {i}, "漢字"\nund mehr', "other": "x" * i} for i 
 DAMAGE = """
 import random, sys
 from pathlib import Path
+from transforms.formats.file_names import format_of_name
 from transforms.formats import source_reader as formats
 from transforms.errors import DataPrepError
 from transforms.conversations.pair_mapping import PairMapping
@@ -23,7 +24,7 @@ from transforms.conversations.pairs import to_pairs
 from transforms.records import Column, FileRange
 
 path, out = Path(sys.argv[1]), Path(sys.argv[2])
-data, chance, form = path.read_bytes(), random.Random(7), formats.format_of_name(path.name)
+data, chance, form = path.read_bytes(), random.Random(7), format_of_name(path.name)
 read = refused = 0
 for attempt in range(300):
     damaged = bytearray(data)

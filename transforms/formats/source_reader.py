@@ -55,7 +55,6 @@ from transforms.work_units import Cut
 
 __all__ = [
     "BATCH_BYTES",
-    "EXTENSIONS",
     "FileFormat",
     "FileSample",
     "SourceRows",
@@ -63,7 +62,6 @@ __all__ = [
     "count_rows",
     "cuts",
     "first_row",
-    "format_of_name",
     "is_columnar",
     "is_cuttable",
     "read_columns",
@@ -71,18 +69,8 @@ __all__ = [
     "read",
 ]
 
-EXTENSIONS = {
-    ".parquet": "parquet",
-    ".jsonl": "json_lines",
-    ".ndjson": "json_lines",
-    ".json": "json_lines",  # or a JSON array, which its first byte shows
-    ".csv": "delimited",
-    ".tsv": "delimited",
-    ".arrow": "arrow_ipc",
-}
 _DECLARED = ("parquet", "delimited", "arrow_ipc")
 _CUTTABLE = ("parquet", "json_lines", "arrow_ipc")
-_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 
 @dataclass(frozen=True)
@@ -96,30 +84,6 @@ class Source:
     def path(self, file: str) -> str:
         """The path or address of a file of the plan."""
         return self.root + file
-
-
-def format_of_name(file: str) -> FileFormat:
-    """The format of a file, by its name.
-
-    Raises:
-        UsageError: no reader has this extension, as for all formats whose reading would run code
-            (pickles, scripts).
-    """
-    lower = file.lower()
-    ending = next((e for e in _COMPRESSIONS if lower.endswith(e)), "")
-    stem = lower.removesuffix(ending)
-    extension = next((e for e in EXTENSIONS if stem.endswith(e)), "")
-    compressible = extension and EXTENSIONS[extension] not in ("parquet", "arrow_ipc")
-    if not extension or (ending and not compressible):
-        raise UsageError(
-            f"cannot read {file}: expected {', '.join(EXTENSIONS)} "
-            f"(text formats also with {' or '.join(_COMPRESSIONS)})"
-        )
-    return FileFormat(
-        name=EXTENSIONS[extension],
-        compression=_COMPRESSIONS.get(ending),
-        delimiter="\t" if extension == ".tsv" else ",",
-    )
 
 
 def _module(file_format: FileFormat) -> ModuleType:

@@ -71,11 +71,11 @@ def test_a_parquet_file_of_no_bytes_among_others(convert: Convert, tmp_path: Pat
     [
         ("a.parquet", GOOD, "damaged, or not of the format"),
         ("a.arrow", GOOD, "no end-of-stream marker"),
-        ("a.jsonl", b"PAR1" + bytes(range(256)) * 9, "not JSON Lines"),
+        ("a.jsonl", b"PAR1" + bytes(range(256)) * 9, "is a Parquet file"),
         ("a.jsonl", b"hello\nworld\n", "not JSON Lines"),
         ("a.jsonl", GOOD.decode().encode("utf-16"), "iconv -t UTF-8"),
-        ("a.jsonl.gz", GOOD, "damaged, or not of the format"),
-        ("a.jsonl.zst", GOOD, "damaged, or not of the format"),
+        ("a.jsonl.gz", GOOD, "is plain text"),
+        ("a.jsonl.zst", GOOD, "is plain text"),
         ("a.csv", b"\n\n", "damaged, or not of the format"),
     ],
 )

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from transforms.conversations.remedies import REMEDIES
 from transforms.errors import BadInput, DataPrepError, UsageError
 from transforms.formats import csv_text, delimited, source_reader
+from transforms.formats.file_names import format_of_name
 from transforms.formats.source_reader import FileFormat
 from transforms.options import NO_FLAGS, TextFlags
 from transforms.records import ROW, Column, FileRange
@@ -42,9 +43,7 @@ def read_rows(
     with pytest.MonkeyPatch.context() as patch:
         if block:
             patch.setattr(delimited, "_BLOCK", block)
-        sample = source_reader.read_sample(
-            str(path), source_reader.format_of_name(path.name), flags
-        )
+        sample = source_reader.read_sample(str(path), format_of_name(path.name), flags)
         for rows in source_reader.read(str(path), sample.file_format, FileRange("", 0, 0), COLUMNS):
             for row in rows.table.to_pylist():
                 found[row[ROW]] = [row[name] for name in NAMES]

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from transforms.errors import BadInput
 from transforms.formats import csv_text, delimited, json_array, json_lines, source_reader
 from transforms.formats.csv_text import CsvText
+from transforms.formats.file_names import format_of_name
 from transforms.formats.source_reader import FileFormat
 from transforms.records import ROW, Column, FileRange
 from transforms.work_units import pack
@@ -364,9 +365,7 @@ def plan(
     path: Path, unit_bytes: int, names: tuple[str, ...] = ("q",)
 ) -> tuple[FileFormat, list[FileRange]]:
     """The format and the pieces of a file as a plan makes them."""
-    file_format = source_reader.read_sample(
-        str(path), source_reader.format_of_name(path.name)
-    ).file_format
+    file_format = source_reader.read_sample(str(path), format_of_name(path.name)).file_format
     cuts = source_reader.cuts(
         str(path), file_format, path.name, path.stat().st_size, names, unit_bytes
     )
@@ -381,7 +380,7 @@ def test_every_format_and_compression_gives_the_same_rows(
 ) -> None:
     path = tmp_path / name
     write(tmp_path / name.lower(), ROWS).rename(path)
-    read_sample = source_reader.read_sample(str(path), source_reader.format_of_name(name))
+    read_sample = source_reader.read_sample(str(path), format_of_name(name))
     assert [column.name for column in read_sample.columns] == ["n", "q", "other"]
     assert {c.name: c.type for c in read_sample.columns}["q"] == "string"
     # Arrow's files show their first batch.
@@ -402,7 +401,7 @@ def test_every_format_and_compression_gives_the_same_rows(
 @pytest.mark.parametrize("name", ["a.parquet", "stream.arrow", "file.arrow"])
 def test_any_run_of_groups_or_batches_has_its_rows_and_numbers(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, ROWS, grain=9)
-    file_format = source_reader.format_of_name(name)
+    file_format = format_of_name(name)
     for start, stop in combinations(range(6), 2):
         found = read(path, file_format, [FileRange("", start, stop)], 200)
         wanted = list(enumerate((row["q"] for row in ROWS), start=1))[start * 9 : stop * 9]
@@ -431,7 +430,7 @@ def test_text_of_any_arrow_type_is_text(
     else:
         with pa.ipc.new_stream(str(path), table.schema) as writer:
             writer.write_table(table)
-    file_format = source_reader.format_of_name(name)
+    file_format = format_of_name(name)
     assert source_reader.read_sample(str(path), file_format).columns == COLUMNS
     for rows in source_reader.read(str(path), file_format, FileRange("", 0, 1), COLUMNS):
         assert rows.table.schema.field("q").type == pa.string()

@@ -11,6 +11,7 @@ from source_changes import FORMATS, rows
 
 from transforms.errors import BadInput
 from transforms.formats import source_content as module
+from transforms.formats.file_names import format_of_name
 from transforms.formats.file_state import state_of
 from transforms.formats.source_content import (
     SourceContent,
@@ -18,7 +19,7 @@ from transforms.formats.source_content import (
     require_same_content,
     source_content,
 )
-from transforms.formats.source_reader import Source, cuts, format_of_name, read, read_sample
+from transforms.formats.source_reader import Source, cuts, read, read_sample
 from transforms.records import Column, FileRange, WorkUnit
 
 COUNT = 1000
