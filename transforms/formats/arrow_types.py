@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -84,7 +85,7 @@ def _class_labels(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
 
 def unique_names(names: Sequence[str], path: str) -> None:
     """``BadInput`` for a duplicate column name, which would be ambiguous."""
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise BadInput(
             f"{path} has more than one column named {', '.join(map(repr, twice))}; rename them"

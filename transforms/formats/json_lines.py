@@ -239,6 +239,14 @@ def _parse(block: bytes, schema: pa.Schema, unexpected: str) -> pa.Table | None:
     return table
 
 
+_PYTHON_DEPTH = 500
+"""Python parses at least so many levels; its limit of 1,000 counts the calls around it, too."""
+
+
+def _is_deep(line: bytes) -> bool:
+    return line.count(b"[") + line.count(b"{") > _PYTHON_DEPTH
+
+
 def _parse_lines(
     block: bytes, number: int, parser: LineParser, schema: pa.Schema | None = None
 ) -> Iterator[Numbered]:
@@ -253,7 +261,7 @@ def _parse_lines(
             except Fault as fault:
                 # Arrow parses deeper nesting than Python, in columns that are not read.
                 deep = None
-                if schema and fault.code == BROKEN_JSON:
+                if schema and fault.code == BROKEN_JSON and _is_deep(line):
                     deep = _parse_fast(line, number, schema, _line_ends(line))
                 yield number, deep.table.to_pylist()[0] if deep else fault, excerpt
         number += 1

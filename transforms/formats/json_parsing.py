@@ -307,12 +307,17 @@ def _double(cell: object) -> float:
 
 def columns_of(sample: Sequence[Mapping[str, object]]) -> tuple[Column, ...]:
     """The columns of sample objects, in order of first appearance, typed by their values."""
-    names = dict.fromkeys(name for row in sample for name in row)
-    return tuple(Column(name, _type_of([row.get(name) for row in sample])) for name in names)
+    filled: dict[str, list[object]] = {}
+    for row in sample:
+        for name, cell in row.items():
+            cells = filled.setdefault(name, [])
+            if cell is not None:
+                cells.append(cell)
+    return tuple(Column(name, _type_of(cells)) for name, cells in filled.items())
 
 
-def _type_of(cells: Sequence[object]) -> str:
-    filled = [cell for cell in cells if cell is not None]
+def _type_of(filled: Sequence[object]) -> str:
+    """The type of a column from its cells that are not null."""
     kinds = {type(cell) for cell in filled}
     if not kinds:
         return "string"  # a column such as ``input`` may be filled in later rows only
@@ -324,7 +329,7 @@ def _type_of(cells: Sequence[object]) -> str:
         return "string"
     if kinds == {bool}:
         return "bool"
-    if all(cell is None or _is_int64(cell) for cell in cells):
+    if all(map(_is_int64, filled)):
         return "int64"
     if kinds <= {int, _MinusZero, float}:
         return "double"
