@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml  # type: ignore[import-untyped]
 
+from pipeline.planning.cards import CARDS, check_cards, elsewhere
 from pipeline.planning.source_files import SourceFiles, choose_split
 from pipeline.request import Request
 from transforms.errors import AccessDenied, DataPrepError, StorageError, UsageError
@@ -31,7 +32,6 @@ _WAITS_SECONDS = (1.0, 2.0, 4.0)
 _PATIENCE_SECONDS = 20.0  # after this time a further try would not be quick any more
 _READERS = {"parquet": "parquet", "json": "json_lines", "csv": "delimited", "arrow": "arrow_ipc"}
 _LOGIN = "set HF_TOKEN, or run `hf auth login`"
-_CARDS = ("README.md", ".huggingface.yaml")
 
 # Options of a configuration that change the rows and that our readers do not support.
 _OPTIONS = (
@@ -60,7 +60,7 @@ def resolve(request: Request) -> SourceFiles:
             raise StorageError(f"the hub gave no commit for {name}; run again later")
         sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
         with _listing_errors(name, sizes):
-            for card in (*_CARDS, "dataset_infos.json"):
+            for card in (*CARDS, "dataset_infos.json"):
                 if card in sizes:
                     _fetch_card(name, sha, card)
             found = _with_retries(lambda: builder(name, request.config, sha))
@@ -70,7 +70,7 @@ def resolve(request: Request) -> SourceFiles:
     files = []
     for address in splits[split]:
         if not address.startswith(root):
-            raise _foreign(name, address)
+            raise elsewhere(name, address)
         files.append((address[len(root) :], sizes.get(address[len(root) :], 0)))
     file_format = form_of(found, [file for file, _ in files])
     left_out = tuple(s for s in splits if s != split)
@@ -160,7 +160,7 @@ def builder(path: str, config: str | None, revision: str | None) -> DatasetBuild
     from datasets.exceptions import DataFilesNotFoundError
 
     try:
-        _check_cards(path, revision)
+        check_cards(path, revision)
         # Without a cache ``datasets`` cannot fall back to a copy that it made earlier.
         with TemporaryDirectory() as empty:
             return load_dataset_builder(path, config, revision=revision, cache_dir=empty)
@@ -177,45 +177,6 @@ def builder(path: str, config: str | None, revision: str | None) -> DatasetBuild
         if "Config" in text:
             raise UsageError(f"{path}: {text}; choose with --config") from error
         raise UsageError(f"{path} cannot be used: {text}; name its data files instead") from error
-
-
-def _check_cards(path: str, revision: str | None) -> None:
-    """``UsageError`` where a card names data files elsewhere, which ``datasets`` would request."""
-    from huggingface_hub import DatasetCard, try_to_load_from_cache
-
-    for card in _CARDS:
-        file: object = Path(path, card)
-        if revision is not None:
-            file = try_to_load_from_cache(path, card, revision=revision, repo_type="dataset")
-        if not isinstance(file, (str, Path)) or not Path(file).is_file():
-            continue
-        if card.endswith(".md"):
-            configs = DatasetCard.load(file).data.get("configs")
-        else:
-            configs = (yaml.safe_load(Path(file).read_bytes()) or {}).get("configs")
-        for settings in configs or ():
-            for place in (*_texts(settings.get("data_files")), *_texts(settings.get("data_dir"))):
-                if re.search(r"://|::|^[/~]|(^|/)\.\.(/|$)", place):
-                    raise _foreign(path, place)
-
-
-def _texts(value: object) -> Iterator[str]:
-    """All strings in a value that was read from YAML."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            yield from _texts(inner)
-
-
-def _foreign(name: str, place: str) -> UsageError:
-    return UsageError(
-        f"{name} names the data file {place}, which is not part of it; download the file and name "
-        "the local copy"
-    )
 
 
 def _missing(name: str, pattern: str) -> UsageError:

@@ -10,7 +10,7 @@ since their rows would have to be read; ``row_checks`` finds keys that only othe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -18,11 +18,9 @@ from pipeline.planning.source_files import SourceFiles, choose_split
 from transforms.conversations.column_roles import known_role
 from transforms.errors import BadInput
 from transforms.formats.source_reader import FileFormat, FileSample, read_columns, read_sample
+from transforms.formats.source_rows import require_few
 from transforms.options import NO_FLAGS, TextFlags
 from transforms.storage.parallel import in_parallel
-
-MOST_COLUMNS = 10_000
-"""No set of examples has as many; beyond it planning would take minutes."""
 
 _FILES_AT_ONCE = 8
 _SAMPLED_FILES = 16
@@ -66,7 +64,7 @@ def sample_source(source: SourceFiles, dataset: str, flags: TextFlags = NO_FLAGS
         raise BadInput(f"{dataset} is empty: its files have no bytes")
     found, further = _first_with_rows(source, names, flags)
     columns = {column.name: column for column in found.columns}
-    _require_few(columns, dataset)
+    require_few(len(columns), dataset)
     rows = list(found.sample)
     filled = _filled(found)
     left, added = _SAMPLED_FILES, dict[str, str]()
@@ -84,7 +82,7 @@ def sample_source(source: SourceFiles, dataset: str, flags: TextFlags = NO_FLAGS
             columns |= {c.name: c for c in sampled.columns if c.name in new}
             rows += sampled.sample if new else ()
             filled |= new
-        _require_few(columns, dataset)
+        require_few(len(columns), dataset)
     return SourceSample(
         found.file_format, tuple(columns.values()), rows, keys=found.keys, added=added
     )
@@ -142,14 +140,6 @@ def _sample(source: SourceFiles, file_format: FileFormat, name: str) -> FileSamp
             "JSON array, or one object around the rows; prepare the files separately"
         )
     return replace(found, sample=found.sample[:_SAMPLED_ROWS])
-
-
-def _require_few(columns: Collection[str], dataset: str) -> None:
-    if len(columns) > MOST_COLUMNS:
-        raise BadInput(
-            f"{dataset} has more than {MOST_COLUMNS:,} columns, or keys in its first rows; if the "
-            "keys are data, such as ids, write each row with a fixed set of keys"
-        )
 
 
 def _decides(name: str) -> bool:

@@ -41,6 +41,7 @@ from transforms.formats.source_rows import (
     FileFormat,
     FileSample,
     SourceRows,
+    require_few,
 )
 from transforms.options import NO_FLAGS, TextFlags
 from transforms.records import EXCERPT_CHARS, ROW, Column, FileRange, rejects_table
@@ -96,6 +97,7 @@ def _found_format(path: str, file_format: FileFormat, flags: TextFlags) -> FileF
     if encoding is None and "\0" in text[:1000]:
         return replace(file_format, quotes=None if flags.quotes == DOUBLED else flags.quotes)
     found = find_dialect(text, complete, path, file_format, flags)
+    require_few(text.partition("\n")[0].count(found.delimiter), path)
     return replace(found, encoding=encoding)
 
 
@@ -223,6 +225,7 @@ def _header(path: str, file_format: FileFormat) -> _Header:
         options = pcsv.ReadOptions(use_threads=False, block_size=_BLOCK)
         parsing = _parsing(file_format, lambda row: "skip")
         raw: list[str] = pcsv.open_csv(text.lend(), options, parsing).schema.names
+    require_few(len(raw), path)
     if any(NOT_TEXT in name for name in raw):
         raise BadInput(
             f"the header of {path} is not {file_format.encoding or 'UTF-8'} text; name its "

@@ -40,7 +40,7 @@ from transforms.formats.source_rows import (
 from transforms.records import EXCERPT_CHARS, Column, FileRange
 
 _STEP = 2**20
-_SPACE = " \t\r\n"
+_INK = re.compile(r"[^ \t\r\n]")
 # After a value at the end of a step: a number may continue in the next step.
 _MAY_GO_ON = re.compile(r"\.?|[eE][+-]?")
 
@@ -152,8 +152,8 @@ class _JsonText:
     def next_char(self) -> str:
         """The next character that is no white space; "" at the end."""
         while True:
-            while self._at < len(self._text) and self._text[self._at] in _SPACE:
-                self._at += 1
+            found = _INK.search(self._text, self._at)
+            self._at = found.start() if found else len(self._text)
             if self._at < len(self._text) or not self._more():
                 return self._text[self._at : self._at + 1]
 

@@ -250,7 +250,7 @@ def _is_deep(line: bytes) -> bool:
 def _parse_lines(
     block: bytes, number: int, parser: LineParser, schema: pa.Schema | None = None
 ) -> Iterator[Numbered]:
-    for line in block.split(b"\n"):
+    for line in block.split(b"\n") if block.strip() else ():
         if line.strip():
             # Cut before decoding; a character may take four bytes.
             excerpt = line[: 4 * EXCERPT_CHARS].decode("utf-8", "replace")

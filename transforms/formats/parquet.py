@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ from transforms.formats.source_rows import SAMPLE_ROWS, FileFormat, FileSample, 
 from transforms.records import Column, FileRange
 from transforms.work_units import Cut
 
+_SAMPLE_BYTES = 128 * 2**20
 _BUFFER_BYTES = 2**20  # read column chunks in steps, so that memory does not hold a whole row group
 
 
@@ -29,9 +29,31 @@ def read_sample(path: str, file_format: FileFormat) -> FileSample:
     with _open(path) as file:
         columns = typed_columns(file.schema_arrow, path)
         names = sampled(file.schema_arrow)
-        batches = file.iter_batches(batch_size=SAMPLE_ROWS, columns=names, use_threads=False)
-        sample = [row for batch in islice(batches, 1) for row in text_rows(pa.table(batch))]
-        return FileSample(file_format, columns, sample)
+        return FileSample(file_format, columns, text_rows(_first_rows(file, names)))
+
+
+def _first_rows(file: pq.ParquetFile, names: Sequence[str]) -> pa.Table:
+    """The first rows, at most ``SAMPLE_ROWS`` and about ``_SAMPLE_BYTES``.
+
+    A dictionary may hold one large value for many rows, which sizes in the footer do not show.  So
+    a batch has so few rows that it is small even if each were as large as its column chunk.
+    """
+    sizes = [
+        group.column(index).total_uncompressed_size
+        for group in map(file.metadata.row_group, range(min(1, file.num_row_groups)))
+        for index in range(group.num_columns)
+        if group.column(index).path_in_schema.split(".")[0] in names
+    ]
+    step = max(1, min(SAMPLE_ROWS, _SAMPLE_BYTES // max(sizes, default=1)))
+    rows, found, size = 0, list[pa.Table](), 0
+    for batch in file.iter_batches(batch_size=step, columns=names, use_threads=False):
+        found.append(pa.table(batch))
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        if rows >= SAMPLE_ROWS or size >= _SAMPLE_BYTES:
+            break
+    if not found:
+        return file.schema_arrow.empty_table().select(names)
+    return pa.concat_tables(found).slice(0, SAMPLE_ROWS)
 
 
 def read_columns(path: str, file_format: FileFormat) -> tuple[Column, ...]:

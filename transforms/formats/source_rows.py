@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.errors import BadInput
 from transforms.records import ROW, Column
 from transforms.work_units import Cut
 
@@ -19,6 +20,18 @@ MAX_ROW_BYTES = 64 * 2**20
 """A longer row is rejected: no training example is that long, and memory must stay flat."""
 
 SAMPLE_ROWS = 500
+
+MOST_COLUMNS = 10_000
+"""No set of examples has as many columns; beyond it planning would take minutes."""
+
+
+def require_few(count: int, path: str) -> None:
+    """``BadInput`` for more than ``MOST_COLUMNS`` columns."""
+    if count > MOST_COLUMNS:
+        raise BadInput(
+            f"{path} has more than {MOST_COLUMNS:,} columns, or keys in its first rows; if the "
+            "keys are data, such as ids, write each row with a fixed set of keys"
+        )
 
 
 @dataclass(frozen=True, slots=True)

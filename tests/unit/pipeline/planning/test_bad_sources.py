@@ -181,3 +181,30 @@ def test_media_is_never_fetched(
     named = convert("--dataset", source, "--fields", "instruction=question,response=media")
     assert named.code == 2
     assert has(named.err, "'media'", "struct", "text or number column")
+
+
+def test_a_card_whose_aliases_stand_for_billions_of_values(
+    convert: Convert, good: Path, tmp_path: Path
+) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
+    lines += ["configs:", "- config_name: *a9", "  data_files: *a9"]
+    put(tmp_path / "in" / "train.jsonl", good.read_bytes())
+    for card, before in (("README.md", "---\n"), (".huggingface.yaml", "")):
+        path = put(tmp_path / "in" / card, before + "\n".join(lines) + f"\n{before}")
+        ended = convert("--dataset", tmp_path / "in")
+        assert ended.code == 2
+        assert has(ended.err, card, "more than 100,000 values", "correct the card")
+        path.unlink()
+    assert convert("--dataset", tmp_path / "in").code == 0
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_more_columns_than_a_set_has(convert: Convert, tmp_path: Path, kind: str) -> None:
+    names = [f"k{n}" for n in range(20_000)]
+    text = json.dumps(dict.fromkeys(names, "v")) + "\n"
+    if kind == "csv":
+        text = ",".join(names) + "\n" + ",".join(names) + "\n"
+    ended = convert("--dataset", put(tmp_path / f"a.{kind}", text))
+    assert ended.code == 3
+    assert has(ended.err, f"a.{kind}", "more than 10,000 columns", "fixed set of keys")
