@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
 
@@ -21,33 +20,21 @@ MOST_NODES = 100_000
 """Of a card, each alias counted as what it stands for; a card with 10,000 data files has fewer."""
 
 
-def check_cards(path: str, revision: str | None) -> None:
+def check_card(name: str, card: str, text: str) -> None:
     """``UsageError`` where a card names data files elsewhere, or stands for too much.
 
     Args:
-        path: a folder, or the name of a data set on the hub whose cards are in the cache.
-        revision: the commit on the hub; None for a folder.
+        name: the data set, for the message.
+        card: the card's file name, for the message.
+        text: its YAML.
     """
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.repocard import REGEX_YAML_BLOCK
-
-    for card in CARDS:
-        file: object = Path(path, card)
-        if revision is not None:
-            file = try_to_load_from_cache(path, card, revision=revision, repo_type="dataset")
-        if not isinstance(file, (str, Path)) or not Path(file).is_file():
-            continue
-        text = Path(file).read_text("utf-8", "replace")
-        if card.endswith(".md"):
-            block = re.search(REGEX_YAML_BLOCK, text)
-            text = block[2] if block else ""
-        _require_small(path, card, text)
-        found = yaml.safe_load(text)
-        configs = found.get("configs") if isinstance(found, dict) else None
-        for settings in configs or ():
-            for place in (*_texts(settings.get("data_files")), *_texts(settings.get("data_dir"))):
-                if re.search(r"://|::|^[/~]|(^|/)\.\.(/|$)", place):
-                    raise elsewhere(path, place)
+    _require_small(name, card, text)
+    found = yaml.safe_load(text)
+    configs = found.get("configs") if isinstance(found, dict) else None
+    for settings in configs or ():
+        for place in (*_texts(settings.get("data_files")), *_texts(settings.get("data_dir"))):
+            if re.search(r"://|::|^[/~]|(^|/)\.\.(/|$)", place):
+                raise elsewhere(name, place)
 
 
 def elsewhere(name: str, place: str) -> UsageError:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml  # type: ignore[import-untyped]
 
-from pipeline.planning.cards import CARDS, check_cards, elsewhere
+from pipeline.planning.cards import CARDS, check_card, elsewhere
 from pipeline.planning.source_files import SourceFiles, choose_split
 from pipeline.request import Request
 from transforms.errors import AccessDenied, DataPrepError, StorageError, UsageError
@@ -160,7 +160,7 @@ def builder(path: str, config: str | None, revision: str | None) -> DatasetBuild
     from datasets.exceptions import DataFilesNotFoundError
 
     try:
-        check_cards(path, revision)
+        _check_cards(path, revision)
         # Without a cache ``datasets`` cannot fall back to a copy that it made earlier.
         with TemporaryDirectory() as empty:
             return load_dataset_builder(path, config, revision=revision, cache_dir=empty)
@@ -177,6 +177,24 @@ def builder(path: str, config: str | None, revision: str | None) -> DatasetBuild
         if "Config" in text:
             raise UsageError(f"{path}: {text}; choose with --config") from error
         raise UsageError(f"{path} cannot be used: {text}; name its data files instead") from error
+
+
+def _check_cards(path: str, revision: str | None) -> None:
+    """Checks the cards of a folder, or those of a data set on the hub that are in the cache."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+    for card in CARDS:
+        file: object = Path(path, card)
+        if revision is not None:
+            file = try_to_load_from_cache(path, card, revision=revision, repo_type="dataset")
+        if not isinstance(file, (str, Path)) or not Path(file).is_file():
+            continue
+        text = Path(file).read_text("utf-8", "replace")
+        if card.endswith(".md"):
+            block = re.search(REGEX_YAML_BLOCK, text)
+            text = block[2] if block else ""
+        check_card(path, card, text)
 
 
 def _missing(name: str, pattern: str) -> UsageError:
