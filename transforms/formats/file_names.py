@@ -36,6 +36,12 @@ _UNPACK = {
 }
 """Endings of archives, and of compressions that are not read -> the command that unpacks them."""
 
+_WORKBOOK = "; save the sheet as CSV UTF-8"
+_HINTS = {
+    ".txt": "; end the name in .jsonl for one JSON object per line, in .tsv for cells with tabs",
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), _WORKBOOK),
+}
+
 FIRST_BYTES = 512
 """Enough to know what a file is."""
 
@@ -72,10 +78,10 @@ def format_of_name(file: str) -> FileFormat:
         raise UsageError(f"cannot read {file}: unpack it first, with `{unpack} {file}`")
     extension = next((e for e in EXTENSIONS if inner.endswith(e)), "")
     if not extension or (within and EXTENSIONS[extension] == "arrow_ipc"):
-        hint = "; a text file with one JSON object per line must end in .jsonl"
+        hint = next((hint for e, hint in _HINTS.items() if inner.endswith(e)), "")
         raise UsageError(
             f"cannot read {file}: expected {', '.join(EXTENSIONS)} (text formats also with "
-            f"{', '.join(COMPRESSIONS)}){hint if inner.endswith('.txt') else ''}"
+            f"{', '.join(COMPRESSIONS)}){hint}"
         )
     return FileFormat(
         name=EXTENSIONS[extension],

@@ -221,7 +221,8 @@ class TestNames:
             ("a.tar.gz", "tar -xf a.tar.gz"),
             ("a.tgz", "tar -xf a.tgz"),
             ("a.jsonl.xz", "unxz --keep a.jsonl.xz"),
-            ("a.txt", "must end in .jsonl"),
+            ("a.txt", "in .jsonl for one JSON object per line, in .tsv for cells with tabs"),
+            ("a.xlsx", "save the sheet as CSV UTF-8"),
             ("a.pkl", "expected .parquet"),
         ],
     )
