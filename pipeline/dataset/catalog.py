@@ -1,4 +1,4 @@
-"""The sets below an S3 address: what is there, and since when.
+"""The sets below an S3 address: which there are, and how old they are.
 
 A listing trusts what each set's manifest says of the rows; whether its bytes are those of the
 manifest ``verify`` tells.  Times are the store's: a manifest "of 2099", from a clock that is ahead,
@@ -40,7 +40,7 @@ _BEGUN = {
     STOPPED: "broken off",
 }
 MARKS = (DATASET_DICT, MANIFEST, CLAIM)
-"""Files one of which tells that a folder is a set, in the order of a deletion."""
+"""Any of these files marks a folder as a set; a deletion removes them in this order."""
 
 
 @dataclass(frozen=True)
@@ -134,15 +134,8 @@ def _unfinished(last: Stored | None, claim: Claim | None, stored: Stored | None)
     if claim is None or stored is None:
         return "being written or broken off"
     if claim.state == COMPLETE:
-        return "deleted in part"  # whoever ends well has written the last file
+        return "deleted in part"  # a run that succeeds writes the last file
     return _BEGUN[state_of(claim, (stored.now - stored.modified).total_seconds())]
-
-
-def plan_prune(sets: Sequence[ListedDataset], keep: int) -> list[ListedDataset]:
-    """The complete sets beyond the newest ``keep``; a set that is not complete is left alone."""
-    if keep < 1:
-        raise UsageError(f"--keep must be 1 or more, found {keep}: prune never deletes every set")
-    return newest_first([one for one in sets if one.complete])[keep:]
 
 
 def table(sets: Sequence[ListedDataset], address: str) -> str:

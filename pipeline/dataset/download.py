@@ -35,7 +35,7 @@ from transforms.storage.s3.uri import S3Options, S3Uri
 
 _PLAIN = S3Options()
 _UNFINISHED = re.compile(r"\.[0-9A-Fa-f]{8}$")
-"""The ending of a file that is not there whole: eight digits, as the transfer manager adds them."""
+"""The ending of an unfinished file: eight digits, which the transfer manager adds."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""S3 as this project uses it: few operations, checked by the server, errors that say the remedy.
+"""S3 as this project uses it: a few operations, checked by the server, whose errors name the cure.
 
-boto3 does the requests, the only retries, and the transfers in parts.  Credentials come from each
-process's own environment, so nothing secret is ever in an ``S3Options``, a plan or a pickled DoFn.
+boto3 sends the requests, does all retries, and transfers large files in parts.  Credentials come
+from each process's own environment, so nothing secret is ever in an ``S3Options``, a plan or a
+pickled DoFn.
 Needed are ``s3:PutObject``, ``s3:GetObject`` and ``s3:ListBucket``, and ``s3:DeleteObject`` for
 ``Bucket.delete`` alone.
 """
@@ -26,7 +27,7 @@ from transforms.storage.s3 import client as s3_client
 from transforms.storage.s3.uri import S3Options
 
 PART_BYTES = 16 * 2**20
-"""Every part of a transfer but the last: some stores (R2) want them equal, S3 takes 10,000."""
+"""The size of each part but the last: some stores (R2) want equal parts, S3 takes 10,000."""
 
 _WHOLE_BYTES = 32 * 2**20  # up to here one request, whose SHA-256 the server checks and keeps
 _SHA256 = "sha256"  # the metadata key; S3 keeps no SHA-256 of an object that came in parts
@@ -36,7 +37,7 @@ MANIFEST_SHA256 = "manifest-sha256"
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object as the store tells it: bytes, SHA-256 in hex (None: it knows none), times."""
+    """What the store says of an object: bytes, SHA-256 in hex (None if it has none), times."""
 
     size: int
     sha256: str | None
@@ -49,7 +50,7 @@ class Stored:
 
 
 class Conflict(Exception):
-    """A condition of a write did not hold: the object is there, or is another one."""
+    """The condition of a write does not hold: the object exists, or has changed."""
 
 
 class TooLarge(Exception):
@@ -58,7 +59,7 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True)
 class Bucket:
-    """One bucket, reached in one way.  Every method may be called from many threads.
+    """One bucket with the options to reach it.  Threads may share it.
 
     Raises ``transforms.errors.DataPrepError`` with bucket and key, and what to do.
     """
@@ -84,7 +85,7 @@ class Bucket:
         return {**self._owner, **{name: value for name, value in more.items() if value}}
 
     def head(self, key: str) -> Stored | None:
-        """What the store knows of an object; None where there is none."""
+        """What the store says of an object; None if it does not exist."""
         from botocore.exceptions import ClientError
 
         where = {"Bucket": self.name, "Key": key, **self._owner}
@@ -110,7 +111,7 @@ class Bucket:
             return (answer["Body"].read(), _stored(answer)) if answer else None
 
     def chunks(self, key: str, size: int = 2**20) -> Iterator[bytes]:
-        """The bytes of an object, as they come; where a reply is cut, it goes on from there."""
+        """The bytes of an object as they arrive; a reply that is cut is resumed where it ended."""
         at, left = 0, s3_client.ATTEMPTS
         onward: dict[str, str] = {}
         with self._explained(key):
@@ -174,8 +175,8 @@ class Bucket:
     ) -> None:
         """Sends a local file, in parts if it is large; returns once the store has checked it.
 
-        ``digest`` is the SHA-256 in hex that its bytes must have, ``sent`` hears of bytes that were
-        sent.  An upload that fails is aborted, where the permission allows.
+        ``digest`` is the SHA-256 in hex that its bytes must have, ``sent`` is called with
+        the number of bytes sent.  An upload that fails is aborted, where the permission allows.
         """
         checksum = self._checked(path, size, digest)
         extra = {"Metadata": {_SHA256: digest}, **checksum, **self._writing}
@@ -224,7 +225,7 @@ class Bucket:
         return {"ChecksumSHA256": base64.b64encode(digest).decode()}
 
     def download(self, key: str, path: Path, received: Callable[[int], None] | None = None) -> None:
-        """Fetches an object into a local file, which appears whole; in parts if it is large."""
+        """Downloads an object into a local file, which appears whole; large ones in parts."""
         with self._explained(key), self._transfers() as transfers:
             on_bytes = [_Progress(received)] if received else None
             transfers.download(self.name, key, str(path), self._owner, on_bytes).result()
@@ -283,7 +284,7 @@ class Bucket:
         return count
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Removes objects, each by a request of its own, in this order."""
+        """Deletes objects in this order, one request each."""
         for key in keys:
             with self._explained(key):
                 self._client.delete_object(Bucket=self.name, Key=key, **self._owner)

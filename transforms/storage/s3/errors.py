@@ -1,4 +1,4 @@
-"""What S3's refusals mean for a user: one sentence with bucket, key and remedy, and an exit code.
+"""S3's errors for a user: one sentence with bucket, key and remedy, and an exit code.
 
 Codes and headers as in the S3 API reference ("Error responses") and botocore's ``exceptions``.
 """
