@@ -15,7 +15,7 @@ from transforms.formats.source_rows import SAMPLE_ROWS, FileFormat, FileSample, 
 from transforms.records import Column, FileRange
 from transforms.work_units import Cut
 
-_SAMPLE_BYTES = 128 * 2**20
+_SAMPLE_BYTES = 256 * 2**20
 _BUFFER_BYTES = 2**20  # read column chunks in steps, so that memory does not hold a whole row group
 
 
@@ -36,15 +36,11 @@ def _first_rows(file: pq.ParquetFile, names: Sequence[str]) -> pa.Table:
     """The first rows, at most ``SAMPLE_ROWS`` and about ``_SAMPLE_BYTES``.
 
     A dictionary may hold one large value for many rows, which sizes in the footer do not show.  So
-    a batch has so few rows that it is small even if each were as large as its column chunk.
+    a batch has so few rows that it is small even if each were as large as its row group.
     """
-    sizes = [
-        group.column(index).total_uncompressed_size
-        for group in map(file.metadata.row_group, range(min(1, file.num_row_groups)))
-        for index in range(group.num_columns)
-        if group.column(index).path_in_schema.split(".")[0] in names
-    ]
-    step = max(1, min(SAMPLE_ROWS, _SAMPLE_BYTES // max(sizes, default=1)))
+    # Of the row group, since Arrow ends the process at a damaged column chunk's metadata.
+    largest = file.metadata.row_group(0).total_byte_size if file.num_row_groups else 1
+    step = max(1, min(SAMPLE_ROWS, _SAMPLE_BYTES // max(1, largest)))
     rows, found, size = 0, list[pa.Table](), 0
     for batch in file.iter_batches(batch_size=step, columns=names, use_threads=False):
         found.append(pa.table(batch))
